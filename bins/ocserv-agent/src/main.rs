@@ -1,0 +1,2 @@
+//! ocserv-agent
+fn main() {}

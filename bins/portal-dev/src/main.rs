@@ -1,0 +1,2 @@
+//! portal-dev
+fn main() {}

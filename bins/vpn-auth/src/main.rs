@@ -1,0 +1,2 @@
+//! vpn-auth
+fn main() {}

@@ -1,0 +1,18 @@
+//! The vocabulary of the agent: names, addresses of a session, decisions and reasons.
+//!
+//! Leans on std alone. Every type is checked where it is made, so that code behind the edge cannot meet a name that
+//! leaves a directory, breaks a line or pretends to be an option. Knows nothing of wires, files or clocks.
+
+mod decision;
+mod event;
+mod login;
+mod name;
+mod reason;
+mod session;
+
+pub use decision::{Decision, DenyCode, Grant, Refusal, Source, Verdict};
+pub use event::{Connected, Disconnected, Event, EventId, Happening};
+pub use login::Login;
+pub use name::{GroupName, NameError, Username, VhostName};
+pub use reason::DisconnectReason;
+pub use session::{OcservId, OcservIdError, SessionUid, Usage};

@@ -1,0 +1,63 @@
+//! Why a session ended.
+
+use std::fmt;
+
+/// Why a session ended, in the words that portals know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// Nobody said why: ocserv gives its scripts no reason.
+    Unspecified,
+    /// The client said goodbye.
+    UserInitiated,
+    /// The portal or an operator ended it.
+    AdminForced,
+    /// Nothing went through it for too long.
+    IdleTimeout,
+    /// It reached its longest time.
+    SessionLimit,
+    /// The client's certificate was revoked.
+    CertificateRevoked,
+    /// The policy no longer lets the user in.
+    PolicyViolation,
+    /// ocserv stopped.
+    ServerShutdown,
+    /// The connection broke.
+    ConnectionError,
+}
+
+impl DisconnectReason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::Unspecified,
+        Self::UserInitiated,
+        Self::AdminForced,
+        Self::IdleTimeout,
+        Self::SessionLimit,
+        Self::CertificateRevoked,
+        Self::PolicyViolation,
+        Self::ServerShutdown,
+        Self::ConnectionError,
+    ];
+
+    /// The name in logs and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::UserInitiated => "user_initiated",
+            Self::AdminForced => "admin_forced",
+            Self::IdleTimeout => "idle_timeout",
+            Self::SessionLimit => "session_limit",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::PolicyViolation => "policy_violation",
+            Self::ServerShutdown => "server_shutdown",
+            Self::ConnectionError => "connection_error",
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

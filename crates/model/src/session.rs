@@ -1,0 +1,100 @@
+//! A session: what names it and what it used.
+
+use std::fmt;
+
+/// ocserv's number of a session: the pid of its worker. It is unique among live sessions only and is reused, so it
+/// names a session for good only together with the time at which the session began: see [`SessionUid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OcservId(i32);
+
+/// A text that is no ocserv session number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OcservIdError;
+
+impl fmt::Display for OcservIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is not a positive decimal number below 2147483648")
+    }
+}
+
+impl std::error::Error for OcservIdError {}
+
+impl OcservId {
+    /// Takes a worker's pid.
+    ///
+    /// # Errors
+    /// When it is not positive.
+    pub fn new(pid: i32) -> Result<Self, OcservIdError> {
+        if pid > 0 { Ok(Self(pid)) } else { Err(OcservIdError) }
+    }
+
+    /// Reads decimal digits and nothing else.
+    ///
+    /// # Errors
+    /// When the text is anything but a positive number that a pid can be.
+    pub fn parse(text: &str) -> Result<Self, OcservIdError> {
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(OcservIdError);
+        }
+        text.parse().map_err(|_| OcservIdError).and_then(Self::new)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+}
+
+impl fmt::Display for OcservId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of one session for ever, among all servers: agent, ocserv's number, and the second in which ocserv
+/// accepted the connection. The same session gets the same name however often it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionUid(String);
+
+impl SessionUid {
+    /// Names the session `id` that began at `connected_at` (seconds since 1970) on the server of `agent_id`.
+    #[must_use]
+    pub fn new(agent_id: &str, id: OcservId, connected_at: u64) -> Self {
+        Self(format!("{agent_id}/{id}/{connected_at}"))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a session moved through the tunnel, in bytes, headers of the inner packets included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// From the client to the server: ocserv's `STATS_BYTES_IN`.
+    pub received: u64,
+    /// From the server to the client: ocserv's `STATS_BYTES_OUT`.
+    pub sent: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_positive_decimal_pid_is_a_session_number() {
+        assert_eq!(OcservId::parse("27015").unwrap().get(), 27015);
+        for bad in ["", "0", "-1", "+1", " 1", "1 ", "0x10", "2147483648", "1\n", "١"] {
+            assert_eq!(OcservId::parse(bad), Err(OcservIdError), "{bad:?}");
+        }
+    }
+}
