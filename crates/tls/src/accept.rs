@@ -1,0 +1,253 @@
+//! The accept loop: TCP in, authenticated connections out.
+//!
+//! Handshakes run next to each other, each against its own time, so that a peer that stalls delays nobody. They have a
+//! bound of their own: who has not proved an identity cannot use up the connections of those who have.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{Peer, ServerTls, explain, peer_of};
+
+/// Handshakes under way at once. Further peers wait in the kernel's queue.
+const MAX_HANDSHAKES: usize = 256;
+
+/// The pause after a failed accept: out of file descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long, and for how many bytes, a refused peer is listened to, so that it can read why before the kernel resets
+/// the connection over bytes that nobody took.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 64 << 10;
+
+/// The loop's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Authenticated connections at once; one more is closed, with a warning in the log.
+    pub max_connections: usize,
+    /// From the accept to the end of the handshake.
+    pub handshake_timeout: Duration,
+}
+
+/// The connections that came in and proved who they are. Ends when the token given to [`Incoming::start`] is
+/// cancelled.
+#[derive(Debug)]
+pub struct Incoming {
+    ready: mpsc::Receiver<TlsConn>,
+}
+
+impl Incoming {
+    /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake takes the identity that `tls` holds at
+    /// that moment. Cancelling `token` closes the listener and drops unfinished handshakes; connections that were
+    /// handed out live on.
+    #[must_use]
+    pub fn start(
+        listener: TcpListener,
+        tls: ServerTls,
+        settings: Settings,
+        tracker: &TaskTracker,
+        token: CancellationToken,
+    ) -> Self {
+        let (sender, ready) = mpsc::channel(1);
+        let shared = Shared {
+            tls,
+            handshake_timeout: settings.handshake_timeout,
+            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            token,
+            sender,
+        };
+        tracker.spawn(accept_loop(listener, Arc::new(shared), tracker.clone()));
+        Self { ready }
+    }
+
+    /// The next connection; `None` once the loop has ended.
+    pub async fn next(&mut self) -> Option<TlsConn> {
+        self.ready.recv().await
+    }
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<TlsConn>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.ready.poll_recv(cx).map(|conn| conn.map(Ok))
+    }
+}
+
+struct Shared {
+    tls: ServerTls,
+    handshake_timeout: Duration,
+    connections: Arc<Semaphore>,
+    token: CancellationToken,
+    sender: mpsc::Sender<TlsConn>,
+}
+
+async fn accept_loop(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&handshakes).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            () = shared.token.cancelled() => return,
+            () = shared.sender.closed() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((tcp, address)) => {
+                let shared = Arc::clone(&shared);
+                tracker.spawn(async move {
+                    let _permit = permit;
+                    tokio::select! {
+                        () = shared.token.cancelled() => {}
+                        () = admit(tcp, address, &shared) => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a TLS connection");
+                tokio::select! {
+                    () = shared.token.cancelled() => return,
+                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Takes one peer through the handshake and hands it over, or says why not.
+async fn admit(tcp: TcpStream, address: SocketAddr, shared: &Shared) {
+    // Small frames both ways: waiting to fill a packet would only add delay. Works without, too.
+    let _ = tcp.set_nodelay(true);
+    let handshake = TlsAcceptor::from(shared.tls.current())
+        .accept(tcp)
+        .into_fallible();
+    let stream = match tokio::time::timeout(shared.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err((error, tcp))) => {
+            log_refusal(address, &error);
+            farewell(tcp).await;
+            return;
+        }
+        Err(_) => {
+            let timeout = shared.handshake_timeout;
+            tracing::warn!("refused {address}: it did not finish the TLS handshake within {timeout:?}");
+            return;
+        }
+    };
+    let peer = match peer_of(stream.get_ref().1.peer_certificates().unwrap_or_default()) {
+        Ok(peer) => peer,
+        Err(error) => {
+            tracing::warn!("refused {address}: it {error}");
+            return;
+        }
+    };
+    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        tracing::warn!(
+            peer = peer.label(),
+            "refused {address}: as many connections as allowed are up"
+        );
+        return;
+    };
+    let conn = TlsConn {
+        stream,
+        peer: Arc::new(peer),
+        address,
+        _permit: permit,
+    };
+    // Fails only when the receiver is gone: then nobody wants connections any more.
+    let _ = shared.sender.send(conn).await;
+}
+
+fn log_refusal(address: SocketAddr, error: &io::Error) {
+    let why = explain(error);
+    match error.kind() {
+        // Port scanners and load balancers that only knock.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            tracing::debug!("lost {address} during the TLS handshake: {why}");
+        }
+        _ => tracing::warn!("refused {address}: {why}"),
+    }
+}
+
+/// Closes our side and takes what the peer still sends, within bounds. The alert has been written already.
+async fn farewell(mut tcp: TcpStream) {
+    let drained = async {
+        if tcp.shutdown().await.is_ok() {
+            let _ = tokio::io::copy(&mut (&mut tcp).take(FAREWELL_BYTES), &mut tokio::io::sink()).await;
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL, drained).await;
+}
+
+/// A connection whose peer proved who it is. Counts against the bound until dropped.
+#[derive(Debug)]
+pub struct TlsConn {
+    stream: TlsStream<TcpStream>,
+    peer: Arc<Peer>,
+    address: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TlsConn {
+    /// Who it is.
+    #[must_use]
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Where it came from.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl AsyncRead for TlsConn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsConn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

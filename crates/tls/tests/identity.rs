@@ -1,0 +1,152 @@
+//! What a broken identity says, and what a reload does.
+
+mod pki;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use ocserv_agent_tls::{ClientTls, Identity, ServerTls, peer_of};
+use pki::{Ca, files, write};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+#[test]
+fn a_sound_identity_loads_without_warnings_for_both_directions() {
+    let ca = Ca::new("ca");
+    let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
+    let identity = Identity::load(&files).unwrap();
+    assert!(identity.warnings().is_empty(), "{:?}", identity.warnings());
+    identity.client_config().unwrap();
+    identity.server_config().unwrap();
+}
+
+#[test]
+fn every_broken_identity_names_the_file_and_the_fault() {
+    let ca = Ca::new("ca");
+    let other = ca.leaf("other.test");
+    let (dir, files) = files(&ca, &ca.leaf("agent.test"));
+    let cut_short = fs::read_to_string(&files.cert)
+        .unwrap()
+        .replace("-----END CERTIFICATE-----", "");
+    let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let expired = ca.expired_leaf("agent.test");
+    let cases = [
+        (&files.ca, None, "ca.pem: no such file"),
+        (
+            &files.cert,
+            Some(""),
+            "cert.pem: no usable certificate in PEM form: there is none in it",
+        ),
+        (&files.cert, Some(cut_short.as_str()), "its END line is missing"),
+        (
+            &files.cert,
+            Some(not_der),
+            "cert.pem: certificate 1 in it cannot be used",
+        ),
+        (
+            &files.ca,
+            Some(not_der),
+            "ca.pem: certificate 1 in it cannot be used",
+        ),
+        (
+            &files.key,
+            Some(&*other.cert),
+            "key.pem: no usable private key in PEM form: there is none in it",
+        ),
+        (
+            &files.key,
+            Some(&*other.key),
+            "key.pem: is not the key of the certificate in",
+        ),
+        (
+            &files.cert,
+            Some(&*expired.cert),
+            "cert.pem: the certificate expired on 2020-02-03",
+        ),
+    ];
+    for (path, text, expected) in cases {
+        let before = fs::read_to_string(path).unwrap();
+        match text {
+            Some(text) => write(path, text),
+            None => fs::remove_file(path).unwrap(),
+        }
+        let error = Identity::load(&files).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+        assert!(
+            error.contains(&*dir.path().to_string_lossy()),
+            "{error:?} has no path"
+        );
+        write(path, &before);
+    }
+}
+
+#[test]
+fn a_key_that_everyone_can_read_is_warned_of() {
+    let ca = Ca::new("ca");
+    let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
+    let identity = Identity::load(&files).unwrap();
+    assert!(
+        identity.warnings()[0].contains("every user of this machine"),
+        "{:?}",
+        identity.warnings()
+    );
+}
+
+#[test]
+fn no_debug_output_holds_the_key() {
+    let ca = Ca::new("ca");
+    let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
+    let key = fs::read_to_string(&files.key).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    let shown = format!(
+        "{:?} {:?} {:?}",
+        Identity::load(&files).unwrap(),
+        ClientTls::load(files.clone()).unwrap(),
+        ServerTls::load(files).unwrap()
+    );
+    assert!(shown.contains("[redacted]"));
+    assert!(!shown.contains(secret));
+}
+
+#[test]
+fn a_reload_of_a_broken_file_keeps_the_identity_that_worked() {
+    let ca = Ca::new("ca");
+    let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
+    let tls = ServerTls::load(files.clone()).unwrap();
+    let first = tls.current();
+
+    write(&files.key, "not a key");
+    tls.reload().unwrap_err();
+    assert!(
+        std::sync::Arc::ptr_eq(&first, &tls.current()),
+        "a broken reload changed the identity"
+    );
+
+    let next = ca.leaf("agent.test");
+    write(&files.cert, &next.cert);
+    write(&files.key, &next.key);
+    let clone = tls.clone();
+    tls.reload().unwrap();
+    assert!(
+        !std::sync::Arc::ptr_eq(&first, &clone.current()),
+        "a clone did not see the reload"
+    );
+}
+
+#[test]
+fn a_peer_is_its_alternative_names_and_never_its_common_name() {
+    let ca = Ca::new("ca");
+    let leaf = ca.leaf_with("portal.test", |params| {
+        params.subject_alt_names.extend([
+            rcgen::SanType::URI("spiffe://corp/portal".try_into().unwrap()),
+            rcgen::SanType::IpAddress("2001:db8::1".parse().unwrap()),
+        ]);
+    });
+    let der = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap();
+    let peer = peer_of(&[der]).unwrap();
+    assert_eq!(peer.names, ["portal.test", "spiffe://corp/portal", "2001:db8::1"]);
+    assert_eq!(peer.common_name.as_deref(), Some("portal.test (cn)"));
+    assert_eq!(peer.label(), "portal.test");
+}
