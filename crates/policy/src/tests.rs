@@ -1,0 +1,279 @@
+//! Promises of the policy file.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use model::{DenyCode, GroupName, Username, Verdict};
+
+use crate::{Answer, Policy};
+
+mod faults;
+mod model_check;
+
+const EXAMPLE: &str = include_str!("../../../docs/examples/policy.toml");
+
+fn policy(body: &str) -> Policy {
+    Policy::parse(&format!("version = 1\n{body}"), "policy.toml").unwrap()
+}
+
+/// The error's whole line for a file whose first line is the version.
+fn refusal(body: &str) -> String {
+    Policy::parse(&format!("version = 1\n{body}"), "policy.toml")
+        .unwrap_err()
+        .to_string()
+}
+
+fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Answer {
+    let group = group.map(|group| GroupName::parse(group).unwrap());
+    policy.evaluate(
+        &Username::parse(user).unwrap(),
+        group.as_ref(),
+        from.parse().unwrap(),
+    )
+}
+
+/// `allow`, or the reason of the refusal.
+fn outcome(answer: &Answer) -> String {
+    match &answer.verdict {
+        Verdict::Allow(_) => "allow".to_owned(),
+        Verdict::Deny(refusal) => {
+            assert_eq!(refusal.code, DenyCode::Policy);
+            refusal.reason.clone()
+        }
+    }
+}
+
+#[test]
+fn the_example_file_is_valid_and_decides_as_its_comments_say() {
+    let policy = Policy::parse(EXAMPLE, "policy.toml").unwrap();
+    for (user, group, from, expected, ttl) in [
+        ("alice", None, "192.0.2.1", "allow", 300),
+        (
+            "alice",
+            Some("contractors"),
+            "203.0.113.9",
+            "not from this network",
+            300,
+        ),
+        (
+            "dave",
+            Some("contractors"),
+            "203.0.113.9",
+            "not from this network",
+            300,
+        ),
+        (
+            "dave",
+            Some("contractors"),
+            "198.51.100.7",
+            "not from this network",
+            300,
+        ),
+        ("dave", Some("contractors"), "198.51.100.8", "allow", 300),
+        ("erin", Some("staff"), "2001:db8:bad::1", "allow", 300),
+        (
+            "mallory",
+            Some("staff"),
+            "192.0.2.1",
+            "the account is suspended",
+            30,
+        ),
+        (
+            "nobody",
+            None,
+            "192.0.2.1",
+            "no rule of the policy lets this user in",
+            300,
+        ),
+    ] {
+        let answer = ask(&policy, user, group, from);
+        assert_eq!(outcome(&answer), expected, "{user} {group:?} {from}");
+        assert_eq!(
+            answer.ttl,
+            Some(Duration::from_secs(ttl)),
+            "{user} {group:?} {from}"
+        );
+    }
+    let Verdict::Allow(grant) = ask(&policy, "bob", None, "192.0.2.1").verdict else {
+        panic!("denied")
+    };
+    assert_eq!(grant.routes, ["10.0.0.0/8", "2001:db8:1::/48"]);
+    assert_eq!(grant.dns_servers, ["10.0.0.53".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
+fn an_empty_policy_lets_nobody_in_and_says_nothing_about_reuse() {
+    let answer = ask(&policy(""), "alice", Some("staff"), "192.0.2.1");
+    assert_eq!(outcome(&answer), "no rule of the policy lets this user in");
+    assert_eq!((answer.ttl, answer.rule), (None, None));
+}
+
+#[test]
+fn default_allow_lets_in_whom_no_rule_denies() {
+    let policy = policy("default = \"allow\"\nrules = [{ verdict = \"deny\", users = [\"mallory\"] }]");
+    assert_eq!(outcome(&ask(&policy, "alice", None, "192.0.2.1")), "allow");
+    assert_eq!(
+        outcome(&ask(&policy, "mallory", None, "192.0.2.1")),
+        "denied by policy"
+    );
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_and_is_named() {
+    let policy = policy(
+        r#"
+        [[rules]]
+        verdict = "deny"
+        users = ["alice"]
+        reason = "first"
+        [[rules]]
+        verdict = "allow"
+        users = ["alice", "bob"]
+        [[rules]]
+        verdict = "deny"
+        reason = "last"
+        "#,
+    );
+    for (user, expected, rule) in [("alice", "first", 0), ("bob", "allow", 1), ("carol", "last", 2)] {
+        let answer = ask(&policy, user, None, "192.0.2.1");
+        assert_eq!(
+            (outcome(&answer).as_str(), answer.rule),
+            (expected, Some(rule)),
+            "{user}"
+        );
+    }
+}
+
+#[test]
+fn every_condition_of_a_rule_must_hold() {
+    let policy = policy(
+        r#"
+        [[rules]]
+        verdict = "allow"
+        users = ["alice"]
+        groups = ["staff"]
+        networks = ["192.0.2.0/24"]
+        "#,
+    );
+    for (user, group, from, allowed) in [
+        ("alice", Some("staff"), "192.0.2.200", true),
+        ("bob", Some("staff"), "192.0.2.200", false),
+        ("alice", Some("guests"), "192.0.2.200", false),
+        ("alice", None, "192.0.2.200", false),
+        ("alice", Some("staff"), "192.0.3.1", false),
+        ("Alice", Some("staff"), "192.0.2.200", false),
+        ("alice", Some("Staff"), "192.0.2.200", false),
+    ] {
+        assert_eq!(
+            ask(&policy, user, group, from).verdict.is_allow(),
+            allowed,
+            "{user} {group:?} {from}"
+        );
+    }
+}
+
+#[test]
+fn a_bare_address_is_itself_alone() {
+    let policy = policy("rules = [{ verdict = \"allow\", networks = [\"192.0.2.7\", \"2001:db8::7\"] }]");
+    for (from, allowed) in [
+        ("192.0.2.7", true),
+        ("192.0.2.6", false),
+        ("2001:db8::7", true),
+        ("2001:db8::6", false),
+    ] {
+        assert_eq!(
+            ask(&policy, "alice", None, from).verdict.is_allow(),
+            allowed,
+            "{from}"
+        );
+    }
+}
+
+#[test]
+fn an_ipv4_client_that_comes_mapped_into_ipv6_is_matched_as_ipv4() {
+    let policy = policy(
+        "default = \"allow\"\nrules = [{ verdict = \"deny\", networks = [\"192.0.2.0/24\", \"::ffff:198.51.100.1\"] }]",
+    );
+    for from in [
+        "192.0.2.9",
+        "::ffff:192.0.2.9",
+        "198.51.100.1",
+        "::ffff:198.51.100.1",
+    ] {
+        assert!(!ask(&policy, "alice", None, from).verdict.is_allow(), "{from}");
+    }
+}
+
+#[test]
+fn a_rules_own_ttl_wins_over_the_files_and_zero_stays_zero() {
+    let policy = policy(
+        r#"
+        ttl = "5m"
+        [[rules]]
+        verdict = "allow"
+        users = ["zero"]
+        ttl = "0s"
+        [[rules]]
+        verdict = "allow"
+        users = ["own"]
+        ttl = "1h 30m"
+        [[rules]]
+        verdict = "allow"
+        users = ["files"]
+        "#,
+    );
+    for (user, seconds) in [("zero", 0), ("own", 5400), ("files", 300), ("unknown", 300)] {
+        assert_eq!(
+            ask(&policy, user, None, "::1").ttl,
+            Some(Duration::from_secs(seconds)),
+            "{user}"
+        );
+    }
+}
+
+#[test]
+fn without_the_group_there_is_an_answer_only_where_the_group_changes_nothing() {
+    let policy = policy(
+        r#"
+        [[rules]]
+        verdict = "deny"
+        users = ["mallory"]
+        [[rules]]
+        verdict = "deny"
+        groups = ["guests"]
+        networks = ["203.0.113.0/24"]
+        [[rules]]
+        verdict = "allow"
+        users = ["alice"]
+        [[rules]]
+        verdict = "allow"
+        groups = ["staff"]
+        "#,
+    );
+    for (user, from, expected) in [
+        ("mallory", "192.0.2.1", Some(false)),
+        ("alice", "192.0.2.1", Some(true)),
+        ("alice", "203.0.113.1", None),
+        ("alice", "::ffff:203.0.113.1", None),
+        ("bob", "192.0.2.1", None),
+    ] {
+        let answer = policy.evaluate_without_group(&Username::parse(user).unwrap(), from.parse().unwrap());
+        assert_eq!(
+            answer.map(|answer| answer.verdict.is_allow()),
+            expected,
+            "{user} from {from}"
+        );
+    }
+}
+
+#[test]
+fn the_fingerprint_is_the_same_for_the_same_text_in_every_release() {
+    assert_eq!(
+        Policy::parse("version = 1\n", "a").unwrap().fingerprint(),
+        "1efd0ca3be03a023"
+    );
+    assert_ne!(
+        policy("ttl = \"1s\"").fingerprint(),
+        policy("ttl = \"2s\"").fingerprint()
+    );
+}
