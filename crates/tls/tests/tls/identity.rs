@@ -1,12 +1,10 @@
 //! What a broken identity says, and what a reload does.
 
-mod pki;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::pki::{Ca, files, write};
 use ocserv_agent_tls::{ClientTls, Identity, ServerTls, peer_of};
-use pki::{Ca, files, write};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

@@ -1,5 +1,4 @@
 //! Certificates for the tests of one file.
-#![expect(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 use std::path::Path;
@@ -9,38 +8,38 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 /// A CA of its own.
-pub struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 /// A leaf in PEM form.
-pub struct Leaf {
-    pub cert: String,
-    pub key: String,
+pub(crate) struct Leaf {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 impl Ca {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub fn leaf(&self, name: &str) -> Leaf {
+    pub(crate) fn leaf(&self, name: &str) -> Leaf {
         self.leaf_with(name, |_| {})
     }
 
-    pub fn expired_leaf(&self, name: &str) -> Leaf {
+    pub(crate) fn expired_leaf(&self, name: &str) -> Leaf {
         self.leaf_with(name, |params| {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2020, 2, 3);
         })
     }
 
-    pub fn leaf_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    pub(crate) fn leaf_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params
             .distinguished_name
@@ -56,7 +55,7 @@ impl Ca {
 }
 
 /// Three files in a directory of their own.
-pub fn files(ca: &Ca, leaf: &Leaf) -> (TempDir, IdentityFiles) {
+pub(crate) fn files(ca: &Ca, leaf: &Leaf) -> (TempDir, IdentityFiles) {
     let dir = TempDir::new().unwrap();
     let files = IdentityFiles {
         ca: dir.path().join("ca.pem"),
@@ -73,7 +72,7 @@ pub fn files(ca: &Ca, leaf: &Leaf) -> (TempDir, IdentityFiles) {
     clippy::disallowed_methods,
     reason = "a test's own files need not outlive a crash"
 )]
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,0 +1,382 @@
+//! Who gets in, who does not, and what the log says about it.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ocserv_agent_tls::accept::{Incoming, Settings};
+use ocserv_agent_tls::{ClientTls, IdentityFiles, ServerTls, explain};
+use rustls::pki_types::ServerName;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::subscriber::DefaultGuard;
+
+use crate::pki::{Ca, files, write};
+
+/// Long enough for anything on loopback; reached only when something is broken.
+const BOUND: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Collects what this thread logs from WARN up.
+    fn capture() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    async fn wait_for(&self, text: &str) {
+        let seen = async {
+            while !String::from_utf8_lossy(&self.0.lock().unwrap()).contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(BOUND, seen).await.is_err() {
+            let log = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+            panic!("the log never said {text:?}, only: {log}");
+        }
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    incoming: Incoming,
+    tls: ServerTls,
+    files: IdentityFiles,
+    token: CancellationToken,
+    tracker: TaskTracker,
+    _dir: TempDir,
+}
+
+async fn server(ca: &Ca, settings: Settings) -> Server {
+    let (dir, files) = files(ca, &ca.leaf("localhost"));
+    let tls = ServerTls::load(files.clone()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
+    let incoming = Incoming::start(listener, tls.clone(), settings, &tracker, token.clone());
+    Server {
+        address,
+        incoming,
+        tls,
+        files,
+        token,
+        tracker,
+        _dir: dir,
+    }
+}
+
+fn roomy() -> Settings {
+    Settings {
+        max_connections: 8,
+        handshake_timeout: BOUND,
+    }
+}
+
+fn client(trusted: &Ca, issuer: &Ca, name: &str) -> ClientTls {
+    let leaf = issuer.leaf(name);
+    let (_dir, files) = files(trusted, &leaf);
+    ClientTls::load(files).unwrap()
+}
+
+async fn dial(address: SocketAddr, tls: &ClientTls) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(tls.current()).connect(name, tcp).await
+}
+
+async fn bounded<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, work).await.unwrap()
+}
+
+/// Reads until the peer says why not. In TLS 1.3 the client's handshake is over before the server judges it.
+async fn read_refusal(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut byte = [0];
+    explain(&bounded(stream.read_exact(&mut byte)).await.unwrap_err())
+}
+
+#[tokio::test]
+async fn a_peer_of_our_ca_gets_in_and_is_known_by_name_over_http2_and_tls13() {
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, roomy()).await;
+    let tls = client(&ca, &ca, "portal.test");
+    let (dialled, accepted) =
+        bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
+    let (mut dialled, mut accepted) = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(accepted.peer().names, ["portal.test"]);
+    let session = dialled.get_ref().1;
+    assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
+
+    dialled.write_all(b"hello").await.unwrap();
+    dialled.flush().await.unwrap();
+    let mut heard = [0; 5];
+    bounded(accepted.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(&heard, b"hello");
+}
+
+#[tokio::test]
+async fn a_client_of_a_foreign_ca_is_refused_told_so_and_logged() {
+    let (log, _guard) = Log::capture();
+    let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
+    let server = server(&ca, roomy()).await;
+    let mut stream = bounded(dial(server.address, &client(&ca, &foreign, "evil.test")))
+        .await
+        .unwrap();
+    let local = stream.get_ref().0.local_addr().unwrap();
+    // Data sent before the refusal is read must not cost the client the reason.
+    stream.write_all(&[0; 4096]).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(
+        read_refusal(&mut stream).await,
+        "it refused our certificate: issued by a CA that it does not trust"
+    );
+    log.wait_for(&format!(
+        "refused {local}: its certificate was issued by a CA we do not trust"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_with_an_expired_certificate_is_refused_and_logged() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let server = server(&ca, roomy()).await;
+    // Its own side would refuse to load it, so the client is put together by hand.
+    let leaf = ca.expired_leaf("late.test");
+    let mut stream = bounded(dial_with(server.address, &ca, Some(&leaf))).await;
+    assert_eq!(
+        read_refusal(&mut stream).await,
+        "it refused our certificate: expired"
+    );
+    log.wait_for("its certificate has expired").await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused_and_logged() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let server = server(&ca, roomy()).await;
+    let mut stream = bounded(dial_with(server.address, &ca, None)).await;
+    assert_eq!(
+        read_refusal(&mut stream).await,
+        "it refused us: it requires a certificate and got none"
+    );
+    log.wait_for("no certificate presented").await;
+}
+
+async fn dial_with(address: SocketAddr, ca: &Ca, leaf: Option<&crate::pki::Leaf>) -> TlsStream<TcpStream> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap())
+        .unwrap();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+    let config = match leaf {
+        None => builder.with_no_client_auth(),
+        Some(leaf) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+    };
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_server_of_a_foreign_ca_is_refused_by_the_client_and_both_logs_say_so() {
+    let (log, _guard) = Log::capture();
+    let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
+    let server = server(&foreign, roomy()).await;
+    let error = bounded(dial(server.address, &client(&ca, &ca, "agent.test")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        explain(&error),
+        "its certificate was issued by a CA we do not trust"
+    );
+    log.wait_for("it refused our certificate: issued by a CA that it does not trust")
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_with_another_name_is_refused_by_the_client() {
+    let ca = Ca::new("ca");
+    let server = server(&ca, roomy()).await;
+    let tcp = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::try_from("portal.example").unwrap();
+    let tls = client(&ca, &ca, "agent.test");
+    let error = bounded(TlsConnector::from(tls.current()).connect(name, tcp))
+        .await
+        .unwrap_err();
+    let text = explain(&error);
+    assert!(text.contains("not for portal.example"), "{text}");
+}
+
+/// A ClientHello as OpenSSL's s_client sends it with `-tls1_2`, cut to what TLS 1.2 needs.
+fn tls12_client_hello() -> Vec<u8> {
+    let extensions: &[u8] = &[
+        0x00, 0x0a, 0x00, 0x04, 0x00, 0x02, 0x00, 0x1d, // supported_groups: x25519
+        0x00, 0x0b, 0x00, 0x02, 0x01, 0x00, // ec_point_formats: uncompressed
+        0x00, 0x0d, 0x00, 0x04, 0x00, 0x02, 0x04, 0x03, // signature_algorithms: ecdsa_secp256r1_sha256
+        0x00, 0x17, 0x00, 0x00, // extended_master_secret
+    ];
+    let mut body = vec![0x03, 0x03];
+    body.extend([0x42; 32]);
+    body.push(0);
+    body.extend([0x00, 0x02, 0xc0, 0x2b, 0x01, 0x00]);
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let mut handshake = vec![0x01, 0x00];
+    handshake.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+    handshake.extend(body);
+    let mut record = vec![0x16, 0x03, 0x01];
+    record.extend(u16::try_from(handshake.len()).unwrap().to_be_bytes());
+    record.extend(handshake);
+    record
+}
+
+#[tokio::test]
+async fn a_tls12_client_is_refused_with_the_protocol_version_alert_and_logged() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let server = server(&ca, roomy()).await;
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    tcp.write_all(&tls12_client_hello()).await.unwrap();
+    let mut answer = Vec::new();
+    bounded(tcp.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(
+        answer,
+        [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46],
+        "not a fatal protocol_version alert"
+    );
+    log.wait_for("it offers only TLS 1.2 or older").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_no_tls_is_refused_and_logged() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let server = server(&ca, roomy()).await;
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    log.wait_for("it does not speak TLS").await;
+}
+
+#[tokio::test]
+async fn stalled_handshakes_hold_nobody_up_and_end_at_their_timeout() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let settings = Settings {
+        max_connections: 1,
+        handshake_timeout: Duration::from_millis(300),
+    };
+    let mut server = server(&ca, settings).await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        stalled.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let tls = client(&ca, &ca, "portal.test");
+    let (dialled, accepted) =
+        bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
+    dialled.unwrap();
+    assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
+    log.wait_for("it did not finish the TLS handshake within 300ms")
+        .await;
+    for mut tcp in stalled {
+        // Closed by the server, one way or the other.
+        assert!(matches!(bounded(tcp.read(&mut [0; 16])).await, Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_and_room_comes_back_when_one_ends() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let mut server = server(
+        &ca,
+        Settings {
+            max_connections: 1,
+            handshake_timeout: BOUND,
+        },
+    )
+    .await;
+    let tls = client(&ca, &ca, "portal.test");
+    let _first = bounded(dial(server.address, &tls)).await.unwrap();
+    let held = bounded(server.incoming.next()).await.unwrap();
+
+    let mut second = bounded(dial(server.address, &tls)).await.unwrap();
+    assert_ne!(bounded(second.read(&mut [0])).await.unwrap_or(0), 1);
+    log.wait_for("as many connections as allowed are up").await;
+
+    drop(held);
+    let _third = bounded(dial(server.address, &tls)).await.unwrap();
+    bounded(server.incoming.next()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reloaded_identity_serves_the_next_connection() {
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, roomy()).await;
+    let tls = client(&ca, &ca, "portal.test");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let dialled = bounded(dial(server.address, &tls)).await.unwrap();
+        bounded(server.incoming.next()).await.unwrap();
+        seen.push(dialled.get_ref().1.peer_certificates().unwrap()[0].clone());
+        let next = ca.leaf("localhost");
+        write(&server.files.cert, &next.cert);
+        write(&server.files.key, &next.key);
+        server.tls.reload().unwrap();
+    }
+    assert_ne!(seen[0], seen[1]);
+}
+
+#[tokio::test]
+async fn cancelling_stops_accepting_ends_the_stream_and_leaves_no_task() {
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, roomy()).await;
+    let _stalled = TcpStream::connect(server.address).await.unwrap();
+    server.token.cancel();
+    assert!(bounded(server.incoming.next()).await.is_none());
+    server.tracker.close();
+    bounded(server.tracker.wait()).await;
+    TcpStream::connect(server.address).await.unwrap_err();
+}
