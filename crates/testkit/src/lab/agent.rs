@@ -1,0 +1,303 @@
+//! The real agent of a lab.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use toml::{Table, Value};
+
+use super::netns::{Network, Place};
+use super::requirements::own_program;
+use super::{LabError, Running};
+use crate::pki::{Issued, PORTAL_NAMES};
+use crate::wait::BOUND;
+
+/// Where the lab's agent serves gRPC.
+pub const AGENT_GRPC: &str = "10.78.0.1:9443";
+/// Where the lab's portal, whichever it is, listens.
+pub const PORTAL: &str = "10.78.0.2:9444";
+
+/// How a lab's agent is set up. What is not here goes into `extra`.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// Where it looks for the portal; `None` leaves the address out.
+    pub portal: Option<String>,
+    /// How long one call to the portal may take.
+    pub portal_timeout: Duration,
+    /// How long one login may take inside the agent.
+    pub ipc_deadline: Duration,
+    /// How long the helper waits.
+    pub helper_deadline: Duration,
+    /// Its files, for the portal and for its own server; `None` takes a good one.
+    pub identity: Option<Issued>,
+    /// `log.level`.
+    pub log_level: String,
+    /// TOML that is laid over the rest, key by key.
+    pub extra: String,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+}
+
+impl Default for AgentOptions {
+    fn default() -> Self {
+        Self {
+            portal: Some(format!("https://{PORTAL}")),
+            portal_timeout: Duration::from_secs(2),
+            ipc_deadline: Duration::from_secs(3),
+            helper_deadline: Duration::from_secs(4),
+            identity: None,
+            log_level: "debug".to_owned(),
+            extra: String::new(),
+            env: Vec::new(),
+        }
+    }
+}
+
+/// The agent in the server's namespace. The handle is there from the start; the program runs between start and stop.
+#[derive(Debug)]
+pub struct Agent {
+    directory: PathBuf,
+    network: Network,
+    identity: Issued,
+    state: Mutex<State>,
+    runs: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<Arc<Running>>,
+    last: Option<Arc<Running>>,
+}
+
+impl Agent {
+    pub(crate) fn new(directory: &Path, network: &Network, identity: Issued) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            network: network.clone(),
+            identity,
+            state: Mutex::default(),
+            runs: AtomicU32::new(0),
+        }
+    }
+
+    /// Writes the configuration, starts the agent and waits until helpers can reach it.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its log.
+    pub fn start(&self, options: &AgentOptions) -> Result<(), LabError> {
+        let running = self.launch(options)?;
+        running.wait_until("its IPC socket", BOUND, || {
+            UnixStream::connect(self.socket()).ok()
+        })?;
+        self.state().running = Some(running);
+        Ok(())
+    }
+
+    /// Writes the configuration and starts the agent without waiting for anything: for starts that must fail.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn launch(&self, options: &AgentOptions) -> Result<Arc<Running>, LabError> {
+        self.kill();
+        self.write_config(options)?;
+        let program = own_program("ocserv-agent")?;
+        let mut command = self.network.command(Place::Server, &program);
+        command
+            .arg("--config")
+            .arg(self.config())
+            .envs(options.env.iter().map(|(k, v)| (k, v)));
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let log = self.directory.join(format!("agent.{run}.log"));
+        let running = Arc::new(Running::spawn("the agent", command, &log, &[])?);
+        self.state().last = Some(Arc::clone(&running));
+        Ok(running)
+    }
+
+    /// Writes the configuration as [`Self::start`] would; a running agent sees it on its next reload.
+    ///
+    /// # Errors
+    /// When `extra` is no TOML or the file cannot be written.
+    pub fn write_config(&self, options: &AgentOptions) -> Result<(), LabError> {
+        let mut config = self.base(options);
+        let extra: Table = options
+            .extra
+            .parse()
+            .map_err(|error| LabError::Config(format!("{error}")))?;
+        lay_over(&mut config, extra);
+        fs::write(self.config(), config.to_string()).map_err(LabError::io("write the agent's configuration"))
+    }
+
+    fn base(&self, options: &AgentOptions) -> Table {
+        let identity = options.identity.as_ref().unwrap_or(&self.identity);
+        let files = [
+            ("ca", &identity.ca),
+            ("cert", &identity.cert),
+            ("key", &identity.key),
+        ];
+        let own = table(files.map(|(key, path)| (key, text(path))));
+        let mut to_portal = own.clone();
+        to_portal.insert("server_name".to_owned(), PORTAL_NAMES[0].into());
+        let mut portal = table([
+            ("timeout", span(options.portal_timeout)),
+            ("tls", to_portal.into()),
+        ]);
+        if let Some(address) = &options.portal {
+            portal.insert("address".to_owned(), address.as_str().into());
+        }
+        let ipc = table([
+            ("socket", text(&self.socket())),
+            ("deadline", span(options.ipc_deadline)),
+            ("helper_deadline", span(options.helper_deadline)),
+        ]);
+        let roles = table([(PORTAL_NAMES[0], "operator".into())]);
+        let grpc = table([
+            ("listen", AGENT_GRPC.into()),
+            ("tls", own.into()),
+            ("roles", roles.into()),
+        ]);
+        let ocserv = table([
+            ("occtl_socket", text(&self.directory.join("occtl.sock"))),
+            ("config", text(&self.directory.join("ocserv.conf"))),
+            ("config_per_user_dir", text(&self.directory.join("per-user"))),
+        ]);
+        let log = table([
+            ("level", options.log_level.as_str().into()),
+            ("format", "json".into()),
+        ]);
+        table([
+            ("agent_id", "lab-agent".into()),
+            ("hostname", "vpn.lab".into()),
+            ("environment", "development".into()),
+            ("portal", portal.into()),
+            ("ipc", ipc.into()),
+            ("grpc", grpc.into()),
+            ("ocserv", ocserv.into()),
+            ("log", log.into()),
+        ])
+    }
+
+    /// Asks it to stop and waits until it has drained.
+    ///
+    /// # Errors
+    /// When it is not running, or still runs after the bound.
+    pub fn stop(&self) -> Result<(), LabError> {
+        self.process()?.signal(Signal::SIGTERM);
+        let running = self
+            .state()
+            .running
+            .take()
+            .ok_or(LabError::NotRunning("the agent"))?;
+        running.wait_exit(BOUND).map(drop)
+    }
+
+    /// Kills it at once.
+    pub fn kill(&self) {
+        let running = self.state().running.take();
+        if let Some(running) = running {
+            running.kill();
+        }
+    }
+
+    /// Asks it to read its configuration and certificates again.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn reload(&self) -> Result<(), LabError> {
+        self.process().map(|running| running.signal(Signal::SIGHUP))
+    }
+
+    /// The running agent, for its pid and for signals.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn process(&self) -> Result<Arc<Running>, LabError> {
+        self.state()
+            .running
+            .clone()
+            .ok_or(LabError::NotRunning("the agent"))
+    }
+
+    /// What its last run has logged: one JSON object a line.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.state()
+            .last
+            .as_ref()
+            .map(|last| last.logs())
+            .unwrap_or_default()
+    }
+
+    /// Waits for a log line of its last run that holds `part` and returns the line.
+    ///
+    /// # Errors
+    /// When none comes within the bound.
+    pub fn wait_for_log(&self, part: &str, bound: Duration) -> Result<String, LabError> {
+        let last = self
+            .state()
+            .last
+            .clone()
+            .ok_or(LabError::NotRunning("the agent"))?;
+        last.wait_for_log(part, bound)
+    }
+
+    /// The socket that helpers reach it on.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("agent/ipc.sock")
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("agent.toml")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn table<const N: usize>(pairs: [(&str, Value); N]) -> Table {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn text(path: &Path) -> Value {
+    path.to_string_lossy().into_owned().into()
+}
+
+fn span(duration: Duration) -> Value {
+    format!("{}ms", duration.as_millis()).into()
+}
+
+/// Lays one table over another: tables merge, everything else replaces.
+fn lay_over(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::Table;
+
+    use super::lay_over;
+
+    #[test]
+    fn extra_settings_replace_single_keys_and_leave_their_neighbours() {
+        let mut base: Table = "a = 1\n[t]\nx = 1\ny = 2".parse().unwrap();
+        lay_over(&mut base, "[t]\ny = 3\n[t.u]\nz = 4".parse().unwrap());
+        assert_eq!(base, "a = 1\n[t]\nx = 1\ny = 3\n[t.u]\nz = 4".parse().unwrap());
+    }
+}

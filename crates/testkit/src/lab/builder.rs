@@ -1,0 +1,204 @@
+//! What a lab is to be, and its start.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::agent::{Agent, AgentOptions};
+use super::netns::{Network, Place};
+use super::portal_dev::{PortalDev, PortalOptions};
+use super::registry::Claim;
+use super::requirements::check;
+use super::script::{OnAgentDown, Script};
+use super::server::{Server, ServerOptions};
+use super::{Lab, LabError, Site};
+use crate::pki::{Pki, Validity};
+
+/// Collects what a lab is to be.
+#[derive(Debug, Clone)]
+pub struct LabBuilder {
+    name: String,
+    server: ServerOptions,
+    on_agent_down: OnAgentDown,
+    deployed_script: bool,
+    client_networks: u8,
+    agent: Option<AgentOptions>,
+    portal: Option<PortalOptions>,
+}
+
+impl LabBuilder {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            server: ServerOptions::default(),
+            on_agent_down: OnAgentDown::Deny,
+            deployed_script: false,
+            client_networks: 1,
+            agent: None,
+            portal: None,
+        }
+    }
+
+    /// Adds users without a group.
+    #[must_use]
+    pub fn users(mut self, names: &[&str]) -> Self {
+        self.server
+            .users
+            .extend(names.iter().map(|&name| (name.to_owned(), None)));
+        self
+    }
+
+    /// Adds a user in a group.
+    #[must_use]
+    pub fn user_in(mut self, name: &str, group: &str) -> Self {
+        self.server.users.push((name.to_owned(), Some(group.to_owned())));
+        self
+    }
+
+    /// Adds users `u1` to `uN`, for [`Server::connect_many`].
+    #[must_use]
+    pub fn numbered_users(mut self, n: u32) -> Self {
+        self.server.users.extend((1..=n).map(|i| (format!("u{i}"), None)));
+        self
+    }
+
+    /// Changes how ocserv is set up.
+    #[must_use]
+    pub fn server(mut self, change: impl FnOnce(&mut ServerOptions)) -> Self {
+        change(&mut self.server);
+        self
+    }
+
+    /// Has ocserv run this script. A lab with an agent runs the deployed wrapper anyway.
+    #[must_use]
+    pub fn script(mut self, script: Script) -> Self {
+        self.server.script = script;
+        self
+    }
+
+    /// Has ocserv run the deployed wrapper, though no agent runs at first.
+    #[must_use]
+    pub fn deployed_script(mut self) -> Self {
+        self.deployed_script = true;
+        self
+    }
+
+    /// Has the wrapper let clients in when the agent is not there.
+    #[must_use]
+    pub fn on_agent_down_allow(mut self) -> Self {
+        self.on_agent_down = OnAgentDown::Allow;
+        self.deployed_script = true;
+        self
+    }
+
+    /// How many client networks there are, each with an address of its own; 1 if not said.
+    #[must_use]
+    pub fn client_networks(mut self, n: u8) -> Self {
+        self.client_networks = n;
+        self
+    }
+
+    /// Starts the agent, and has ocserv run the deployed wrapper.
+    #[must_use]
+    pub fn agent(mut self, options: AgentOptions) -> Self {
+        self.agent = Some(options);
+        self.deployed_script = true;
+        self
+    }
+
+    /// Starts the reference portal with this policy file.
+    #[must_use]
+    pub fn portal_dev(self, policy: &str) -> Self {
+        self.portal_dev_with(PortalOptions {
+            policy: policy.to_owned(),
+            ..PortalOptions::default()
+        })
+    }
+
+    /// Starts the reference portal.
+    #[must_use]
+    pub fn portal_dev_with(mut self, options: PortalOptions) -> Self {
+        self.portal = Some(options);
+        self
+    }
+
+    /// Builds the lab and starts what it has: portal, agent, ocserv. They are ready when this returns.
+    ///
+    /// # Errors
+    /// When the machine lacks something (see [`super::check_requirements`]), or a program does not come up. Nothing is left
+    /// behind then.
+    pub fn start(mut self) -> Result<Lab, LabError> {
+        check()?;
+        if self.deployed_script && matches!(self.server.script, Script::None) {
+            self.server.script = Script::Deployed {
+                on_agent_down: self.on_agent_down,
+                deadline: self
+                    .agent
+                    .as_ref()
+                    .map_or(Duration::from_secs(4), |agent| agent.helper_deadline),
+            };
+        }
+        let site = site(&self.name, self.client_networks)?;
+        let directory = site.directory().to_owned();
+        let pki_directory = directory.join("pki");
+        fs::create_dir(&pki_directory).map_err(LabError::io("make a directory for certificates"))?;
+        let pki = Pki::create(&pki_directory)?;
+        let names: Vec<String> = (0..self.client_networks)
+            .flat_map(|n| [false, true].map(|ipv6| Network::server_address(Place::Client(n), ipv6)))
+            .collect();
+        let names: Vec<&str> = std::iter::once("vpn.lab")
+            .chain(names.iter().map(String::as_str))
+            .collect();
+        let ocserv = pki.issue("ocserv", &names, Validity::Now)?;
+        let agent = Agent::new(&directory, &site.network, pki.agent()?);
+        let portal_dev = PortalDev::new(&directory, &site.network, pki.portal()?);
+        let server = Server::prepare(&directory, &site.network, &self.server, &ocserv, &agent.socket())?;
+        let lab = Lab {
+            agent,
+            portal_dev,
+            server,
+            pki,
+            site,
+        };
+        if let Some(options) = &self.portal {
+            lab.portal_dev.start(options)?;
+        }
+        lab.server.start()?;
+        if let Some(options) = &self.agent {
+            lab.agent.start(options)?;
+        }
+        Ok(lab)
+    }
+}
+
+/// Takes a name, makes the directory and the namespaces.
+fn site(test: &str, client_networks: u8) -> Result<Site, LabError> {
+    let mut claim = Claim::take()?;
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("{}-{}-", claim.name(), short(test)))
+        .tempdir()
+        .map_err(LabError::io("make the lab's directory"))?;
+    claim.note_directory(directory.path())?;
+    // ocserv's workers reach their sockets as another user.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+        .map_err(LabError::io("open the lab's directory to ocserv"))?;
+    let network = Network::new(claim.name(), client_networks)?;
+    let namespaces = network.names();
+    // From here on whatever exists is cleared, also when the building fails half-way.
+    let site = Site {
+        network,
+        namespaces,
+        directory: Some(directory),
+        claim,
+    };
+    site.network.build()?;
+    Ok(site)
+}
+
+/// A test's name as a part of a file name, short enough for the sockets in the directory.
+fn short(test: &str) -> String {
+    test.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
+        .take(24)
+        .collect()
+}

@@ -1,0 +1,283 @@
+//! The real ocserv of a lab.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::client::{Client, ConnectOptions, Connecting, Rejected};
+use super::netns::{Network, Place, run};
+use super::requirements::required;
+use super::script::{self, Script};
+use super::{LabError, Running};
+use crate::pki::Issued;
+use crate::wait::BOUND;
+
+/// The password of every user of a lab.
+pub const PASSWORD: &str = "a password of the lab";
+
+/// How a lab's ocserv is set up.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Who can log in, with the group of each, if any.
+    pub users: Vec<(String, Option<String>)>,
+    /// What runs on connect and disconnect.
+    pub script: Script,
+    /// How many clients at once.
+    pub max_clients: u32,
+    /// `restrict-user-to-routes`: ocserv runs its firewall script first, and that runs ours through `/bin/sh`.
+    pub restrict_user_to_routes: bool,
+    /// Routes for everyone; empty leaves the default route.
+    pub routes: Vec<String>,
+    /// How long a login may take.
+    pub auth_timeout: Duration,
+    /// Whether clients get IPv6 addresses too.
+    pub ipv6: bool,
+    /// Whether there is DTLS beside TLS.
+    pub dtls: bool,
+    /// Lines that go to the end of the configuration as they are.
+    pub extra: Vec<String>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            users: Vec::new(),
+            script: Script::None,
+            max_clients: 300,
+            restrict_user_to_routes: false,
+            routes: Vec::new(),
+            auth_timeout: Duration::from_secs(240),
+            ipv6: false,
+            dtls: false,
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// ocserv in its namespace.
+#[derive(Debug)]
+pub struct Server {
+    directory: PathBuf,
+    network: Network,
+    running: Mutex<Option<Arc<Running>>>,
+    runs: AtomicU32,
+    clients: AtomicU32,
+    dtls: bool,
+}
+
+impl Server {
+    /// Writes configuration, users and script.
+    pub(crate) fn prepare(
+        directory: &Path,
+        network: &Network,
+        options: &ServerOptions,
+        identity: &Issued,
+        agent_socket: &Path,
+    ) -> Result<Self, LabError> {
+        fs::create_dir_all(directory.join("per-user"))
+            .map_err(LabError::io("make a directory for ocserv"))?;
+        write_users(directory, &options.users)?;
+        let script = script::install(&options.script, directory, agent_socket)?;
+        let text = configuration(directory, options, identity, script.as_deref());
+        fs::write(directory.join("ocserv.conf"), text).map_err(LabError::io("write ocserv.conf"))?;
+        script::executable(&directory.join("noop"), "#!/bin/sh\nexit 0\n")?;
+        script::executable(&directory.join("tunnel"), TUNNEL_SCRIPT)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            network: network.clone(),
+            running: Mutex::new(None),
+            runs: AtomicU32::new(0),
+            clients: AtomicU32::new(0),
+            dtls: options.dtls,
+        })
+    }
+
+    /// Starts ocserv, or starts it again, and waits until clients can log in.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its log.
+    pub fn start(&self) -> Result<(), LabError> {
+        self.kill();
+        let mut command = self.network.command(Place::Server, &required("ocserv")?);
+        command
+            .args(["--foreground", "--debug", "2", "--config"])
+            .arg(self.config());
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let log = self.directory.join(format!("ocserv.{run}.log"));
+        let running = Running::spawn("ocserv", command, &log, &[])?;
+        running.wait_for_log("sec-mod initialized", BOUND)?;
+        running.wait_until("its control socket", BOUND, || {
+            UnixStream::connect(self.control_socket()).ok()
+        })?;
+        *self.slot() = Some(Arc::new(running));
+        Ok(())
+    }
+
+    /// Stops ocserv as its service does: clients are told, disconnect-scripts run.
+    ///
+    /// # Errors
+    /// When it is not running, or had to be killed.
+    pub fn stop(&self) -> Result<(), LabError> {
+        let running = self.slot().take().ok_or(LabError::NotRunning("ocserv"))?;
+        running.signal(Signal::SIGTERM);
+        running.wait_exit(BOUND).map(drop)
+    }
+
+    /// Kills ocserv's main process; its workers find out by themselves.
+    pub fn kill(&self) {
+        drop(self.slot().take());
+    }
+
+    /// The running ocserv, for its log and its pid.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn process(&self) -> Result<Arc<Running>, LabError> {
+        self.slot().clone().ok_or(LabError::NotRunning("ocserv"))
+    }
+
+    /// Connects a user with the lab's password from the first client network and waits for the outcome.
+    ///
+    /// # Errors
+    /// When the client ended or was still not connected after [`BOUND`].
+    pub fn connect(&self, user: &str) -> Result<Client, Rejected> {
+        self.connect_with(user, &ConnectOptions::default())
+    }
+
+    /// Connects a user.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_with(&self, user: &str, options: &ConnectOptions) -> Result<Client, Rejected> {
+        self.begin(user, options)?.wait(BOUND)
+    }
+
+    /// Starts a client and does not wait.
+    ///
+    /// # Errors
+    /// When openconnect could not be started.
+    pub fn begin(&self, user: &str, options: &ConnectOptions) -> Result<Connecting, Rejected> {
+        let number = self.clients.fetch_add(1, Ordering::Relaxed);
+        Connecting::begin(&self.directory, &self.network, number, user, options, self.dtls)
+            .map_err(|error| Rejected::not_started(user, &error))
+    }
+
+    /// Connects users `u1` to `uN` (see [`super::LabBuilder::numbered_users`]) all at once and waits for all of them.
+    #[must_use]
+    pub fn connect_many(&self, n: u32) -> Vec<Result<Client, Rejected>> {
+        let options = ConnectOptions::default();
+        let begun: Vec<_> = (1..=n).map(|i| self.begin(&format!("u{i}"), &options)).collect();
+        begun
+            .into_iter()
+            .map(|client| client?.wait(BOUND + Duration::from_millis(200) * n))
+            .collect()
+    }
+
+    /// The control socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory.join("occtl.sock")
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("ocserv.conf")
+    }
+
+    /// The directory of the per-user files.
+    #[must_use]
+    pub fn per_user(&self) -> PathBuf {
+        self.directory.join("per-user")
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sets up the tun device as vpnc-script would, in the client's namespace and as far as the tests look.
+const TUNNEL_SCRIPT: &str = r#"#!/bin/sh
+[ "$reason" = connect ] || exit 0
+ip link set dev "$TUNDEV" up mtu "${INTERNAL_IP4_MTU:-1300}"
+ip addr add "$INTERNAL_IP4_ADDRESS/32" dev "$TUNDEV"
+[ -n "$CISCO_SPLIT_INC" ] || ip route add default dev "$TUNDEV"
+i=0
+while [ "$i" -lt "${CISCO_SPLIT_INC:-0}" ]; do
+    eval "net=\$CISCO_SPLIT_INC_${i}_ADDR len=\$CISCO_SPLIT_INC_${i}_MASKLEN"
+    ip route add "$net/$len" dev "$TUNDEV"
+    i=$((i + 1))
+done
+exit 0
+"#;
+
+/// Writes the password file: one hash serves everyone, for hashing takes its time.
+fn write_users(directory: &Path, users: &[(String, Option<String>)]) -> Result<(), LabError> {
+    let path = directory.join("passwd");
+    let mut command = std::process::Command::new(required("ocpasswd")?);
+    run(
+        command.arg("-c").arg(&path).arg("model"),
+        &format!("{PASSWORD}\n"),
+    )?;
+    let model = fs::read_to_string(&path).map_err(LabError::io("read the password file"))?;
+    let hash = model.trim_end().rsplit(':').next().unwrap_or_default().to_owned();
+    let mut text = String::new();
+    for (user, group) in users {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{user}:{}:{hash}", group.as_deref().unwrap_or("*"));
+    }
+    fs::write(&path, text).map_err(LabError::io("write the password file"))
+}
+
+fn configuration(
+    directory: &Path,
+    options: &ServerOptions,
+    identity: &Issued,
+    script: Option<&Path>,
+) -> String {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let mut lines = vec![
+        format!("auth = \"plain[passwd={}]\"", at("passwd")),
+        "tcp-port = 443".to_owned(),
+        "run-as-user = nobody".to_owned(),
+        "run-as-group = nogroup".to_owned(),
+        format!("socket-file = {}", at("worker")),
+        format!("server-cert = {}", identity.cert.display()),
+        format!("server-key = {}", identity.key.display()),
+        "use-occtl = true".to_owned(),
+        format!("occtl-socket-file = {}", at("occtl.sock")),
+        format!("pid-file = {}", at("ocserv.pid")),
+        "log-level = 2".to_owned(),
+        format!("max-clients = {}", options.max_clients),
+        "max-same-clients = 0".to_owned(),
+        "isolate-workers = false".to_owned(),
+        "device = bvpn".to_owned(),
+        "ipv4-network = 10.88.0.0/16".to_owned(),
+        format!("config-per-user = {}", at("per-user")),
+        format!("auth-timeout = {}", options.auth_timeout.as_secs()),
+        "cookie-timeout = 300".to_owned(),
+        format!("restrict-user-to-routes = {}", options.restrict_user_to_routes),
+    ];
+    if options.dtls {
+        lines.push("udp-port = 443".to_owned());
+    }
+    if options.ipv6 {
+        lines.push("ipv6-network = fd88::/48".to_owned());
+        lines.push("ipv6-subnet-prefix = 128".to_owned());
+    }
+    if let Some(script) = script {
+        for option in ["connect-script", "disconnect-script"] {
+            lines.push(format!("{option} = {}", script.display()));
+        }
+    }
+    lines.extend(options.routes.iter().map(|route| format!("route = {route}")));
+    lines.extend(options.extra.iter().cloned());
+    lines.push(String::new());
+    lines.join("\n")
+}

@@ -1,0 +1,246 @@
+//! The lab itself, on real ocserv. Needs root; says so without.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ocserv_agent_testkit::lab::{Lab, Place, Script};
+use ocserv_agent_testkit::wait::{self, BOUND};
+
+#[test]
+fn a_user_connects_to_an_ocserv_that_asks_nobody() {
+    let lab = Lab::builder("no-agent").users(&["alice"]).start().unwrap();
+    let alice = lab.server().connect("alice").unwrap();
+
+    let rows = lab.wait_for_sessions("alice", 1).unwrap();
+    assert_eq!(rows[0].vpn_ip, Some(alice.vpn_ip()));
+    assert_eq!(rows[0].client_ip, Some("10.77.0.2".parse().unwrap()));
+
+    alice.disconnect(BOUND).unwrap();
+    lab.wait_for_sessions("alice", 0).unwrap();
+}
+
+#[test]
+fn a_wrong_password_is_not_taken_for_a_refusal_by_the_script() {
+    let lab = Lab::builder("wrong-password").users(&["alice"]).start().unwrap();
+    let rejected = lab.server().connect("nobody").unwrap_err();
+    assert!(!rejected.is_by_script(), "{rejected}");
+}
+
+#[test]
+fn a_script_that_refuses_shows_as_a_rejected_cookie() {
+    let script = Script::Text("#!/bin/sh\n[ \"$USERNAME\" = alice ]\n".to_owned());
+    let lab = Lab::builder("script")
+        .users(&["alice", "mallory"])
+        .script(script)
+        .start()
+        .unwrap();
+    let _alice = lab.server().connect("alice").unwrap();
+    let rejected = lab.server().connect("mallory").unwrap_err();
+    assert!(rejected.is_by_script(), "{rejected}");
+    lab.wait_for_sessions("mallory", 0).unwrap();
+}
+
+#[test]
+fn two_labs_stand_at_once_and_know_nothing_of_each_other() {
+    let one = Lab::builder("one").users(&["alice"]).start().unwrap();
+    let two = Lab::builder("two").users(&["bob"]).start().unwrap();
+    let _alice = one.server().connect("alice").unwrap();
+    let _bob = two.server().connect("bob").unwrap();
+    one.wait_for_sessions("alice", 1).unwrap();
+    two.wait_for_sessions("bob", 1).unwrap();
+    assert!(one.sessions_of("bob").unwrap().is_empty());
+    drop(one);
+    two.wait_for_sessions("bob", 1).unwrap();
+}
+
+#[test]
+fn a_panic_leaves_no_namespace_no_process_and_the_logs() {
+    let mut namespaces = Vec::new();
+    let mut pids = Vec::new();
+    let mut directory = PathBuf::new();
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        let lab = Lab::builder("panic").users(&["alice"]).start().unwrap();
+        let alice = lab.server().connect("alice").unwrap();
+        namespaces = lab.namespaces();
+        directory = lab.directory().to_owned();
+        pids = vec![lab.server().process().unwrap().pid(), alice.pid()];
+        pids.extend(
+            lab.rows()
+                .unwrap()
+                .iter()
+                .map(|row| i32::try_from(row.id).unwrap()),
+        );
+        assert!(pids.iter().all(|&pid| is_alive(pid)));
+        panic!("on purpose");
+    }));
+    assert!(result.is_err());
+    assert_eq!((namespaces.len(), pids.len()), (3, 3));
+    for namespace in namespaces {
+        assert!(
+            !Path::new("/run/netns").join(&namespace).exists(),
+            "{namespace} is still there"
+        );
+    }
+    wait::until("the processes to be gone", BOUND, || {
+        (!pids.iter().any(|&pid| is_alive(pid))).then_some(())
+    })
+    .unwrap();
+    assert!(directory.join("ocserv.0.log").is_file());
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_lab_that_ends_well_leaves_no_files() {
+    let lab = Lab::builder("files").start().unwrap();
+    let directory = lab.directory().to_owned();
+    assert!(directory.join("ocserv.conf").is_file());
+    drop(lab);
+    assert!(std::env::var_os("OCSERV_AGENT_KEEP").is_some() || !directory.exists());
+}
+
+#[test]
+fn restricted_users_reach_their_routes_only_and_the_script_runs_after_the_firewall() {
+    let script = Script::Text("#!/bin/sh\necho \"$REASON\" >>@DIR@/ran\n".to_owned());
+    let lab = Lab::builder("restricted")
+        .users(&["alice"])
+        .script(script)
+        .server(|server| {
+            server.restrict_user_to_routes = true;
+            server.routes = vec!["10.99.0.0/16".to_owned()];
+        })
+        .start()
+        .unwrap();
+    let alice = lab.server().connect("alice").unwrap();
+    assert_eq!(
+        fs::read_to_string(lab.directory().join("ran")).unwrap(),
+        "connect\n"
+    );
+
+    let rules = lab.command(Place::Server, "iptables").arg("-S").output().unwrap();
+    let rules = String::from_utf8(rules.stdout).unwrap();
+    assert!(rules.contains("-d 10.99.0.0/16"), "{rules}");
+
+    alice.disconnect(BOUND).unwrap();
+    wait::until("the disconnect-script", BOUND, || {
+        let ran = fs::read_to_string(lab.directory().join("ran")).unwrap();
+        (ran == "connect\ndisconnect\n").then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_partition_drops_packets_without_a_reset_and_heals() {
+    let lab = Lab::builder("partition").start().unwrap();
+    let address: SocketAddr = "10.78.0.2:9444".parse().unwrap();
+    let listener = lab.bind_tcp(Place::Portal, address).unwrap();
+    let reach = || lab.connect_tcp(Place::Server, address);
+    reach().unwrap();
+
+    lab.partition(Place::Portal).unwrap();
+    assert_eq!(reach().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+
+    lab.heal(Place::Portal).unwrap();
+    reach().unwrap();
+    drop(listener);
+    assert_eq!(reach().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn traffic_flows_through_the_tunnel_when_asked_for() {
+    let lab = Lab::builder("tunnel").users(&["alice"]).start().unwrap();
+    let options = ocserv_agent_testkit::lab::ConnectOptions {
+        tunnel: true,
+        ..Default::default()
+    };
+    let alice = lab.server().connect_with("alice", &options).unwrap();
+    let address = SocketAddr::new(alice.vpn_ip(), 7);
+    let listener = wait::until("the client's address", BOUND, || {
+        lab.bind_tcp(Place::Client(0), address).ok()
+    });
+    let accepted = thread::spawn(move || listener.unwrap().accept().unwrap().1);
+    lab.connect_tcp(Place::Server, address).unwrap();
+    assert_eq!(
+        accepted.join().unwrap().ip(),
+        "10.88.0.1".parse::<std::net::IpAddr>().unwrap()
+    );
+}
+
+#[test]
+fn clients_come_from_their_own_networks_and_over_ipv6() {
+    let lab = Lab::builder("networks")
+        .users(&["alice"])
+        .client_networks(2)
+        .server(|server| server.ipv6 = true)
+        .start()
+        .unwrap();
+    let options = ocserv_agent_testkit::lab::ConnectOptions {
+        network: 1,
+        over_ipv6: true,
+        ..Default::default()
+    };
+    let _there = lab.server().connect_with("alice", &options).unwrap();
+    let rows = lab.wait_for_sessions("alice", 1).unwrap();
+    assert_eq!(rows[0].client_ip, Some("fd77:1::2".parse().unwrap()));
+}
+
+#[test]
+fn ocserv_starts_again_after_a_stop_and_after_a_kill() {
+    let lab = Lab::builder("restart").users(&["alice"]).start().unwrap();
+    let _alice = lab.server().connect("alice").unwrap();
+    lab.server().stop().unwrap();
+    lab.server().start().unwrap();
+    let _again = lab.server().connect("alice").unwrap();
+    lab.server().kill();
+    lab.server().start().unwrap();
+    let _once_more = lab.server().connect("alice").unwrap();
+}
+
+#[test]
+fn a_hundred_clients_get_in_at_once() {
+    let lab = Lab::builder("hundred").numbered_users(100).start().unwrap();
+    let begin = Instant::now();
+    let clients = lab.server().connect_many(100);
+    eprintln!("100 clients in {:?}", begin.elapsed());
+    for client in &clients {
+        assert!(client.is_ok(), "{}", client.as_ref().unwrap_err());
+    }
+    let connected = lab
+        .rows()
+        .unwrap()
+        .iter()
+        .filter(|row| row.is_connected())
+        .count();
+    assert_eq!(connected, 100);
+}
+
+#[test]
+fn what_a_killed_test_process_left_is_swept_up() {
+    // As left by a process that is gone: a namespace with something in it, and no lock.
+    let name = "oa4194305-0s";
+    let ip = |words: &[&str]| std::process::Command::new("ip").args(words).status().unwrap();
+    assert!(ip(&["netns", "add", name]).success());
+    let mut sleeper = std::process::Command::new("ip")
+        .args(["netns", "exec", name, "sleep", "600"])
+        .spawn()
+        .unwrap();
+    let lab = Lab::builder("sweep").start().unwrap();
+    assert!(!Path::new("/run/netns").join(name).exists());
+    wait::until("the orphan's end", Duration::from_secs(5), || {
+        sleeper.try_wait().unwrap()
+    })
+    .unwrap();
+    drop(lab);
+}
+
+/// Whether a process is there and no zombie.
+fn is_alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
+}
