@@ -34,7 +34,10 @@ pub fn generate(root: &Path, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     ensure!(!sources.is_empty(), "no .proto file below {}", include.display());
 
     let mut compiler = protox::Compiler::new([&include])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&sources)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&sources)?;
     tonic_prost_build::configure()
         .build_transport(false)
         .emit_rerun_if_changed(false)

@@ -2,4 +2,11 @@
 //!
 //! Leans on no crate of ours, so that a broken crate does not break the tools that find it.
 
+pub mod bench;
+pub mod check;
 pub mod codegen;
+pub mod demo;
+pub mod run;
+pub mod setup;
+pub mod test;
+pub mod tidy;

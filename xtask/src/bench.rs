@@ -1,0 +1,151 @@
+//! `cargo xtask bench` and `cargo xtask helper`: optimised programs, and the helper as it is shipped.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::run::{self, cargo};
+use crate::{setup, test};
+
+/// Where the measuring program finds the helper as it is shipped.
+const HELPER: &str = "OCSERV_AGENT_HELPER";
+
+/// Which flags and target that helper was built with, so that a program to compare it with can be built alike.
+const HELPER_TARGET: &str = "OCSERV_AGENT_HELPER_TARGET";
+
+/// Above this size the helper has grown something that it should not have, in bytes.
+const HELPER_LIMIT: u64 = 1_500_000;
+
+/// Installs what is missing, builds everything optimised, and runs the lab's `bench` program with `arguments`.
+pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
+    setup::run()?;
+    let helper = helper(root)?;
+    let release = [
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "ocserv-agent",
+        "--package",
+        "portal-dev",
+    ];
+    run::run(cargo(root).args(release))?;
+    let bench = [
+        "run",
+        "--locked",
+        "--release",
+        "--package",
+        "ocserv-agent-testkit",
+        "--bin",
+        "bench",
+        "--",
+    ];
+    run::run(
+        cargo(root)
+            .args(bench)
+            .args(arguments)
+            .env(test::BIN_DIR, run::target_dir()?.join("release"))
+            .env(HELPER, &helper.path)
+            .env(HELPER_TARGET, &helper.target),
+    )
+}
+
+/// The helper as it is shipped.
+#[derive(Debug)]
+pub struct Helper {
+    /// The program.
+    pub path: PathBuf,
+    /// The target that it is built for, such as `x86_64-unknown-linux-musl`.
+    pub target: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Builds the helper static with its own profile: against musl where that target is installed, else against the host's
+/// libc. Prints where it is and its size, and fails when it is too big.
+pub fn helper(root: &Path) -> anyhow::Result<Helper> {
+    let host = host()?;
+    let target = static_target(&host, &installed_targets()?);
+    run::run(
+        cargo(root)
+            .args([
+                "build",
+                "--locked",
+                "--profile",
+                "helper",
+                "--package",
+                "vpn-auth",
+                "--target",
+                &target,
+            ])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    )?;
+    let path = run::target_dir()?.join(&target).join("helper/vpn-auth");
+    let size = std::fs::metadata(&path)
+        .with_context(|| format!("could not find {}", path.display()))?
+        .len();
+    println!("{}: {size} bytes, static, {target}", path.display());
+    ensure!(
+        size <= HELPER_LIMIT,
+        "the helper has {size} bytes: at most {HELPER_LIMIT} are good"
+    );
+    Ok(Helper { path, target, size })
+}
+
+/// The musl target of the host's architecture where it is installed, else the host itself.
+fn static_target(host: &str, installed: &[String]) -> String {
+    let architecture = host.split('-').next().unwrap_or(host);
+    let musl = format!("{architecture}-unknown-linux-musl");
+    if installed.contains(&musl) {
+        musl
+    } else {
+        host.to_owned()
+    }
+}
+
+/// The target that the compiler itself runs on.
+fn host() -> anyhow::Result<String> {
+    let version = run::output(rustc().arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say its host")?.to_owned())
+}
+
+/// The targets whose standard library is installed, with or without rustup.
+fn installed_targets() -> anyhow::Result<Vec<String>> {
+    let sysroot = run::output(rustc().args(["--print", "sysroot"]))?;
+    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
+    let entries =
+        std::fs::read_dir(&libraries).with_context(|| format!("could not read {}", libraries.display()))?;
+    let names = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.collect())
+}
+
+fn rustc() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn musl_is_taken_where_it_is_installed() {
+        let musl = "aarch64-unknown-linux-musl".to_owned();
+        assert_eq!(
+            static_target("aarch64-unknown-linux-gnu", std::slice::from_ref(&musl)),
+            musl
+        );
+        assert_eq!(
+            static_target("x86_64-unknown-linux-gnu", &[musl]),
+            "x86_64-unknown-linux-gnu"
+        );
+    }
+
+    #[test]
+    fn the_host_is_among_the_installed_targets() {
+        assert!(installed_targets().unwrap().contains(&host().unwrap()));
+    }
+}

@@ -1,0 +1,183 @@
+//! `cargo xtask setup`: what the tests and the demo need of the machine, installed where it is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::run;
+
+/// A program that must be there, the Debian packages that bring it, and what it is for.
+struct Need {
+    program: &'static str,
+    packages: &'static [&'static str],
+    why: &'static str,
+}
+
+const NEEDS: [Need; 5] = [
+    Need {
+        program: "ocserv",
+        packages: &["ocserv"],
+        why: "the VPN server that the agent stands next to",
+    },
+    Need {
+        program: "openconnect",
+        packages: &["openconnect"],
+        why: "the VPN client that logs in to it",
+    },
+    Need {
+        program: "ip",
+        packages: &["iproute2"],
+        why: "network namespaces for both",
+    },
+    Need {
+        program: "iptables",
+        packages: &["iptables"],
+        why: "restrict-user-to-routes, which ocserv does with it",
+    },
+    Need {
+        program: "cc",
+        packages: &["gcc", "libc6-dev"],
+        why: "links Rust programs and builds their TLS library",
+    },
+];
+
+/// What must be done about the needs that are not met.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// Nothing is missing.
+    Ready,
+    /// Install these packages.
+    Install(Vec<&'static str>),
+    /// Say this sentence: somebody else must do it.
+    Tell(String),
+}
+
+/// Says what is missing and why it is needed, and installs it with apt-get. An error where that is not possible.
+pub fn run() -> anyhow::Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| find(need.program).is_none()).collect();
+    for need in &missing {
+        eprintln!(
+            "missing: {} (package {}): {}",
+            need.program,
+            need.packages.join(", "),
+            need.why
+        );
+    }
+    match plan(&missing, find("apt-get").is_some(), run::is_root()) {
+        Plan::Ready => Ok(()),
+        Plan::Tell(sentence) => bail!(sentence),
+        Plan::Install(packages) => install(&packages),
+    }
+}
+
+/// Decides what to do about `missing`.
+fn plan(missing: &[&Need], has_apt: bool, is_root: bool) -> Plan {
+    if missing.is_empty() {
+        return Plan::Ready;
+    }
+    let packages: Vec<_> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    let names = packages.join(" ");
+    match (has_apt, is_root) {
+        (true, true) => Plan::Install(packages),
+        (true, false) => Plan::Tell(format!(
+            "installing needs root; run: sudo apt-get update && sudo apt-get install -y --no-install-recommends {names}"
+        )),
+        (false, _) => Plan::Tell(format!(
+            "this machine has no apt-get, so install with its own package manager what Debian calls: {names}"
+        )),
+    }
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    eprintln!(
+        "installing with apt-get, services not started: {}",
+        packages.join(" ")
+    );
+    let script = include_str!("setup/install.sh");
+    let status = Command::new("sh")
+        .args(["-c", script, "install.sh"])
+        .args(packages)
+        .status()?;
+    if !status.success() {
+        bail!("apt-get could not install {}: {status}", packages.join(" "));
+    }
+    match NEEDS.iter().find(|need| find(need.program).is_none()) {
+        Some(need) => bail!(
+            "{} is still missing after apt-get installed its package",
+            need.program
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Where a program is: in the PATH, or where system programs are, which many users' PATH leaves out.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|dir| dir.join(program))
+        .find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_missing_needs_neither_root_nor_apt() {
+        assert_eq!(plan(&[], false, false), Plan::Ready);
+    }
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        assert_eq!(
+            plan(&[&NEEDS[1], &NEEDS[4]], true, true),
+            Plan::Install(vec!["openconnect", "gcc", "libc6-dev"])
+        );
+    }
+
+    #[test]
+    fn without_root_the_sentence_is_a_command_to_copy() {
+        let Plan::Tell(sentence) = plan(&[&NEEDS[0]], true, false) else {
+            panic!("must not install")
+        };
+        assert!(
+            sentence.ends_with("apt-get install -y --no-install-recommends ocserv"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn without_apt_the_sentence_names_the_packages() {
+        let Plan::Tell(sentence) = plan(&[&NEEDS[0], &NEEDS[2]], false, true) else {
+            panic!("must not install")
+        };
+        assert!(sentence.ends_with("ocserv iproute2"), "{sentence}");
+    }
+
+    #[test]
+    fn a_program_is_found_and_a_missing_one_is_not() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-anywhere").is_none());
+        assert!(!is_program(Path::new("/etc/passwd")), "not executable");
+    }
+
+    #[test]
+    fn the_install_script_is_valid_shell() {
+        let script = include_str!("setup/install.sh");
+        assert!(
+            Command::new("sh")
+                .args(["-n", "-c", script])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
