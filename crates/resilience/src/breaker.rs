@@ -1,0 +1,380 @@
+//! The circuit breaker: stops asking a source that does not answer, and finds out when it answers again.
+//!
+//! **Closed**: every call is admitted. The `failure_threshold`-th failure within `interval` opens the breaker. The
+//! window is exact: it holds the instants of the last `failure_threshold` failures, and a failure is inside it while it
+//! is younger than `interval`. Successes do not empty it.
+//!
+//! **Open**: every call is refused until `timeout` has passed; the first call after that half-opens the breaker.
+//!
+//! **Half-open**: at most as many probes at once as successes are still missing, so never more than `max_requests`.
+//! `max_requests` successes close the breaker, one failure opens it again. A cancelled probe gives its place back. A
+//! probe that was not settled within `timeout` is lost: it counts as a failure and opens the breaker, so that a lost
+//! permit cannot keep the breaker half-open for ever. A caller that bounds its calls by `timeout` therefore never has
+//! more than `max_requests` probes under way.
+//!
+//! Every transition begins a new generation. A permit of an earlier generation changes nothing when it is settled.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use shared::{Entry, Pass, SharedBreaker};
+
+/// How a breaker behaves. Zero counts as one where a number is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// This many failures within `interval` open the breaker.
+    pub failure_threshold: u32,
+    /// The length of the rolling window.
+    pub interval: Duration,
+    /// How long the breaker stays open, and how long a probe may take.
+    pub timeout: Duration,
+    /// How many probes may run at once in half-open, and how many must succeed to close the breaker.
+    pub max_requests: u32,
+}
+
+/// The state of a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed,
+    /// A few calls go through, to see whether the source answers again.
+    HalfOpen,
+    /// No call goes through.
+    Open,
+}
+
+impl BreakerState {
+    /// The name in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half-open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The right to make one call; to be settled or cancelled. [`SharedBreaker`] hands out passes that see to it.
+#[derive(Debug)]
+#[must_use = "a permit that is neither settled nor cancelled keeps its place until it counts as lost"]
+pub struct Permit {
+    generation: u64,
+    /// Tells the probes of one generation apart; `None` for a call through a closed breaker.
+    probe: Option<u64>,
+}
+
+/// What the breaker lets a caller do now.
+#[derive(Debug)]
+pub enum Admission {
+    /// Make the call.
+    Call(Permit),
+    /// Make the call: its outcome decides whether the breaker closes.
+    Probe(Permit),
+    /// Make no call.
+    Refused {
+        /// After this time it is worth asking again.
+        retry_after: Duration,
+    },
+}
+
+/// How a permitted call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The source answered.
+    Success,
+    /// The source did not answer, or not in a way that can be used.
+    Failure,
+    /// Nobody waited for the end of the call; it says nothing about the source.
+    Cancelled,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transition {
+    /// The state before.
+    pub from: BreakerState,
+    /// The state after.
+    pub to: BreakerState,
+    /// What brought it about.
+    pub why: Why,
+}
+
+/// What changes a breaker's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The window filled up with failures.
+    Failures,
+    /// The breaker had been open for `timeout`.
+    TimeoutPassed,
+    /// A probe failed.
+    ProbeFailed,
+    /// A probe was not heard of for `timeout`.
+    ProbeLost,
+    /// All the probes that were wanted succeeded.
+    ProbesSucceeded,
+    /// Somebody reset the breaker.
+    Reset,
+}
+
+impl Why {
+    /// The reason as a fragment of a sentence, for logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failures => "too many failures",
+            Self::TimeoutPassed => "time to probe",
+            Self::ProbeFailed => "a probe failed",
+            Self::ProbeLost => "a probe never returned",
+            Self::ProbesSucceeded => "the probes succeeded",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What a breaker counted since it was made. `requests` = `successes` + `failures` + `cancelled` + `outdated` + those
+/// still under way; a lost probe is under way until it is settled, and `outdated` then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BreakerStats {
+    /// Calls admitted.
+    pub requests: u64,
+    /// Calls that succeeded within their generation.
+    pub successes: u64,
+    /// Calls that failed within their generation.
+    pub failures: u64,
+    /// Calls that were cancelled, whenever they began.
+    pub cancelled: u64,
+    /// Calls that succeeded or failed after a transition and therefore changed nothing.
+    pub outdated: u64,
+    /// Calls not admitted.
+    pub refused: u64,
+    /// Transitions, and resets of a closed breaker.
+    pub generations: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// When the failures inside the window happened, oldest first; never more than the threshold.
+    Closed { failures: VecDeque<Instant> },
+    /// Since when.
+    Open { since: Instant },
+    /// Probes under way (number, begin) in order of their begin, and how many succeeded.
+    HalfOpen {
+        probes: VecDeque<(u64, Instant)>,
+        successes: u32,
+    },
+}
+
+/// A circuit breaker.
+#[derive(Debug)]
+pub struct Breaker {
+    settings: BreakerSettings,
+    phase: Phase,
+    generation: u64,
+    next_probe: u64,
+    /// The latest time ever seen: a reading before it is taken for it, so that nothing lasts longer than it should.
+    latest: Option<Instant>,
+    stats: BreakerStats,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(settings: BreakerSettings) -> Self {
+        Self {
+            settings: checked(settings),
+            phase: Phase::Closed {
+                failures: VecDeque::new(),
+            },
+            generation: 0,
+            next_probe: 0,
+            latest: None,
+            stats: BreakerStats::default(),
+        }
+    }
+
+    /// Asks to make one call; the transition is the one that the question itself brought about.
+    pub fn admit(&mut self, now: Instant) -> (Admission, Option<Transition>) {
+        let now = self.advance(now);
+        let transition = self.expire(now);
+        let timeout = self.settings.timeout;
+        let admission = match &mut self.phase {
+            Phase::Closed { .. } => Admission::Call(Permit {
+                generation: self.generation,
+                probe: None,
+            }),
+            Phase::Open { since } => Admission::Refused {
+                retry_after: timeout.saturating_sub(now.saturating_duration_since(*since)),
+            },
+            Phase::HalfOpen { probes, successes } => {
+                let wanted = self.settings.max_requests.saturating_sub(*successes) as usize;
+                match probes.front() {
+                    Some((_, oldest)) if probes.len() >= wanted => {
+                        let waited = now.saturating_duration_since(*oldest);
+                        Admission::Refused {
+                            retry_after: timeout.saturating_sub(waited),
+                        }
+                    }
+                    _ => {
+                        let number = self.next_probe;
+                        self.next_probe += 1;
+                        probes.push_back((number, now));
+                        Admission::Probe(Permit {
+                            generation: self.generation,
+                            probe: Some(number),
+                        })
+                    }
+                }
+            }
+        };
+        match admission {
+            Admission::Refused { .. } => self.stats.refused += 1,
+            Admission::Call(_) | Admission::Probe(_) => self.stats.requests += 1,
+        }
+        (admission, transition)
+    }
+
+    /// Reports how a permitted call ended.
+    pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: Instant) -> Option<Transition> {
+        let now = self.advance(now);
+        if outcome == Outcome::Cancelled {
+            self.cancel(permit);
+            return None;
+        }
+        if permit.generation != self.generation {
+            self.stats.outdated += 1;
+            return None;
+        }
+        match outcome {
+            Outcome::Success => self.stats.successes += 1,
+            Outcome::Failure => self.stats.failures += 1,
+            Outcome::Cancelled => {}
+        }
+        let next = match (&mut self.phase, outcome) {
+            (Phase::Closed { failures }, Outcome::Failure) => {
+                failures.push_back(now);
+                while failures
+                    .front()
+                    .is_some_and(|at| now.saturating_duration_since(*at) >= self.settings.interval)
+                {
+                    failures.pop_front();
+                }
+                (failures.len() >= self.settings.failure_threshold as usize)
+                    .then_some((Phase::Open { since: now }, Why::Failures))
+            }
+            (Phase::HalfOpen { .. }, Outcome::Failure) => {
+                Some((Phase::Open { since: now }, Why::ProbeFailed))
+            }
+            (Phase::HalfOpen { probes, successes }, Outcome::Success) => {
+                probes.retain(|(number, _)| Some(*number) != permit.probe);
+                *successes += 1;
+                (*successes >= self.settings.max_requests).then_some((
+                    Phase::Closed {
+                        failures: VecDeque::new(),
+                    },
+                    Why::ProbesSucceeded,
+                ))
+            }
+            (Phase::Closed { .. } | Phase::Open { .. }, _) | (Phase::HalfOpen { .. }, Outcome::Cancelled) => {
+                None
+            }
+        };
+        next.map(|(phase, why)| self.enter(phase, why))
+    }
+
+    /// Reports that nobody waits for the end of a permitted call: a probe gives its place back, nothing else happens.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a permit is used up: it cannot be settled twice"
+    )]
+    pub fn cancel(&mut self, permit: Permit) {
+        self.stats.cancelled += 1;
+        if permit.generation != self.generation {
+            return;
+        }
+        if let Phase::HalfOpen { probes, .. } = &mut self.phase {
+            probes.retain(|(number, _)| Some(*number) != permit.probe);
+        }
+    }
+
+    /// Closes the breaker and forgets every failure. Calls under way change nothing any more.
+    pub fn reset(&mut self) -> Option<Transition> {
+        let transition = self.enter(
+            Phase::Closed {
+                failures: VecDeque::new(),
+            },
+            Why::Reset,
+        );
+        (transition.from != transition.to).then_some(transition)
+    }
+
+    /// Takes new settings; the state stays as it is, and the next question or outcome is judged by them.
+    pub fn configure(&mut self, settings: BreakerSettings) {
+        self.settings = checked(settings);
+    }
+
+    /// The state. An open breaker stays open until somebody asks for a call after its `timeout`.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> BreakerStats {
+        self.stats
+    }
+
+    /// What the time alone changes.
+    fn expire(&mut self, now: Instant) -> Option<Transition> {
+        let over = |since: Instant| now.saturating_duration_since(since) >= self.settings.timeout;
+        let (phase, why) = match &self.phase {
+            Phase::Open { since } if over(*since) => (
+                Phase::HalfOpen {
+                    probes: VecDeque::new(),
+                    successes: 0,
+                },
+                Why::TimeoutPassed,
+            ),
+            Phase::HalfOpen { probes, .. } if probes.front().is_some_and(|(_, begin)| over(*begin)) => {
+                (Phase::Open { since: now }, Why::ProbeLost)
+            }
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => return None,
+        };
+        Some(self.enter(phase, why))
+    }
+
+    fn enter(&mut self, phase: Phase, why: Why) -> Transition {
+        let from = self.state();
+        self.phase = phase;
+        self.generation += 1;
+        self.stats.generations += 1;
+        Transition {
+            from,
+            to: self.state(),
+            why,
+        }
+    }
+
+    fn advance(&mut self, now: Instant) -> Instant {
+        let now = self.latest.map_or(now, |latest| latest.max(now));
+        self.latest = Some(now);
+        now
+    }
+}
+
+fn checked(settings: BreakerSettings) -> BreakerSettings {
+    BreakerSettings {
+        failure_threshold: settings.failure_threshold.max(1),
+        max_requests: settings.max_requests.max(1),
+        ..settings
+    }
+}

@@ -1,0 +1,387 @@
+//! The cache, promise by promise.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Instant, SystemTime};
+
+use model::{DenyCode, Grant};
+
+use super::*;
+
+mod bound;
+mod restart;
+
+const SETTINGS: CacheSettings = CacheSettings {
+    ttl: Duration::from_secs(300),
+    stale_ttl: Duration::from_secs(1_800),
+    deny_ttl: Duration::from_secs(30),
+    max_ttl: Duration::from_secs(86_400),
+    max_size: 4,
+    stale_match: StaleMatch::Exact,
+};
+
+/// A time that is a number of seconds, on both clocks.
+fn at(seconds: u64) -> Now {
+    static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a base for times that are numbers; it is read once"
+    )]
+    let base = *BASE.get_or_init(Instant::now);
+    let since = Duration::from_secs(seconds);
+    Now {
+        mono: base + since,
+        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + since,
+    }
+}
+
+/// The same moment with the wall clock set back.
+fn set_back(now: Now, seconds: u64) -> Now {
+    Now {
+        wall: now.wall - Duration::from_secs(seconds),
+        ..now
+    }
+}
+
+fn user(name: &str) -> Username {
+    Username::parse(name).unwrap()
+}
+
+fn key(name: &str, host: u8) -> CacheKey {
+    let client_ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, host));
+    CacheKey {
+        username: user(name),
+        group: None,
+        client_ip,
+        vhost: None,
+    }
+}
+
+fn allow() -> Verdict {
+    Verdict::Allow(Grant::default())
+}
+
+fn deny() -> Verdict {
+    Verdict::deny(DenyCode::Policy, "no")
+}
+
+fn put(cache: &mut Cache, key: &CacheKey, verdict: Verdict, ttl: Ttl, now: Now) -> Stored {
+    let question = cache.ask(key.clone(), now);
+    cache.store(question, verdict, ttl)
+}
+
+fn cache(settings: CacheSettings, content: &[(&CacheKey, Verdict, u64)]) -> Cache {
+    let mut cache = Cache::new(settings);
+    for (key, verdict, seconds) in content {
+        put(&mut cache, key, verdict.clone(), Ttl::Default, at(*seconds));
+    }
+    cache
+}
+
+fn fresh(cache: &mut Cache, key: &CacheKey, now: Now) -> bool {
+    matches!(cache.lookup(key, now), Lookup::Fresh(_))
+}
+
+/// Whether an outage finds an allow or a deny, and how old.
+fn in_outage(cache: &mut Cache, key: &CacheKey, now: Now) -> Option<(bool, u64)> {
+    cache
+        .remembered(key, now)
+        .map(|found| (found.verdict.is_allow(), found.age.as_secs()))
+}
+
+#[test]
+fn an_answer_is_fresh_for_its_ttl_and_not_a_moment_longer() {
+    let minute = Ttl::For(Duration::from_secs(60));
+    for (verdict, ttl, lives) in [
+        (allow(), Ttl::Default, 300),
+        (deny(), Ttl::Default, 30),
+        (allow(), minute, 60),
+        (deny(), minute, 60),
+        (allow(), Ttl::For(Duration::MAX), 86_400),
+    ] {
+        let (mut cache, key) = (Cache::new(SETTINGS), key("alice", 1));
+        assert_eq!(put(&mut cache, &key, verdict.clone(), ttl, at(0)), Stored::Kept);
+        let hit = cache.lookup(&key, at(lives - 1));
+        assert!(
+            matches!(hit, Lookup::Fresh(ref hit) if hit.age.as_secs() == lives - 1),
+            "{verdict:?} {ttl:?} {hit:?}"
+        );
+        assert_eq!(
+            cache.lookup(&key, at(lives)),
+            Lookup::Stale {
+                age: Duration::from_secs(lives)
+            }
+        );
+    }
+}
+
+#[test]
+fn the_source_can_keep_an_answer_out_of_the_cache_and_take_the_old_one_with_it() {
+    let key = key("alice", 1);
+    let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
+    assert_eq!(
+        put(&mut cache, &key, allow(), Ttl::from(Some(Duration::ZERO)), at(1)),
+        Stored::NotKept
+    );
+    assert_eq!(cache.lookup(&key, at(1)), Lookup::Missing);
+    assert_eq!(in_outage(&mut cache, &key, at(1)), None);
+}
+
+#[test]
+fn the_key_is_compared_whole() {
+    let known = key("alice", 1);
+    let mut cache = cache(SETTINGS, &[(&known, allow(), 0)]);
+    let group = Some(model::GroupName::parse("staff").unwrap());
+    let vhost = Some(model::VhostName::parse("default").unwrap());
+    for other in [
+        key("Alice", 1),
+        key("alice", 2),
+        CacheKey {
+            group,
+            ..known.clone()
+        },
+        CacheKey {
+            vhost,
+            ..known.clone()
+        },
+        CacheKey {
+            client_ip: "::ffff:192.0.2.1".parse().unwrap(),
+            ..known.clone()
+        },
+    ] {
+        assert_eq!(cache.lookup(&other, at(1)), Lookup::Missing, "{other:?}");
+    }
+    assert!(fresh(&mut cache, &known, at(1)));
+}
+
+#[test]
+fn what_an_outage_finds() {
+    let key = key("alice", 1);
+    for (verdict, seconds, expected) in [
+        (allow(), 301, Some((true, 301))),
+        (allow(), 1_799, Some((true, 1_799))),
+        (allow(), 1_800, None),
+        (deny(), 31, Some((false, 31))),
+        (deny(), 1_800, Some((false, 1_800))),
+        (deny(), 1_000_000, Some((false, 1_000_000))),
+    ] {
+        let mut cache = cache(SETTINGS, &[(&key, verdict.clone(), 0)]);
+        assert_eq!(
+            in_outage(&mut cache, &key, at(seconds)),
+            expected,
+            "{verdict:?} after {seconds} s"
+        );
+    }
+}
+
+#[test]
+fn a_roaming_user_has_her_last_decision_where_that_is_wanted() {
+    let (home, office, road) = (key("alice", 1), key("alice", 2), key("alice", 3));
+    let user = CacheSettings {
+        stale_match: StaleMatch::User,
+        ..SETTINGS
+    };
+    for (settings, content, asked, expected) in [
+        (SETTINGS, vec![(&home, allow(), 0)], &road, None),
+        (user, vec![(&home, allow(), 0)], &road, Some((true, 100))),
+        (
+            user,
+            vec![(&home, allow(), 0), (&office, deny(), 10)],
+            &road,
+            Some((false, 90)),
+        ),
+        (
+            user,
+            vec![(&home, deny(), 0), (&office, allow(), 10)],
+            &road,
+            Some((true, 90)),
+        ),
+        // The last word about her is no, even if this address had a yes before.
+        (
+            user,
+            vec![(&home, allow(), 0), (&office, deny(), 10)],
+            &home,
+            Some((false, 90)),
+        ),
+        // A no about exactly this login stays a no.
+        (
+            user,
+            vec![(&home, deny(), 0), (&office, allow(), 10)],
+            &home,
+            Some((false, 100)),
+        ),
+        (
+            SETTINGS,
+            vec![(&home, allow(), 0), (&office, deny(), 10)],
+            &home,
+            Some((true, 100)),
+        ),
+    ] {
+        let mut cache = cache(settings, &content);
+        assert_eq!(
+            in_outage(&mut cache, asked, at(100)),
+            expected,
+            "{content:?} {asked:?}"
+        );
+    }
+    let elsewhere = CacheKey {
+        vhost: Some(model::VhostName::parse("b").unwrap()),
+        ..road
+    };
+    assert_eq!(
+        in_outage(&mut cache(user, &[(&home, allow(), 0)]), &elsewhere, at(1)),
+        None,
+        "another vhost"
+    );
+}
+
+#[test]
+fn an_answer_to_a_question_from_before_an_invalidation_is_not_stored() {
+    type Invalidate = fn(&mut Cache) -> usize;
+    let about: [(Invalidate, [Stored; 3]); 3] = [
+        (
+            |cache| cache.invalidate_key(&key("alice", 1)),
+            [Stored::Invalidated, Stored::Kept, Stored::Kept],
+        ),
+        (
+            |cache| cache.invalidate_user(&user("alice")),
+            [Stored::Invalidated, Stored::Invalidated, Stored::Kept],
+        ),
+        (Cache::invalidate_all, [Stored::Invalidated; 3]),
+    ];
+    for (case, (invalidate, expected)) in about.into_iter().enumerate() {
+        let mut cache = Cache::new(SETTINGS);
+        let keys = [key("alice", 1), key("alice", 2), key("bob", 1)];
+        let questions = keys.clone().map(|key| cache.ask(key, at(0)));
+        invalidate(&mut cache);
+        let late = questions.map(|question| cache.store(question, allow(), Ttl::Default));
+        assert_eq!(late, expected, "case {case}");
+        for key in &keys {
+            assert_eq!(
+                put(&mut cache, key, allow(), Ttl::Default, at(1)),
+                Stored::Kept,
+                "asked anew"
+            );
+        }
+        let dropped = expected
+            .iter()
+            .filter(|stored| **stored == Stored::Invalidated)
+            .count();
+        assert_eq!(invalidate(&mut cache), dropped, "case {case}");
+        assert_eq!(cache.stats().size, 3 - dropped);
+    }
+}
+
+#[test]
+fn a_question_older_than_every_remembered_invalidation_counts_as_invalidated() {
+    let mut cache = Cache::new(SETTINGS);
+    let ask = |cache: &Cache| cache.ask(key("alice", 1), at(0));
+    let (old, young) = (ask(&cache), {
+        cache.invalidate_user(&user("bob"));
+        ask(&cache)
+    });
+    for _ in 0..1_024 {
+        cache.invalidate_user(&user("bob"));
+    }
+    assert_eq!(cache.store(old, allow(), Ttl::Default), Stored::Invalidated);
+    assert_eq!(cache.store(young, allow(), Ttl::Default), Stored::Kept);
+}
+
+#[test]
+fn an_earlier_question_does_not_overwrite_the_answer_to_a_later_one() {
+    let (mut cache, key) = (Cache::new(SETTINGS), key("alice", 1));
+    let (early, later) = (cache.ask(key.clone(), at(0)), cache.ask(key.clone(), at(1)));
+    assert_eq!(cache.store(later, deny(), Ttl::Default), Stored::Kept);
+    assert_eq!(cache.store(early, allow(), Ttl::Default), Stored::NotKept);
+    assert_eq!(in_outage(&mut cache, &key, at(2)), Some((false, 1)));
+}
+
+#[test]
+fn the_last_fifth_asks_for_one_refresh_per_answer() {
+    let key = key("alice", 1);
+    let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
+    let refresh = |cache: &mut Cache, seconds| match cache.lookup(&key, at(seconds)) {
+        Lookup::Fresh(hit) => Some(hit.refresh),
+        Lookup::Stale { .. } | Lookup::Missing => None,
+    };
+    let asked: Vec<_> = [0, 239, 240, 241, 299, 300]
+        .map(|seconds| refresh(&mut cache, seconds))
+        .into();
+    assert_eq!(
+        asked,
+        [
+            Some(false),
+            Some(false),
+            Some(true),
+            Some(false),
+            Some(false),
+            None
+        ]
+    );
+    put(&mut cache, &self::key("alice", 1), allow(), Ttl::Default, at(299));
+    assert_eq!(
+        refresh(&mut cache, 299 + 240),
+        Some(true),
+        "the next answer has a refresh of its own"
+    );
+}
+
+#[test]
+fn a_clock_that_went_backwards_makes_entries_stale_and_their_age_goes_on() {
+    let key = key("alice", 1);
+    let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
+    assert!(fresh(&mut cache, &key, at(1)));
+    let back = |seconds| set_back(at(seconds), 86_400);
+    assert_eq!(
+        cache.lookup(&key, back(1)),
+        Lookup::Stale {
+            age: Duration::from_secs(1)
+        }
+    );
+    assert_eq!(in_outage(&mut cache, &key, back(1_799)), Some((true, 1_799)));
+    assert_eq!(in_outage(&mut cache, &key, back(1_800)), None);
+}
+
+#[test]
+fn a_wall_clock_ahead_of_the_monotonic_one_ages_entries() {
+    let key = key("alice", 1);
+    let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
+    let resumed = Now {
+        wall: at(400).wall,
+        ..at(1)
+    };
+    assert_eq!(
+        cache.lookup(&key, resumed),
+        Lookup::Stale {
+            age: Duration::from_secs(400)
+        }
+    );
+}
+
+#[test]
+fn statistics_count_what_happened() {
+    let (one, two) = (key("alice", 1), key("bob", 1));
+    let mut cache = cache(
+        CacheSettings {
+            max_size: 1,
+            ..SETTINGS
+        },
+        &[(&one, allow(), 0)],
+    );
+    assert!(fresh(&mut cache, &one, at(1)));
+    assert!(!fresh(&mut cache, &one, at(300)));
+    assert!(!fresh(&mut cache, &two, at(1)));
+    assert!(cache.remembered(&one, at(300)).is_some());
+    put(&mut cache, &two, allow(), Ttl::Default, at(300));
+    let stats = cache.stats();
+    assert_eq!(
+        stats,
+        CacheStats {
+            hits: 1,
+            misses: 2,
+            stale_hits: 1,
+            evictions: 1,
+            size: 1
+        }
+    );
+    assert!((stats.hit_ratio() - 1.0 / 3.0).abs() < 1e-9);
+}

@@ -1,0 +1,95 @@
+//! What outlives the process.
+
+use super::*;
+
+#[test]
+fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
+    let (young, old, refused) = (key("alice", 1), key("bob", 1), key("eve", 1));
+    let mut before = cache(
+        SETTINGS,
+        &[
+            (&old, allow(), 0),
+            (&refused, deny(), 0),
+            (&young, allow(), 2_000),
+        ],
+    );
+    let Changes::Some {
+        put: records,
+        removed,
+    } = before.take_changes()
+    else {
+        panic!()
+    };
+    assert!(removed.is_empty() && before.take_changes().is_empty());
+    // The monotonic clock began anew.
+    let now = |seconds: u64| Now {
+        mono: at(seconds - 1_500).mono,
+        wall: at(seconds).wall,
+    };
+    let mut after = Cache::new(SETTINGS);
+    assert_eq!(
+        after.restore(records.clone(), now(2_010)),
+        2,
+        "the allow that is too old to serve stays out"
+    );
+    assert_eq!(
+        after.lookup(&young, now(2_010)),
+        Lookup::Stale {
+            age: Duration::from_secs(10)
+        }
+    );
+    assert_eq!(in_outage(&mut after, &young, now(2_020)), Some((true, 20)));
+    assert_eq!(in_outage(&mut after, &young, now(3_800)), None);
+    assert_eq!(in_outage(&mut after, &refused, now(2_010)), Some((false, 2_010)));
+    assert!(
+        matches!(after.take_changes(), Changes::All(kept) if kept.len() == 2),
+        "the copy on disk learns of it"
+    );
+    // The wall clock was set back over the restart: stale, and counted from the restart on.
+    let mut after = Cache::new(SETTINGS);
+    assert_eq!(after.restore(records, set_back(now(2_010), 86_400)), 3);
+    assert_eq!(
+        in_outage(&mut after, &young, set_back(now(2_010 + 1_799), 86_400)),
+        Some((true, 1_799))
+    );
+    assert_eq!(
+        in_outage(&mut after, &young, set_back(now(2_010 + 1_800), 86_400)),
+        None
+    );
+}
+
+#[test]
+fn a_copy_that_follows_the_changes_holds_what_the_cache_holds() {
+    let mut cache = Cache::new(SETTINGS);
+    let mut copy = std::collections::BTreeMap::new();
+    for round in 0..40_u8 {
+        put(
+            &mut cache,
+            &key("alice", round % 7),
+            allow(),
+            Ttl::Default,
+            at(u64::from(round)),
+        );
+        match round {
+            11 => drop(cache.invalidate_user(&user("alice"))),
+            23 => drop(cache.invalidate_all()),
+            _ => {}
+        }
+        // Now and then nobody listens for a while, and more changes than are remembered.
+        if round % 5 == 0 || round > 30 {
+            match cache.take_changes() {
+                Changes::All(records) => copy = records.into_iter().map(|r| (r.key.clone(), r)).collect(),
+                Changes::Some { put, removed } => {
+                    removed.iter().for_each(|key| drop(copy.remove(key)));
+                    copy.extend(put.into_iter().map(|record| (record.key.clone(), record)));
+                }
+            }
+            let whole: std::collections::BTreeMap<_, _> = cache
+                .answers
+                .iter()
+                .map(|(key, answer)| (CacheKey::clone(key), answer.record(key)))
+                .collect();
+            assert_eq!(copy, whole, "round {round}");
+        }
+    }
+}

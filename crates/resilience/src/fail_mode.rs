@@ -1,0 +1,94 @@
+//! What happens to a login when the policy source gives no answer.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::StaleMatch;
+
+/// What an outage does to a login that has no fresh decision. None of the modes turns an explicit deny into an allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailMode {
+    /// Lets everyone in whom the source did not keep out the last time.
+    Open,
+    /// Keeps everyone out.
+    Close,
+    /// Uses the last decision while it is young enough, and keeps out who has none.
+    Stale,
+}
+
+impl FailMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Close, Self::Stale];
+
+    /// The name in the configuration and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl fmt::Display for FailMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no fail mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is no fail mode: expected \"open\", \"close\" or \"stale\" (or \"fail-open\", \"fail-close\", \"fail-stale\")"
+)]
+pub struct UnknownFailMode;
+
+impl FromStr for FailMode {
+    type Err = UnknownFailMode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" | "fail-open" => Ok(Self::Open),
+            "close" | "fail-close" => Ok(Self::Close),
+            "stale" | "fail-stale" => Ok(Self::Stale),
+            _ => Err(UnknownFailMode),
+        }
+    }
+}
+
+/// A text that names no way of matching stale decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no way to match stale decisions: expected \"exact\" or \"user\"")]
+pub struct UnknownStaleMatch;
+
+impl FromStr for StaleMatch {
+    type Err = UnknownStaleMatch;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "user" => Ok(Self::User),
+            _ => Err(UnknownStaleMatch),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_each_mode_are_known_and_nothing_else_is() {
+        for mode in FailMode::ALL {
+            assert_eq!(mode.as_str().parse(), Ok(mode));
+            assert_eq!(format!("fail-{mode}").parse(), Ok(mode));
+        }
+        for bad in ["", "Open", "fail_open", "fail-", "closed", " stale"] {
+            assert_eq!(bad.parse::<FailMode>(), Err(UnknownFailMode), "{bad:?}");
+        }
+        assert_eq!("exact".parse(), Ok(StaleMatch::Exact));
+        assert_eq!("user".parse(), Ok(StaleMatch::User));
+        assert_eq!("any".parse::<StaleMatch>(), Err(UnknownStaleMatch));
+    }
+}

@@ -1,0 +1,168 @@
+//! How often one user or one address may ask.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use crate::lru::Lru;
+
+/// A token bucket: `burst` at once, then one every `every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+    /// How long it takes until one more may come; more than a day counts as a day.
+    pub every: Duration,
+}
+
+/// One bucket per key, for a bounded number of keys. When a key too many comes, the one that asked the longest time
+/// ago is forgotten; its next request finds a full bucket.
+#[derive(Debug)]
+pub struct RateLimiter<K> {
+    rate: Rate,
+    max_keys: usize,
+    /// When the key's bucket will be full again. (The "theoretical arrival time" of the generic cell rate algorithm:
+    /// one instant says all about a bucket.)
+    full_at: Lru<K, Instant>,
+}
+
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
+    /// A limiter whose buckets are all full.
+    #[must_use]
+    pub fn new(rate: Rate, max_keys: usize) -> Self {
+        let every = rate.every.min(Duration::from_secs(86_400));
+        Self {
+            rate: Rate { every, ..rate },
+            max_keys: max_keys.max(1),
+            full_at: Lru::new(),
+        }
+    }
+
+    /// Takes one token of `key`.
+    ///
+    /// # Errors
+    /// How long to wait until there is one, when there is none; nothing is taken then.
+    pub fn take<Q>(&mut self, key: &Q, now: Instant) -> Result<(), Duration>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let slot = self.full_at.slot(key);
+        let full_at = slot
+            .and_then(|slot| self.full_at.at(slot))
+            .map_or(now, |(_, at)| (*at).max(now));
+        let room = self.rate.every.saturating_mul(self.rate.burst.get() - 1);
+        let missing = full_at.saturating_duration_since(now);
+        if missing > room {
+            return Err(missing - room);
+        }
+        let full_at = full_at + self.rate.every;
+        match slot {
+            Some(slot) => {
+                if let Some(at) = self.full_at.at_mut(slot) {
+                    *at = full_at;
+                }
+                self.full_at.touch(slot);
+            }
+            None => {
+                while self.full_at.len() >= self.max_keys {
+                    let Some(oldest) = self.full_at.least_recent() else {
+                        break;
+                    };
+                    self.full_at.remove(oldest);
+                }
+                self.full_at.insert(key.to_owned(), full_at);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.full_at.len()
+    }
+
+    /// Whether no key is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(burst: u32, every_ms: u64, max_keys: usize) -> RateLimiter<String> {
+        let rate = Rate {
+            burst: NonZeroU32::new(burst).unwrap(),
+            every: Duration::from_millis(every_ms),
+        };
+        RateLimiter::new(rate, max_keys)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a base for times that are numbers; it is read once"
+    )]
+    fn base() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_one_per_interval() {
+        let (mut limiter, start) = (limiter(3, 1_000, 10), base());
+        let at = |ms| start + Duration::from_millis(ms);
+        let asked: Vec<_> = [
+            0, 0, 0, 0, 999, 1_000, 1_001, 2_000, 60_000, 60_000, 60_000, 60_000,
+        ]
+        .map(|ms| limiter.take("alice", at(ms)).map_err(|wait| wait.as_millis()))
+        .into();
+        let (ok, wait) = (Ok(()), |ms| Err(ms));
+        assert_eq!(
+            asked,
+            [
+                ok,
+                ok,
+                ok,
+                wait(1_000),
+                wait(1),
+                ok,
+                wait(999),
+                ok,
+                ok,
+                ok,
+                ok,
+                wait(1_000)
+            ]
+        );
+    }
+
+    #[test]
+    fn keys_do_not_share_and_their_number_is_bounded() {
+        let (mut limiter, now) = (limiter(1, 1_000, 2), base());
+        assert_eq!(limiter.take("a", now), Ok(()));
+        assert_eq!(limiter.take("b", now), Ok(()));
+        assert!(limiter.take("b", now).is_err());
+        assert_eq!(
+            limiter.take("c", now),
+            Ok(()),
+            "a third key pushes out the one that asked first"
+        );
+        assert!(
+            limiter.take("b", now).is_err(),
+            "b asked later than a and is still remembered"
+        );
+        assert_eq!(limiter.take("a", now), Ok(()));
+        assert_eq!(limiter.len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_the_last_reading_gives_nothing_away() {
+        let (mut limiter, start) = (limiter(1, 1_000, 2), base() + Duration::from_secs(60));
+        assert_eq!(limiter.take("a", start), Ok(()));
+        assert!(limiter.take("a", start - Duration::from_secs(30)).is_err());
+    }
+}
