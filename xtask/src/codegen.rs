@@ -71,7 +71,7 @@ fn proto_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The files directly in `dir`, sorted.
+/// What is directly in `dir`, sorted.
 pub(crate) fn files_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = fs::read_dir(dir)?
         .map(|entry| entry.map(|entry| entry.path()))

@@ -65,7 +65,11 @@ pub fn run() -> anyhow::Result<()> {
         );
     }
     match plan(&missing, find("apt-get").is_some(), run::is_root()) {
-        Plan::Ready => Ok(()),
+        Plan::Ready => {
+            let names = NEEDS.map(|need| need.program).join(", ");
+            eprintln!("needed of this machine and there: {names}");
+            Ok(())
+        }
         Plan::Tell(sentence) => bail!(sentence),
         Plan::Install(packages) => install(&packages),
     }

@@ -18,7 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::run;
+use crate::{codegen, run};
 
 /// One thing that is wrong, as one line: where, what, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,27 +42,20 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads all files that git tracks or would track. Files that are not UTF-8 are left out.
+    /// Reads the files of the checkout at `root`: those that git tracks or would track, or where git cannot tell, all
+    /// outside of build directories. Files that are not UTF-8 are left out.
     pub fn read(root: &Path) -> anyhow::Result<Self> {
-        // The owner of the checkout may be another user than root, who runs the tests.
-        let trust = format!("safe.directory={}", root.display());
-        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-        let names = run::output(
-            Command::new("git")
-                .current_dir(root)
-                .args(["-c", &trust])
-                .args(list),
-        )?;
+        let names = tracked(root).or_else(|_| walked(root))?;
         let mut files = BTreeMap::new();
-        for name in names.split_terminator('\0') {
-            let path = root.join(name);
+        for name in names {
+            let path = root.join(&name);
             // Deleted, but git still has it; or a link to a directory.
             if !path.is_file() {
                 continue;
             }
             let bytes = fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
             if let Ok(text) = String::from_utf8(bytes) {
-                files.insert(name.to_owned(), text);
+                files.insert(name, text);
             }
         }
         Ok(Self { files })
@@ -98,6 +91,39 @@ impl Tree {
                 .keys()
                 .any(|file| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
     }
+}
+
+/// The files that git tracks or would track, by their path from `root`.
+fn tracked(root: &Path) -> anyhow::Result<Vec<String>> {
+    // The owner of the checkout may be another user than root, who runs the tests.
+    let trust = format!("safe.directory={}", root.display());
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let names = run::output(
+        Command::new("git")
+            .current_dir(root)
+            .args(["-c", &trust])
+            .args(list),
+    )?;
+    Ok(names.split_terminator('\0').map(ToOwned::to_owned).collect())
+}
+
+/// All files outside of `.git` and cargo's target directories, by their path from `root`.
+fn walked(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        if dir.join("CACHEDIR.TAG").is_file() || dir.file_name().is_some_and(|name| name == ".git") {
+            continue;
+        }
+        for path in codegen::files_in(&dir)? {
+            if path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            } else {
+                found.push(path.strip_prefix(root)?.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The number of the first line that `found` is true of, from 1; 1 where there is none.
@@ -154,6 +180,23 @@ mod tests {
             mend: "cut it",
         };
         assert_eq!(violation.to_string(), "a/b.rs:7: it is long; cut it");
+    }
+
+    #[test]
+    fn without_git_the_same_files_are_looked_at_but_no_build_directory() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("a/b.md", "text"),
+            ("target/CACHEDIR.TAG", ""),
+            ("target/c.md", ""),
+            (".git/d", ""),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(walked(root.path()).unwrap(), ["a/b.md"]);
+        assert_eq!(Tree::read(root.path()).unwrap().text("a/b.md"), Some("text"));
     }
 
     #[test]
