@@ -1,0 +1,3 @@
+//! The floor of a process's life: starts and ends.
+
+fn main() {}
