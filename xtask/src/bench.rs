@@ -8,16 +8,15 @@ use anyhow::{Context, ensure};
 use crate::run::{self, cargo};
 use crate::{setup, test};
 
-/// Where the measuring program finds the helper as it is shipped.
+/// Where the lab's program finds the helper as it is shipped.
 const HELPER: &str = "OCSERV_AGENT_HELPER";
-
-/// Which flags and target that helper was built with, so that a program to compare it with can be built alike.
-const HELPER_TARGET: &str = "OCSERV_AGENT_HELPER_TARGET";
 
 /// Above this size the helper has grown something that it should not have, in bytes.
 const HELPER_LIMIT: u64 = 1_500_000;
 
-/// Installs what is missing, builds everything optimised, and runs the lab's `bench` program with `arguments`.
+/// Installs what is missing, builds everything optimised, and measures: what a login pays for the helper, the pure
+/// cores, and in the lab the rest. `arguments` go to the lab's program. Goes on after a figure that is not good, so that
+/// all of them are seen, and fails in the end.
 pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
     setup::run()?;
     let helper = helper(root)?;
@@ -31,7 +30,22 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
         "portal-dev",
     ];
     run::run(cargo(root).args(release))?;
-    let bench = [
+
+    let mut exec = cargo(root);
+    exec.args(["bench", "--locked", "--package", "vpn-auth", "--bench", "exec"])
+        .env("VPN_AUTH_STATIC", &helper.path)
+        .env("VPN_AUTH_TARGET", &helper.target);
+    let mut cores = cargo(root);
+    cores.args([
+        "bench",
+        "--locked",
+        "--package",
+        "ocserv-agent-resilience",
+        "--bench",
+        "cores",
+    ]);
+    let mut lab = cargo(root);
+    lab.args([
         "run",
         "--locked",
         "--release",
@@ -40,15 +54,20 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
         "--bin",
         "bench",
         "--",
-    ];
-    run::run(
-        cargo(root)
-            .args(bench)
-            .args(arguments)
-            .env(test::BIN_DIR, run::target_dir()?.join("release"))
-            .env(HELPER, &helper.path)
-            .env(HELPER_TARGET, &helper.target),
-    )
+    ])
+    .args(arguments)
+    .env(test::BIN_DIR, run::target_dir()?.join("release"))
+    .env(HELPER, &helper.path);
+
+    let mut failed = 0;
+    for measurement in [&mut exec, &mut cores, &mut lab] {
+        if let Err(error) = run::run(measurement) {
+            eprintln!("{error:#}");
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} of 3 measurements failed");
+    Ok(())
 }
 
 /// The helper as it is shipped.
