@@ -9,9 +9,10 @@
 //!
 //! Leans on the wire types (`proto`) and on nothing else of ours: what it checks by is not what it checks.
 
-// pub mod fake_control;
-// pub mod grpc;
+pub mod fake_control;
+pub mod grpc;
 pub mod lab;
+mod mtls;
 pub mod pki;
-// pub mod portal_double;
+pub mod portal_double;
 pub mod wait;

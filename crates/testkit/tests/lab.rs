@@ -4,10 +4,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ocserv_agent_testkit::lab::{Lab, Place, Script};
+use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession};
+use ocserv_agent_testkit::lab::{ConnectOptions, Lab, Place, Script};
+use ocserv_agent_testkit::portal_double::PortalDouble;
 use ocserv_agent_testkit::wait::{self, BOUND};
 
 #[test]
@@ -152,7 +155,7 @@ fn a_partition_drops_packets_without_a_reset_and_heals() {
 #[test]
 fn traffic_flows_through_the_tunnel_when_asked_for() {
     let lab = Lab::builder("tunnel").users(&["alice"]).start().unwrap();
-    let options = ocserv_agent_testkit::lab::ConnectOptions {
+    let options = ConnectOptions {
         tunnel: true,
         ..Default::default()
     };
@@ -177,7 +180,7 @@ fn clients_come_from_their_own_networks_and_over_ipv6() {
         .server(|server| server.ipv6 = true)
         .start()
         .unwrap();
-    let options = ocserv_agent_testkit::lab::ConnectOptions {
+    let options = ConnectOptions {
         network: 1,
         over_ipv6: true,
         ..Default::default()
@@ -221,9 +224,9 @@ fn a_hundred_clients_get_in_at_once() {
 fn what_a_killed_test_process_left_is_swept_up() {
     // As left by a process that is gone: a namespace with something in it, and no lock.
     let name = "oa4194305-0s";
-    let ip = |words: &[&str]| std::process::Command::new("ip").args(words).status().unwrap();
+    let ip = |words: &[&str]| Command::new("ip").args(words).status().unwrap();
     assert!(ip(&["netns", "add", name]).success());
-    let mut sleeper = std::process::Command::new("ip")
+    let mut sleeper = Command::new("ip")
         .args(["netns", "exec", name, "sleep", "600"])
         .spawn()
         .unwrap();
@@ -234,6 +237,52 @@ fn what_a_killed_test_process_left_is_swept_up() {
     })
     .unwrap();
     drop(lab);
+}
+
+#[test]
+fn the_real_occtl_takes_the_fake_control_socket_for_an_ocserv() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let fake = FakeControl::start(&directory.path().join("occtl.sock")).unwrap();
+    fake.set_sessions(vec![
+        FakeSession::connected(7, "alice"),
+        FakeSession::before_login(8),
+    ]);
+    let occtl = |words: &[&str]| {
+        let output = Command::new("occtl")
+            .arg("-s")
+            .arg(fake.path())
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let users: serde_json::Value = serde_json::from_str(&occtl(&["-j", "show", "users"])).unwrap();
+    assert_eq!(
+        (&users[0]["ID"], &users[0]["Username"]),
+        (&7.into(), &"alice".into())
+    );
+    assert_eq!(users[0]["State"], "connected");
+    assert_eq!(users[0]["Full session"], "YjSoCE/CKYwbaWcIhDLOxAWCfEE=");
+    assert_eq!(
+        (&users[1]["Username"], &users[1]["State"]),
+        (&"(none)".into(), &"pre-auth".into())
+    );
+    assert!(occtl(&["show", "status"]).contains("Status: online"));
+    assert!(occtl(&["disconnect", "user", "alice"]).contains("was disconnected"));
+    assert!(fake.sessions().iter().all(|session| session.username != b"alice"));
+}
+
+#[test]
+fn a_portal_double_listens_where_the_agent_looks_for_the_portal() {
+    let lab = Lab::builder("double").start().unwrap();
+    let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
+    assert_eq!(portal.uri(), "https://10.78.0.2:9444");
+    let reach = || lab.connect_tcp(Place::Server, portal.address());
+    reach().unwrap();
+    portal.stop();
+    assert_eq!(reach().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    portal.resume().unwrap();
+    reach().unwrap();
 }
 
 /// Whether a process is there and no zombie.

@@ -76,31 +76,9 @@ impl PortalDev {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("portal-dev.{number}.log"));
         let running = Running::spawn("portal-dev", command, &log, &[])?;
-        running.wait_until("its port", BOUND, || self.is_listening().then_some(()))?;
+        running.wait_for_log("portal-dev ready", BOUND)?;
         *self.slot() = Some(Arc::new(running));
         Ok(())
-    }
-
-    /// Whether the portal's port is bound; a connection would show in its log.
-    fn is_listening(&self) -> bool {
-        let ask = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}"));
-        let tables = self
-            .network
-            .inside(Place::Portal, || Ok([ask("tcp")?, ask("tcp6")?]));
-        let port = PORTAL
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse::<u16>().ok())
-            .unwrap_or_default();
-        // State 0A is LISTEN.
-        let entry = format!(":{port:04X} ");
-        tables.is_ok_and(|tables| {
-            tables.iter().flat_map(|table| table.lines()).any(|line| {
-                let mut fields = line.split_whitespace().skip(1);
-                let local = fields.next().unwrap_or_default();
-                format!("{local} ").ends_with(&entry) && fields.nth(1) == Some("0A")
-            })
-        })
     }
 
     /// Replaces the policy file as a whole; a running portal reads it again by itself.

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::LabError;
 use super::requirements::own_program;
 
+/// Where the wrapper expects the helper.
+const INSTALLED: &str = "/usr/bin/vpn-auth";
+
 /// What ocserv runs when a client connects or disconnects.
 #[derive(Debug, Clone, Default)]
 pub enum Script {
@@ -77,11 +80,16 @@ fn deployed(socket: &Path, on_agent_down: OnAgentDown, deadline: Duration) -> Re
         OnAgentDown::Allow => "allow",
     };
     let settings = [
-        ("VPN_AUTH", helper.to_string_lossy().into_owned()),
         ("SOCKET", socket.to_string_lossy().into_owned()),
         ("DEADLINE", format!("{}ms", deadline.as_millis())),
         ("ON_AGENT_DOWN", down.to_owned()),
     ];
+    if !text.contains(INSTALLED) {
+        return Err(LabError::Config(format!(
+            "deploy/connect-script does not run {INSTALLED}"
+        )));
+    }
+    let text = text.replace(INSTALLED, &format!("'{}'", helper.display()));
     settings
         .iter()
         .try_fold(text, |text, (name, value)| set(&text, name, value))

@@ -1,0 +1,101 @@
+//! The fake control socket, asked byte by byte. What the real `occtl` says to it stands in `lab.rs`.
+
+#![expect(clippy::unwrap_used, reason = "the set-up of a test fails by panicking, as the test does")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession, Fault, command};
+use tempfile::TempDir;
+
+const DISCONNECT_ALICE: &[u8] = b"\x0a\x05alice";
+
+fn fake() -> (FakeControl, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let fake = FakeControl::start(&directory.path().join("occtl.sock")).unwrap();
+    fake.set_sessions(vec![
+        FakeSession::connected(7, "alice"),
+        FakeSession::connected(8, "bob"),
+        FakeSession::before_login(9),
+    ]);
+    (fake, directory)
+}
+
+fn ask(fake: &FakeControl, command: u8, payload: &[u8]) -> Vec<u8> {
+    let mut stream = UnixStream::connect(fake.path()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut request = vec![command];
+    request.extend(u32::try_from(payload.len()).unwrap().to_ne_bytes());
+    request.extend(payload);
+    stream.write_all(&request).unwrap();
+    let mut reply = Vec::new();
+    // A fault may leave the connection open; what came until then is the reply.
+    let _ = stream.read_to_end(&mut reply);
+    reply
+}
+
+#[test]
+fn a_list_has_every_row_and_a_whole_frame() {
+    let (fake, _directory) = fake();
+    let reply = ask(&fake, command::LIST, &[]);
+    assert_eq!(reply[0], command::LIST_REPLY);
+    assert_eq!(
+        u32::from_ne_bytes(reply[1..5].try_into().unwrap()) as usize,
+        reply.len() - 5
+    );
+    let text = String::from_utf8_lossy(&reply);
+    assert!(text.contains("alice") && text.contains("bob") && text.contains("unknown"));
+}
+
+#[test]
+fn a_disconnect_takes_the_user_out_once() {
+    let (fake, _directory) = fake();
+    let done = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 1];
+    let nobody = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 0];
+    assert_eq!(ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE), done);
+    assert_eq!(ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE), nobody);
+    assert_eq!(fake.sessions().len(), 2);
+    assert_eq!(fake.count(command::DISCONNECT_NAME), 2);
+    // Zigzag: 8 travels as 16.
+    assert_eq!(ask(&fake, command::DISCONNECT_ID, &[8, 16])[5..], [8, 1]);
+    assert_eq!(fake.sessions(), [FakeSession::before_login(9)]);
+}
+
+#[test]
+fn an_unknown_command_just_ends_the_connection() {
+    let (fake, _directory) = fake();
+    assert!(ask(&fake, 13, DISCONNECT_ALICE).is_empty());
+}
+
+#[test]
+fn faults_replace_the_reply_until_they_are_taken_back() {
+    let (fake, _directory) = fake();
+    let whole = ask(&fake, command::STATUS, &[]);
+    for (fault, reply) in [
+        (Fault::Refuse, vec![]),
+        (Fault::Hang, vec![]),
+        (
+            Fault::Slow {
+                piece: 9,
+                pause: Duration::from_millis(1),
+            },
+            whole.clone(),
+        ),
+        (Fault::Torn(7), whole[..7].to_vec()),
+        (Fault::WrongCommand(104), [&[104], &whole[1..]].concat()),
+        (Fault::Raw(vec![1, 2, 3]), vec![1, 2, 3]),
+    ] {
+        fake.set_fault(Some(fault.clone()));
+        assert_eq!(ask(&fake, command::STATUS, &[]), reply, "{fault:?}");
+    }
+    fake.set_fault(None);
+    assert_eq!(ask(&fake, command::STATUS, &[]), whole);
+}
+
+#[test]
+fn recorded_bytes_come_as_they_are() {
+    let (fake, _directory) = fake();
+    fake.replay(command::LIST, b"anything".to_vec());
+    assert_eq!(ask(&fake, command::LIST, &[]), b"anything");
+}
