@@ -4,10 +4,9 @@
 //! an identity that changes at run time, a reason in plain words for every failure (in TLS 1.3 a client learns of its
 //! refusal only when it reads), and calls that fail at once while the portal is known to be away.
 //!
-//! Leans on `model`, `proto` and `tls`. Knows nothing of breakers, caches and fail modes: it says whether it got an
+//! Leans on `model`, `proto`, `tls` and the backoff of `resilience`. Knows nothing of breakers, caches and fail modes: it says whether it got an
 //! answer, an outage or a refusal ([`CheckError::is_outage`]), and the caller decides what that means.
 
-mod backoff;
 mod calls;
 mod convert;
 mod error;
@@ -16,8 +15,7 @@ mod owner;
 mod service;
 mod settings;
 
-pub use backoff::{Backoff, ReconnectSettings};
 pub use calls::{Answer, Validity};
 pub use error::{CheckError, DeliverError};
 pub use owner::{ConnectionState, Portal};
-pub use settings::{Settings, SettingsError};
+pub use settings::{ReconnectSettings, Settings, SettingsError};

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Backoff;
 use crate::link::Link;
 use crate::settings::{Settings, SettingsError, Target};
 
@@ -29,6 +28,14 @@ pub enum ConnectionState {
     },
     /// The client was told to stop; nothing will come after this.
     Stopped,
+}
+
+impl ConnectionState {
+    /// Whether calls have a connection to go over.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected)
+    }
 }
 
 /// The same for those who make calls.
@@ -180,8 +187,8 @@ impl Owner {
 
     /// Never ends by itself.
     async fn keep_up(&mut self) {
-        let mut backoff = Backoff::new(self.settings.reconnect);
-        let mut attempts = 0;
+        let backoff = self.settings.reconnect.backoff();
+        let (mut attempts, mut failures) = (0, 0);
         loop {
             self.state.send_replace(ConnectionState::Connecting);
             self.phase.send_replace(Phase::Connecting);
@@ -198,13 +205,14 @@ impl Owner {
                     if attempted.elapsed()
                         >= self.settings.keepalive_interval + self.settings.keepalive_timeout
                     {
-                        backoff.reset();
+                        failures = 0;
                     }
                     reason
                 }
                 Err(reason) => reason.into(),
             };
-            let delay = backoff.after_failure(fastrand::f64());
+            failures += 1;
+            let delay = backoff.delay(failures, fastrand::f64());
             self.down(
                 &reason,
                 delay,
@@ -229,7 +237,8 @@ impl Owner {
 
     /// Offers the connection until it ends, renewing it when asked to. Says why it ended.
     async fn hold(&mut self, mut link: Link) -> Arc<str> {
-        let mut backoff = Backoff::new(self.settings.reconnect);
+        let backoff = self.settings.reconnect.backoff();
+        let mut failures = 0;
         let mut renew_at = None;
         self.up(&link);
         loop {
@@ -243,11 +252,12 @@ impl Owner {
                     tracing::info!(address = %self.settings.address, "portal connection renewed");
                     link = fresh;
                     self.up(&link);
-                    backoff.reset();
+                    failures = 0;
                     renew_at = None;
                 }
                 Err(reason) => {
-                    let delay = backoff.after_failure(fastrand::f64());
+                    failures += 1;
+                    let delay = backoff.delay(failures, fastrand::f64());
                     tracing::warn!("could not renew the portal connection, the old one stays: {reason}");
                     renew_at = Some(Instant::now() + delay);
                 }

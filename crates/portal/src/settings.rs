@@ -3,9 +3,30 @@
 use std::time::Duration;
 
 use http::Uri;
+use resilience::Backoff;
 use rustls::pki_types::ServerName;
 
-use crate::ReconnectSettings;
+/// The waits between attempts to connect: exponential, with full jitter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReconnectSettings {
+    /// The longest wait after the first failure, and the shortest time between two attempts that a waiting login may
+    /// bring about.
+    pub initial_delay: Duration,
+    /// The longest wait ever.
+    pub max_delay: Duration,
+    /// How much the longest wait grows with every failure.
+    pub multiplier: f64,
+}
+
+impl ReconnectSettings {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff {
+            initial: self.initial_delay,
+            max: self.max_delay,
+            multiplier: self.multiplier,
+        }
+    }
+}
 
 /// What the client must be told.
 #[derive(Debug, Clone)]
