@@ -1,6 +1,9 @@
 //! The fake control socket, asked byte by byte. What the real `occtl` says to it stands in `lab.rs`.
 
-#![expect(clippy::unwrap_used, reason = "the set-up of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the set-up of a test fails by panicking, as the test does"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

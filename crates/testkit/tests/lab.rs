@@ -153,6 +153,25 @@ fn a_partition_drops_packets_without_a_reset_and_heals() {
 }
 
 #[test]
+fn a_pulled_plug_silences_a_client_until_it_is_put_back() {
+    let lab = Lab::builder("plug").client_networks(2).start().unwrap();
+    let there: [SocketAddr; 2] = [
+        "10.77.1.1:443".parse().unwrap(),
+        "[fd77:1::1]:443".parse().unwrap(),
+    ];
+    let reach = |address| lab.connect_tcp(Place::Client(1), address).is_ok();
+    assert!(there.into_iter().all(reach));
+    lab.set_link(Place::Client(1), false).unwrap();
+    assert!(!there.into_iter().any(reach));
+    assert!(
+        lab.connect_tcp(Place::Client(0), "10.77.0.1:443".parse().unwrap())
+            .is_ok()
+    );
+    lab.set_link(Place::Client(1), true).unwrap();
+    assert!(there.into_iter().all(reach));
+}
+
+#[test]
 fn traffic_flows_through_the_tunnel_when_asked_for() {
     let lab = Lab::builder("tunnel").users(&["alice"]).start().unwrap();
     let options = ConnectOptions {

@@ -159,11 +159,7 @@ impl Agent {
             ("tls", own.into()),
             ("roles", roles.into()),
         ]);
-        let ocserv = table([
-            ("occtl_socket", text(&self.directory.join("occtl.sock"))),
-            ("config", text(&self.directory.join("ocserv.conf"))),
-            ("config_per_user_dir", text(&self.directory.join("per-user"))),
-        ]);
+        let ocserv = table([("occtl_socket", text(&self.directory.join("occtl.sock")))]);
         let log = table([
             ("level", options.log_level.as_str().into()),
             ("format", "json".into()),

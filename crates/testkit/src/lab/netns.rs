@@ -137,8 +137,17 @@ impl Network {
 
     /// Takes the link of a place down or up, as pulling its plug does.
     pub(crate) fn link(&self, place: Place, up: bool) -> Result<(), LabError> {
-        let state = if up { "up" } else { "down" };
-        self.batch(Some(place), &format!("link set {} {state}\n", place.wire()))
+        let wire = place.wire();
+        let lines = if up {
+            // The kernel takes IPv6 addresses away with the link, and leaves IPv4 addresses.
+            format!(
+                "link set {wire} up\naddr replace {}/64 dev {wire} nodad\n",
+                address(place, 2, true)
+            )
+        } else {
+            format!("link set {wire} down\n")
+        };
+        self.batch(Some(place), &lines)
     }
 
     fn batch(&self, place: Option<Place>, lines: &str) -> Result<(), LabError> {

@@ -76,7 +76,7 @@ impl PortalDev {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("portal-dev.{number}.log"));
         let running = Running::spawn("portal-dev", command, &log, &[])?;
-        running.wait_for_log("portal-dev ready", BOUND)?;
+        running.wait_for_log("ready on https:", BOUND)?;
         *self.slot() = Some(Arc::new(running));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The real ocserv of a lab.
 
-use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,9 +112,8 @@ impl Server {
         let log = self.directory.join(format!("ocserv.{run}.log"));
         let running = Running::spawn("ocserv", command, &log, &[])?;
         running.wait_for_log("sec-mod initialized", BOUND)?;
-        running.wait_until("its control socket", BOUND, || {
-            UnixStream::connect(self.control_socket()).ok()
-        })?;
+        let socket = self.control_socket();
+        running.wait_until("an answer on its control socket", BOUND, || status(&socket).ok())?;
         *self.slot() = Some(Arc::new(running));
         Ok(())
     }
@@ -202,6 +201,15 @@ impl Server {
     }
 }
 
+/// Asks ocserv how it is: one frame each way. A connection without a request would show in its log.
+fn status(socket: &Path) -> io::Result<()> {
+    const STATUS: [u8; 5] = [1, 0, 0, 0, 0];
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(BOUND))?;
+    stream.write_all(&STATUS)?;
+    stream.read_exact(&mut [0; 5])
+}
+
 /// Sets up the tun device as vpnc-script would, in the client's namespace and as far as the tests look.
 const TUNNEL_SCRIPT: &str = r#"#!/bin/sh
 [ "$reason" = connect ] || exit 0
@@ -227,11 +235,10 @@ fn write_users(directory: &Path, users: &[(String, Option<String>)]) -> Result<(
     )?;
     let model = fs::read_to_string(&path).map_err(LabError::io("read the password file"))?;
     let hash = model.trim_end().rsplit(':').next().unwrap_or_default().to_owned();
-    let mut text = String::new();
-    for (user, group) in users {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{user}:{}:{hash}", group.as_deref().unwrap_or("*"));
-    }
+    let line = |(user, group): &(String, Option<String>)| {
+        format!("{user}:{}:{hash}\n", group.as_deref().unwrap_or("*"))
+    };
+    let text: String = users.iter().map(line).collect();
     fs::write(&path, text).map_err(LabError::io("write the password file"))
 }
 
