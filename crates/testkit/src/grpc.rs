@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn run(lab: &ocserv_agent_testkit::lab::Lab) -> std::io::Result<()> {
-//! use ocserv_agent_proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
+//! use proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
 //! use ocserv_agent_testkit::grpc::Channel;
 //! use ocserv_agent_testkit::lab::{AGENT_GRPC, Place};
 //!
