@@ -1,0 +1,324 @@
+//! `sessions` and `disconnect` against an agent that stands in this test.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Output;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use proto::agent::v1::vpn_agent_service_server::{VpnAgentService, VpnAgentServiceServer};
+use proto::agent::v1::{
+    DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
+    NotifyConnectRequest, NotifyConnectResponse, NotifyDisconnectRequest, NotifyDisconnectResponse,
+    UpdateUserRoutesRequest, UpdateUserRoutesResponse, VpnSession,
+};
+use support::{Portal, pki, run, stderr};
+use tls::accept::{Incoming, Settings, TlsConn};
+use tls::{IdentityFiles, ServerTls};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status};
+
+/// An agent with two sessions of alice. `root` may not be touched, `busy` finds no ocserv, `half` ends one of two.
+struct Stub;
+
+#[tonic::async_trait]
+impl VpnAgentService for Stub {
+    async fn get_active_sessions(
+        &self,
+        request: Request<GetActiveSessionsRequest>,
+    ) -> Result<Response<GetActiveSessionsResponse>, Status> {
+        let filter = request.into_inner().username_filter;
+        let session = |id: &str| VpnSession {
+            session_id: id.to_owned(),
+            username: "alice".to_owned(),
+            client_ip: "192.0.2.7".to_owned(),
+            vpn_ip: "10.99.0.2".to_owned(),
+            connected_at: Some(prost_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 0,
+            }),
+            ..VpnSession::default()
+        };
+        let sessions = if ["", "alice"].contains(&filter.as_str()) {
+            vec![session("101"), session("102")]
+        } else {
+            Vec::new()
+        };
+        let total_count = u32::try_from(sessions.len()).unwrap();
+        Ok(Response::new(GetActiveSessionsResponse {
+            sessions,
+            total_count,
+        }))
+    }
+
+    async fn disconnect_user(
+        &self,
+        request: Request<DisconnectUserRequest>,
+    ) -> Result<Response<DisconnectUserResponse>, Status> {
+        let request = request.into_inner();
+        assert!(request.disconnect_all_sessions);
+        let answer = |success, sessions_disconnected, error_message: &str| {
+            Ok(Response::new(DisconnectUserResponse {
+                success,
+                sessions_disconnected,
+                error_message: error_message.to_owned(),
+            }))
+        };
+        match request.username.as_str() {
+            "alice" => answer(request.reason == "lunch", 2, ""),
+            "half" => answer(false, 1, "ocserv refused"),
+            "root" => Err(Status::permission_denied("role viewer")),
+            "busy" => Err(Status::unavailable("ocserv does not answer")),
+            "gone" => Err(Status::not_found("gone")),
+            _ => answer(false, 0, "no session of this user"),
+        }
+    }
+
+    async fn notify_connect(
+        &self,
+        _: Request<NotifyConnectRequest>,
+    ) -> Result<Response<NotifyConnectResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn notify_disconnect(
+        &self,
+        _: Request<NotifyDisconnectRequest>,
+    ) -> Result<Response<NotifyDisconnectResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn update_user_routes(
+        &self,
+        _: Request<UpdateUserRoutesRequest>,
+    ) -> Result<Response<UpdateUserRoutesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+struct Agent {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    _stop: DropGuard,
+}
+
+impl Agent {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        pki(dir.path());
+        let file = |name: &str| dir.path().join(name);
+        let files = IdentityFiles {
+            ca: file("ca.pem"),
+            cert: file("agent.pem"),
+            key: file("agent.key"),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
+        let settings = Settings {
+            max_connections: 8,
+            handshake_timeout: Duration::from_secs(5),
+        };
+        let incoming = Incoming::start(
+            listener,
+            ServerTls::load(files).unwrap(),
+            settings,
+            &tracker,
+            token.clone(),
+        );
+        tracker.spawn(
+            Server::builder()
+                .add_service(VpnAgentServiceServer::new(Stub))
+                .serve_with_incoming_shutdown(
+                    incoming.map(|conn| conn.map(Conn)),
+                    token.clone().cancelled_owned(),
+                ),
+        );
+        Self {
+            dir,
+            address,
+            _stop: token.drop_guard(),
+        }
+    }
+
+    /// Runs the program against this agent with the identity of `pki`.
+    async fn call_as(&self, pki: &Path, args: &[&str]) -> Output {
+        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        args.extend(["--agent".to_owned(), format!("https://{}", self.address)]);
+        args.extend([
+            "--ca".to_owned(),
+            self.dir.path().join("ca.pem").display().to_string(),
+        ]);
+        args.extend(["--pki".to_owned(), pki.display().to_string()]);
+        tokio::task::spawn_blocking(move || run(&args.iter().map(String::as_str).collect::<Vec<_>>()))
+            .await
+            .unwrap()
+    }
+
+    async fn call(&self, args: &[&str]) -> Output {
+        self.call_as(self.dir.path(), args).await
+    }
+}
+
+struct Conn(TlsConn);
+
+impl Connected for Conn {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn sessions_come_as_a_table_for_people_and_as_json_for_programs() {
+    let agent = Agent::start().await;
+    let table = agent.call(&["sessions"]).await;
+    assert_eq!(table.status.code(), Some(0), "{}", stderr(&table));
+    assert_eq!(
+        String::from_utf8(table.stdout).unwrap(),
+        "ID   USER   FROM       VPN ADDRESS  SINCE                     BYTES IN  BYTES OUT\n\
+         101  alice  192.0.2.7  10.99.0.2    2023-11-14T22:13:20.000Z  0         0\n\
+         102  alice  192.0.2.7  10.99.0.2    2023-11-14T22:13:20.000Z  0         0\n\
+         2 sessions\n"
+    );
+    let json = agent.call(&["sessions", "--json", "--user", "alice"]).await;
+    let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows[1]["session_id"], "102");
+    assert_eq!(rows[1]["connected_at"], "2023-11-14T22:13:20.000Z");
+    let none = agent.call(&["sessions", "--json", "--user", "bob"]).await;
+    assert_eq!(
+        (none.status.code(), none.stdout.as_slice()),
+        (Some(0), &b"[]\n"[..])
+    );
+}
+
+#[tokio::test]
+async fn disconnect_tells_done_from_nothing_to_do_from_not_possible_by_its_exit_code() {
+    let agent = Agent::start().await;
+    let done = agent.call(&["disconnect", "alice", "--reason", "lunch"]).await;
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert_eq!(done.stdout, b"alice: 2 sessions disconnected\n");
+    for (user, code, said) in [
+        (
+            "bob",
+            1,
+            "portal-dev: bob: nothing was disconnected: no session of this user\n",
+        ),
+        (
+            "gone",
+            1,
+            "portal-dev: gone: nothing was disconnected: no such session\n",
+        ),
+        (
+            "half",
+            2,
+            "portal-dev: half: only 1 of the sessions disconnected: ocserv refused\n",
+        ),
+    ] {
+        let failed = agent.call(&["disconnect", user]).await;
+        assert_eq!(
+            (failed.status.code(), stderr(&failed).as_str()),
+            (Some(code), said)
+        );
+    }
+    for (user, said) in [
+        ("root", "[grpc.roles]"),
+        ("busy", "could not do it now: ocserv does not answer"),
+    ] {
+        let failed = agent.call(&["disconnect", user]).await;
+        assert_eq!(failed.status.code(), Some(2));
+        assert!(stderr(&failed).contains(said), "{}", stderr(&failed));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_reached_or_trusted_is_said_in_one_clear_line() {
+    let agent = Agent::start().await;
+    let foreign = tempfile::tempdir().unwrap();
+    pki(foreign.path());
+    let own: PathBuf = agent.dir.path().to_owned();
+    let portal = Portal::start("version = 1\n");
+    let pki_of_portal = portal.pki();
+    let (own, foreign) = (own.to_str().unwrap(), foreign.path().to_str().unwrap());
+    let foreign_ca = format!("{foreign}/ca.pem");
+    let url = format!("https://{}", agent.address);
+    let portal_url = portal.url();
+    let cases: [(Vec<&str>, &str); 5] = [
+        (
+            vec!["--agent", "https://127.0.0.1:1", "--pki", own],
+            "nobody listens there",
+        ),
+        (
+            vec!["--agent", "127.0.0.1:9443", "--pki", own],
+            "write it as https://HOST[:PORT]",
+        ),
+        (
+            vec!["--agent", &url, "--pki", own, "--ca", &foreign_ca],
+            "was issued by a CA we do not trust",
+        ),
+        (
+            vec!["--agent", &url, "--pki", own, "--server-name", "elsewhere"],
+            "and not for elsewhere",
+        ),
+        (
+            vec!["--agent", &portal_url, "--pki", pki_of_portal.to_str().unwrap()],
+            "is it an ocserv-agent?",
+        ),
+    ];
+    for (args, why) in cases {
+        let args: Vec<String> = ["sessions"].into_iter().chain(args).map(str::to_owned).collect();
+        let failed =
+            tokio::task::spawn_blocking(move || run(&args.iter().map(String::as_str).collect::<Vec<_>>()))
+                .await;
+        let failed = failed.unwrap();
+        let said = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(2), "{said}");
+        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+    }
+    // An agent that refuses us says so only after the handshake.
+    let stranger = agent.call_as(Path::new(foreign), &["disconnect", "alice"]).await;
+    assert_eq!(stranger.status.code(), Some(2));
+    assert!(
+        stderr(&stranger).contains("it refused our certificate: issued by a CA that it does not trust"),
+        "{}",
+        stderr(&stranger)
+    );
+}
