@@ -189,6 +189,8 @@ fn account(dir: &Path, wanted: &[Wanted], days: u16) -> String {
         r#"
 For the agent's /etc/ocserv-agent/config.toml:
 
+  agent_id = "laptop"
+
   [portal]
   address = "https://127.0.0.1:8443"
   tls = {{ ca = "{dir}/ca.pem", cert = "{dir}/agent.pem", key = "{dir}/agent.key" }}

@@ -112,8 +112,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     token.cancel();
     tracker.close();
-    tracker.wait().await;
+    // A reader of standard output that stalls, or a policy on a dead disk, must not keep the portal from ending.
     let written = async {
+        tracker.wait().await;
         journal.end().await;
         // An error means that the thread has ended, which is what is waited for.
         let _ = journal_end.await;
