@@ -19,7 +19,7 @@ use crate::{FrameDecoder, FrameError, MessageError, Request, Response};
 
 /// How long an agent that has answered may take to close the connection. One that keeps to the contract closes at once;
 /// its answer stands if it does not.
-const CLOSE_GRACE: Duration = Duration::from_millis(200);
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

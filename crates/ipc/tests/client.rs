@@ -170,7 +170,7 @@ fn bytes_behind_the_answer_spoil_it() {
 }
 
 #[test]
-fn an_agent_that_serves_in_a_loop_sees_the_end_and_its_answer_stands() {
+fn an_agent_that_keeps_the_connection_sees_the_end_of_the_question_and_its_answer_stands() {
     let (answer, end) = with_agent(AMPLE, |peer| {
         let _ = hear(peer);
         say(peer, &frame(r#"{"allowed":true}"#));
@@ -178,6 +178,30 @@ fn an_agent_that_serves_in_a_loop_sees_the_end_and_its_answer_stands() {
     });
     assert_eq!(answer.expect("answer"), Response::new(true));
     assert_eq!(end, 0);
+
+    // The helper still listens when it says so: what comes after the end counts.
+    let (answer, ()) = with_agent(AMPLE, |peer| {
+        let _ = hear(peer);
+        say(peer, &frame(r#"{"allowed":true}"#));
+        drop(peer.read(&mut [0; 16]));
+        say(peer, b"x");
+    });
+    assert!(answer.is_err(), "{answer:?}");
+}
+
+#[test]
+fn the_answer_of_an_agent_that_never_closes_stands() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("ipc.sock");
+    let listener = UnixListener::bind(&path).expect("listener");
+    let agent = thread::spawn(move || {
+        let mut peer = listener.accept().expect("connection").0;
+        say(&mut peer, &frame(r#"{"allowed":true}"#));
+        peer
+    });
+    let answer = ask(&path, AMPLE, &request());
+    drop(agent.join().expect("agent"));
+    assert_eq!(answer.expect("answer"), Response::new(true));
 }
 
 #[test]
