@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +92,7 @@ impl Link {
             .max_header_list_size(MAX_HEADERS)
             .handshake(TokioIo::new(Observed { stream, seen }))
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| reason(Some(&error), &first_words.borrow(), settings.keepalive_timeout))?;
 
         let (end, ended) = watch::channel(None::<Arc<str>>);
         let last_words = first_words.clone();
@@ -138,9 +139,6 @@ impl Link {
 /// Why a connection ended, in plain words.
 fn reason(error: Option<&hyper::Error>, seen: &Seen, keepalive: Duration) -> String {
     match (&seen.last, error) {
-        (_, Some(error)) if error.is_timeout() => {
-            format!("it gave no sign of life within {keepalive:?} of being asked")
-        }
         (Some(Last::Error(text)), _) if seen.words => text.clone(),
         (Some(Last::Error(text)), _) => match text.as_str() {
             "it reset the connection" | "it closed the connection in the middle" => silent(text),
@@ -148,8 +146,12 @@ fn reason(error: Option<&hyper::Error>, seen: &Seen, keepalive: Duration) -> Str
         },
         (Some(Last::Eof), _) if seen.words => "it closed the connection".to_owned(),
         (Some(Last::Eof), _) => silent("it closed the connection"),
-        (None, Some(error)) => one_line(&chain(error)),
-        (None, None) => "it takes no more calls on this connection".to_owned(),
+        (None, Some(error)) if !error.is_timeout() => one_line(&chain(error)),
+        // hyper ends an idle connection whose peer answers no ping without an error.
+        (None, _) if seen.heard.is_none_or(|heard| heard.elapsed() >= keepalive) => {
+            format!("it gave no sign of life within {keepalive:?} of being asked")
+        }
+        (None, _) => "it takes no more calls on this connection".to_owned(),
     }
 }
 
@@ -164,6 +166,8 @@ fn silent(what: &str) -> String {
 struct Seen {
     /// The portal said something.
     words: bool,
+    /// When it last did.
+    heard: Option<Instant>,
     /// The last thing that was read, where it was no data.
     last: Option<Last>,
 }
@@ -201,9 +205,11 @@ impl AsyncRead for Observed {
         match &read {
             Poll::Pending => {}
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                if !self.seen.borrow().words {
-                    self.seen.send_modify(|seen| seen.words = true);
-                }
+                // Wakes nobody but for the first words.
+                self.seen.send_if_modified(|seen| {
+                    seen.heard = Some(Instant::now());
+                    !std::mem::replace(&mut seen.words, true)
+                });
             }
             Poll::Ready(Ok(())) => self.seen.send_modify(|seen| seen.last = Some(Last::Eof)),
             Poll::Ready(Err(error)) => {

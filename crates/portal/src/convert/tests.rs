@@ -4,10 +4,6 @@ use model::{Connected, Disconnected, EventId, OcservId, SessionUid, Source, Usag
 
 use super::*;
 
-fn answer(wire: wire::CheckPolicyResponse) -> Result<Answer, CheckError> {
-    super::answer(&wire)
-}
-
 fn wire(change: impl FnOnce(&mut wire::CheckPolicyResponse)) -> wire::CheckPolicyResponse {
     let mut response = wire::CheckPolicyResponse::default();
     change(&mut response);
@@ -20,7 +16,7 @@ fn metadata(key: &str, value: &str) -> HashMap<String, String> {
 
 #[test]
 fn allow_is_an_allow_and_deny_is_a_deny() {
-    let allow = answer(wire(|w| w.allowed = true)).unwrap();
+    let allow = answer(&wire(|w| w.allowed = true)).unwrap();
     assert_eq!(
         allow,
         Answer {
@@ -30,11 +26,11 @@ fn allow_is_an_allow_and_deny_is_a_deny() {
         }
     );
 
-    let deny = answer(wire(|w| w.deny_reason = "left the\ncompany".into())).unwrap();
+    let deny = answer(&wire(|w| w.deny_reason = "left the\ncompany".into())).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, "left the company"));
-    let deny = answer(wire(|w| w.should_disconnect = true)).unwrap();
+    let deny = answer(&wire(|w| w.should_disconnect = true)).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
-    let deny = answer(wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
+    let deny = answer(&wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
     assert_eq!(deny.policy_version.as_deref(), Some("7"));
 }
@@ -47,7 +43,7 @@ fn empty_and_contradictory_answers_are_outages_and_no_decisions() {
         wire(|w| (w.allowed, w.deny_reason) = (true, "no".into())),
         wire(|w| (w.allowed, w.routes) = (true, vec!["everything".into()])),
     ] {
-        let error = answer(response.clone()).unwrap_err();
+        let error = answer(&response).unwrap_err();
         assert!(
             error.is_outage() && matches!(error, CheckError::Nonsense(_)),
             "{response:?}: {error}"
@@ -66,7 +62,7 @@ fn a_lifetime_that_cannot_be_read_means_do_not_keep() {
         ("1e9", 0),
         ("99999999999999999999", 0),
     ] {
-        let answer = answer(wire(|w| {
+        let answer = answer(&wire(|w| {
             (w.allowed, w.metadata) = (true, metadata("cache_ttl_seconds", text));
         }))
         .unwrap();
@@ -91,7 +87,7 @@ fn entries_that_cannot_be_read_are_left_out_and_never_widen_the_grant() {
         .to_vec();
         w.dns_servers = ["10.0.0.53", "dns.test", "fd00::53"].map(str::to_owned).to_vec();
     });
-    let Verdict::Allow(grant) = answer(response).unwrap().verdict else {
+    let Verdict::Allow(grant) = answer(&response).unwrap().verdict else {
         panic!("not an allow")
     };
     assert_eq!(grant.routes, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);

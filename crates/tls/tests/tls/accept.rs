@@ -39,6 +39,14 @@ impl Write for Log {
 impl Log {
     /// Collects what this thread logs from WARN up.
     fn capture() -> (Self, DefaultGuard) {
+        // tracing caches per call site whether anyone listens, and a thread without a subscriber can spoil that for
+        // the others: with a global one somebody always does.
+        let _ = tracing::subscriber::set_global_default(
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_writer(io::sink)
+                .finish(),
+        );
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

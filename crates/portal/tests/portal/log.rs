@@ -1,0 +1,65 @@
+//! What the client logs.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tracing::subscriber::DefaultGuard;
+
+use crate::setup::BOUND;
+
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Collects what this thread logs from WARN up.
+    pub(crate) fn capture() -> (Self, DefaultGuard) {
+        // tracing caches per call site whether anyone listens, and a thread without a subscriber can spoil that for
+        // the others: with a global one somebody always does.
+        let _ = tracing::subscriber::set_global_default(
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_writer(io::sink)
+                .finish(),
+        );
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(crate) fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap())
+            .matches(text)
+            .count()
+    }
+
+    pub(crate) async fn wait_for(&self, text: &str) {
+        let seen = async {
+            while self.count(text) == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(BOUND, seen).await.is_err() {
+            panic!(
+                "the log never said {text:?}, only: {}",
+                String::from_utf8_lossy(&self.0.lock().unwrap())
+            );
+        }
+    }
+}
