@@ -212,12 +212,6 @@ impl Cache {
         }
     }
 
-    /// Whether `question` was asked before an invalidation that concerns it.
-    #[must_use]
-    pub fn is_invalidated(&self, question: &Question) -> bool {
-        self.invalidations.concern(question)
-    }
-
     /// Stores the answer to `question`.
     pub fn store(&mut self, question: Question, verdict: Verdict, ttl: Ttl) -> Stored {
         if self.invalidations.concern(&question) {

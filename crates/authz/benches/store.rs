@@ -1,0 +1,68 @@
+//! What the stored decisions cost at the start of the agent, and a write of one decision.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use model::{Grant, Username, Verdict};
+use ocserv_agent_authz::{DecisionStore, Opened};
+use resilience::{CacheKey, Changes, Record};
+
+const ENTRIES: u32 = 10_000;
+
+fn record(number: u32) -> Option<Record> {
+    let username = Username::parse(&format!("user{number}@example.org")).ok()?;
+    let client_ip = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number));
+    let routes = vec!["10.0.0.0/8".to_owned(), "192.168.0.0/16".to_owned()];
+    Some(Record {
+        key: CacheKey {
+            username,
+            group: None,
+            client_ip,
+            vhost: None,
+        },
+        verdict: Verdict::Allow(Grant {
+            routes,
+            dns_servers: Vec::new(),
+        }),
+        asked: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+    })
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a bench that cannot open its own file has nothing to measure"
+)]
+fn open(path: &Path) -> Opened {
+    DecisionStore::open(path, "vpn1").expect("a file in a directory of our own")
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a bench that cannot write its own file has nothing to measure"
+)]
+fn store(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("decisions.redb");
+    let records: Vec<Record> = (0..ENTRIES).filter_map(record).collect();
+    let one = Changes::Some {
+        put: records[..1].to_vec(),
+        removed: Vec::new(),
+    };
+    open(&path)
+        .store
+        .save(&Changes::All(records))
+        .expect("room on the disk");
+
+    criterion.bench_function("load_10000_decisions", |bencher| {
+        bencher.iter(|| assert_eq!(open(&path).records.len(), ENTRIES as usize));
+    });
+    let store = open(&path).store;
+    criterion.bench_function("save_one_decision", |bencher| {
+        bencher.iter(|| store.save(&one).is_ok())
+    });
+}
+
+criterion_group!(benches, store);
+criterion_main!(benches);
