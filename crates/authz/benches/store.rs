@@ -60,7 +60,7 @@ fn store(criterion: &mut Criterion) {
     });
     let store = open(&path).store;
     criterion.bench_function("save_one_decision", |bencher| {
-        bencher.iter(|| store.save(&one).is_ok())
+        bencher.iter(|| store.save(&one).is_ok());
     });
 }
 

@@ -221,6 +221,27 @@ fn a_flipped_bit_changes_nobodys_decision() {
 }
 
 #[test]
+fn an_entry_that_is_not_what_was_written_is_not_read() {
+    let (seal, record) = (Seal::new(AGENT), records(2).remove(1));
+    let (key, value) = seal.encode(&record);
+    assert_eq!(seal.decode(&key, &value), Some(record));
+    assert_eq!(Seal::new("vpn2").decode(&key, &value), None, "another agent's");
+    for bit in 0..(key.len() + value.len()) * 8 {
+        let (mut key, mut value) = (key.clone(), value.clone());
+        let (byte, mask) = (bit / 8, 1 << (bit % 8));
+        match byte.checked_sub(key.len()) {
+            None => key[byte] ^= mask,
+            Some(byte) => value[byte] ^= mask,
+        }
+        assert_eq!(seal.decode(&key, &value), None, "bit {bit}");
+    }
+    assert_eq!(
+        (seal.decode(&key, &value[..7]), seal.decode(&key, &[])),
+        (None, None)
+    );
+}
+
+#[test]
 fn a_crash_between_two_commits_leaves_the_first_one() {
     let directory = TempDir::new().unwrap();
     let path = written(&directory, &records(5));

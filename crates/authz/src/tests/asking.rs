@@ -105,6 +105,23 @@ async fn a_late_answer_does_not_resurrect_an_invalidated_user() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_an_overtaken_question_leaves_the_one_after_it_alone() {
+    let rig = Rig::new(SETTINGS);
+    rig.source_does(slowly(allow(), SECOND));
+    let leader = rig.begin(&login("alice", 1));
+    settle().await;
+    rig.authorizer.invalidate_all();
+    leader.abort();
+    sleep(SECOND / 2).await;
+    let second = rig.begin(&login("alice", 1));
+    sleep(SECOND * 3 / 4).await;
+    // The first question has landed, the second is under way: the third login joins it.
+    let third = rig.begin(&login("alice", 1));
+    assert!(second.await.unwrap().verdict.is_allow() && third.await.unwrap().verdict.is_allow());
+    assert_eq!(rig.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_overtaken_again_and_again_lets_nobody_in() {
     let rig = Rig::new(SETTINGS);
     rig.source_does(slowly(allow(), SECOND / 2));
