@@ -33,9 +33,6 @@ pub fn encode_request(command: Command, body: &[u8]) -> Result<Vec<u8>, ControlE
 }
 
 /// A reply, as ocserv would send it: for programs that play the server.
-///
-/// # Panics
-/// Never; a body of 4 GiB or more is cut in its length field.
 #[must_use]
 pub fn encode_reply(number: u8, body: &[u8]) -> Vec<u8> {
     encode(number, body)

@@ -85,8 +85,8 @@ impl ControlSocket {
     }
 
     /// Ends all connections of the user with exactly this name, on all virtual hosts, and voids the cookies of these
-    /// logins. `false` if there was none. A login without a connection stays; see
-    /// [`terminate_session`](Self::terminate_session).
+    /// logins. `true`: they were told to end; they stay listed as connected until they have. `false`: there was none. A
+    /// login without a connection stays; see [`terminate_session`](Self::terminate_session).
     ///
     /// # Errors
     /// All of [`ControlError`] but `Unsupported`. `Invalid`: an empty name, a NUL in it, or over 250 bytes.
@@ -94,7 +94,8 @@ impl ControlSocket {
         self.act(Command::DisconnectUser, &username(name)?).await
     }
 
-    /// Ends the connection with this ID and voids its login's cookie. `false` if there was none.
+    /// Ends the connection with this ID and voids its login's cookie. `true`: it was told to end; it stays listed as
+    /// connected until it has, and a second call says `true` as well. `false`: there was none.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Unsupported`. `Invalid`: an ID that is not positive.

@@ -19,7 +19,7 @@ pub struct Status {
     pub started_at: Option<u64>,
     /// Connections, including those that have not logged in.
     pub connections: Option<u32>,
-    /// Logins that it remembers.
+    /// Logins that it remembers; reported by the security modules now and then, so late.
     pub logins: Option<u32>,
     /// TLS sessions kept for resumption.
     pub tls_sessions: Option<u32>,

@@ -1,7 +1,7 @@
 //! Every recorded reply of every version, against what was true when it was recorded.
 //!
 //! `fixtures/VERSION/native/NAME.bin` is the whole reply; `NAME.txt` beside it says what held, from other sources than the
-//! reply: the client's output, the environment of ocserv's scripts, `occtl`'s text. Its README is the one of the recordings.
+//! reply: the client's output, the environment of ocserv's scripts, `occtl`'s text.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
