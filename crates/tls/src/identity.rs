@@ -116,6 +116,7 @@ pub struct Identity {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     expires: SystemTime,
+    expired_on: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -130,9 +131,10 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Reads the three files and checks that they can work together: the CAs parse, the key is the certificate's, the
-    /// certificate has not expired. The time of the check is rustls' own (the system's clock), which also judges the
-    /// certificates of peers. Blocks on the disk.
+    /// Reads the three files and checks that they can work together: the CAs parse, the key is the certificate's. A
+    /// certificate that has expired is a warning: peers will refuse it, but the process has other work that must not
+    /// stop with it. The time of the check is rustls' own (the system's clock), which also judges the certificates of
+    /// peers. Blocks on the disk.
     ///
     /// # Errors
     /// [`IdentityError`] names the file and what is wrong with it.
@@ -149,15 +151,17 @@ impl Identity {
             ));
         }
 
-        let mut expires = None;
+        let (mut expires, mut expired_on) = (None, None);
         for (index, der) in chain.iter().enumerate() {
             let parsed = parse(&files.cert, index, der)?;
             let validity = parsed.validity();
             if seconds(validity.not_after) < now.as_secs() {
-                return Err(IdentityError::Expired {
-                    path: files.cert.clone(),
-                    on: day(validity.not_after),
-                });
+                let on = day(validity.not_after);
+                let path = files.cert.display();
+                warnings.push(format!(
+                    "{path}: the certificate expired on {on}: every peer will refuse it"
+                ));
+                expired_on = Some(on);
             }
             if seconds(validity.not_before) > now.as_secs() {
                 let from = day(validity.not_before);
@@ -200,8 +204,14 @@ impl Identity {
             provider,
             // `pem::certificates` never returns an empty chain.
             expires: expires.unwrap_or(SystemTime::UNIX_EPOCH),
+            expired_on,
             warnings,
         })
+    }
+
+    /// The day on which our certificate expired, as in `2026-01-31`; `None` while it is valid.
+    pub(crate) fn expired_on(&self) -> Option<&str> {
+        self.expired_on.as_deref()
     }
 
     /// How we dial: the server must prove its name with a certificate of our CAs, and we show ours.

@@ -40,12 +40,25 @@ struct Slot<C> {
 
 type Build<C> = fn(&Identity) -> Result<Arc<C>, IdentityError>;
 
-fn load<C>(files: &IdentityFiles, build: Build<C>) -> Result<Current<C>, IdentityError> {
+impl<C> Current<C> {
+    fn of(identity: &Identity, build: Build<C>) -> Result<Self, IdentityError> {
+        Ok(Self {
+            config: build(identity)?,
+            loaded: Loaded::from(identity),
+        })
+    }
+}
+
+/// What is in use may still be good, so an expired certificate does not take its place.
+fn load_again<C>(files: &IdentityFiles, build: Build<C>) -> Result<Current<C>, IdentityError> {
     let identity = Identity::load(files)?;
-    Ok(Current {
-        config: build(&identity)?,
-        loaded: Loaded::from(&identity),
-    })
+    match identity.expired_on() {
+        Some(on) => Err(IdentityError::Expired {
+            path: files.cert.clone(),
+            on: on.to_owned(),
+        }),
+        None => Current::of(&identity, build),
+    }
 }
 
 macro_rules! reloadable {
@@ -60,7 +73,7 @@ macro_rules! reloadable {
             /// # Errors
             /// [`IdentityError`] names the file and what is wrong with it.
             pub fn load(files: IdentityFiles) -> Result<Self, IdentityError> {
-                let current = ArcSwap::from_pointee(load(&files, $build)?);
+                let current = ArcSwap::from_pointee(Current::of(&Identity::load(&files)?, $build)?);
                 Ok(Self(Arc::new(Slot { files, current })))
             }
 
@@ -80,9 +93,9 @@ macro_rules! reloadable {
             /// Blocks on the disk.
             ///
             /// # Errors
-            /// [`IdentityError`]; the old identity stays in use.
+            /// [`IdentityError`], also for a certificate that has expired; the old identity stays in use.
             pub fn reload(&self) -> Result<Loaded, IdentityError> {
-                let fresh = load(&self.0.files, $build)?;
+                let fresh = load_again(&self.0.files, $build)?;
                 let loaded = fresh.loaded.clone();
                 self.0.current.store(Arc::new(fresh));
                 Ok(loaded)

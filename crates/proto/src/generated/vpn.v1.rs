@@ -24,10 +24,11 @@ pub struct CheckPolicyRequest {
     #[prost(message, optional, tag = "7")]
     pub request_time: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// The decision about a login.
+/// The decision about a login. A deny must carry `deny_reason`, `should_disconnect` or metadata: a message without any
+/// field is no decision, since it cannot be told from one that got lost, and the agent treats it as an outage.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckPolicyResponse {
-    /// Whether the user may connect. Absent on the wire is false, and false is a deny.
+    /// Whether the user may connect.
     #[prost(bool, tag = "1")]
     pub allowed: bool,
     /// Why not, for the agent's log; the VPN client cannot be told. Empty where allowed.

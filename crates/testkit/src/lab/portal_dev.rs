@@ -141,22 +141,28 @@ impl PortalDev {
     /// # Errors
     /// When it fails; the error has its output.
     pub fn call_agent(&self, words: &[&str]) -> Result<String, LabError> {
+        self.call_agent_as(&self.identity, words)
+    }
+
+    /// As [`Self::call_agent`], with other files than the portal's own.
+    ///
+    /// # Errors
+    /// When it fails; the error has its output.
+    pub fn call_agent_as(&self, identity: &Issued, words: &[&str]) -> Result<String, LabError> {
         let (verb, rest) = words
             .split_first()
             .ok_or(LabError::Config("no command for the portal".to_owned()))?;
         let mut command = self.network.command(Place::Portal, &own_program("portal-dev")?);
-        command.arg(verb).args([
-            "--agent",
-            &format!("https://{AGENT_GRPC}"),
-            "--server-name",
-            AGENT_NAMES[0],
-        ]);
+        let agent = format!("https://{AGENT_GRPC}");
+        command
+            .arg(verb)
+            .args(["--agent", &agent, "--server-name", AGENT_NAMES[0]]);
         command
             .arg("--ca")
-            .arg(&self.identity.ca)
+            .arg(&identity.ca)
             .arg("--cert")
-            .arg(&self.identity.cert);
-        command.arg("--key").arg(&self.identity.key).args(rest);
+            .arg(&identity.cert);
+        command.arg("--key").arg(&identity.key).args(rest);
         run(&mut command, "")
     }
 

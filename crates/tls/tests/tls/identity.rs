@@ -28,7 +28,6 @@ fn every_broken_identity_names_the_file_and_the_fault() {
         .unwrap()
         .replace("-----END CERTIFICATE-----", "");
     let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let expired = ca.expired_leaf("agent.test");
     let cases = [
         (&files.ca, None, "ca.pem: no such file"),
         (
@@ -56,11 +55,6 @@ fn every_broken_identity_names_the_file_and_the_fault() {
             &files.key,
             Some(&*other.key),
             "key.pem: is not the key of the certificate in",
-        ),
-        (
-            &files.cert,
-            Some(&*expired.cert),
-            "cert.pem: the certificate expired on 2020-02-03",
         ),
     ];
     for (path, text, expected) in cases {
@@ -106,6 +100,25 @@ fn no_debug_output_holds_the_key() {
     );
     assert!(shown.contains("[redacted]"));
     assert!(!shown.contains(secret));
+}
+
+#[test]
+fn an_expired_certificate_is_a_warning_at_start_and_never_takes_the_place_of_one_in_use() {
+    let ca = Ca::new("ca");
+    let expired = ca.expired_leaf("agent.test");
+    let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
+    let tls = ClientTls::load(files.clone()).unwrap();
+    let before = tls.current();
+    write(&files.cert, &expired.cert);
+    write(&files.key, &expired.key);
+    let warnings = Identity::load(&files).unwrap().warnings().join("\n");
+    assert!(
+        warnings.contains("the certificate expired on 2020-02-03"),
+        "{warnings}"
+    );
+    let error = tls.reload().unwrap_err().to_string();
+    assert!(error.contains("the certificate expired on 2020-02-03"), "{error}");
+    assert!(std::sync::Arc::ptr_eq(&before, &tls.current()));
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! The same story where real ocserv cannot run: the helper is run by hand with the variables that an ocserv 1.5.0 was
+//! recorded to give its scripts, and the control socket is a double with the recorded session.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession};
+use ocserv_agent_testkit::lab::Running;
+use ocserv_agent_testkit::pki::{AGENT_NAMES, PORTAL_NAMES, Pki};
+use ocserv_agent_testkit::wait::{self, BOUND};
+use serde_json::Value;
+
+use crate::account::{Account, Failure, ensure};
+use crate::story::{POLICY, program, summary};
+
+const CONNECT: &str = include_str!("../../../../../bins/vpn-auth/tests/fixtures/1.5.0/connect.env");
+const DISCONNECT: &str = include_str!("../../../../../bins/vpn-auth/tests/fixtures/1.5.0/disconnect.env");
+/// The session in both recordings.
+const ID: i32 = 24_519;
+const CONNECTED_AT: u32 = 1_795_223_232;
+
+pub(crate) fn tell() -> Result<(), Failure> {
+    println!(
+        "What follows is NOT a real VPN: no ocserv and no client run. The agent, the helper and the portal are real;"
+    );
+    println!(
+        "the helper gets what ocserv 1.5.0 was recorded to give it, and ocserv's control socket is a double.\n"
+    );
+    let account = Account::begin();
+    let directory = tempfile::Builder::new().prefix("ocserv-agent-demo-").tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    let stage = Stage::set(directory.path())?;
+    account
+        .tell("portal-dev and ocserv-agent run on loopback; the policy: alice may come in, mallory may not");
+
+    let (exit, line) = stage.helper(CONNECT, "alice")?;
+    ensure(exit == Some(0), "alice was not let in")?;
+    account.tell("recorded ocserv asks about alice; vpn-auth ends with 0, which lets her in:");
+    account.quote(&line);
+    let (exit, line) = stage.helper(CONNECT, "mallory")?;
+    ensure(exit == Some(1), "mallory was not denied")?;
+    account.tell("the same for mallory; vpn-auth ends with 1, which keeps her out:");
+    account.quote(&line);
+
+    let list = stage.call_agent(&["sessions"])?;
+    ensure(list.contains("alice"), "alice is not in the list")?;
+    account.tell("the portal lists the sessions (portal-dev sessions; the double lists the recorded one):");
+    account.quote(&list);
+    account.tell("the portal ends alice's session (portal-dev disconnect alice):");
+    account.quote(&stage.call_agent(&["disconnect", "alice"])?);
+    ensure(
+        stage.control.sessions().is_empty(),
+        "the double was not asked to end the session",
+    )?;
+    let (exit, _) = stage.helper(DISCONNECT, "alice")?;
+    ensure(exit == Some(0), "the end was not taken")?;
+
+    let begin = stage.heard("connect")?;
+    let end = stage.heard("disconnect")?;
+    ensure(
+        begin["session_uid"] == end["session_uid"],
+        "the two events are not about one session",
+    )?;
+    ensure(
+        end["stats"]["bytes_received"] == 95_784,
+        "the byte counts are not ocserv's",
+    )?;
+    account.tell("what the portal heard of it, with the recorded byte counts:");
+    for event in [&begin, &end] {
+        account.quote(&summary(event));
+    }
+    drop(stage);
+    account.tell("everything is stopped and removed. This was the recorded story; as root on Debian you see the real one");
+    Ok(())
+}
+
+/// What runs, all of it ours.
+struct Stage {
+    directory: PathBuf,
+    grpc: String,
+    control: FakeControl,
+    _portal: Running,
+    agent: Running,
+}
+
+impl Stage {
+    fn set(directory: &Path) -> Result<Self, Failure> {
+        fs::create_dir(directory.join("pki"))?;
+        let pki = Pki::create(&directory.join("pki"))?;
+        let (portal_files, agent_files) = (pki.portal()?, pki.agent()?);
+        fs::write(directory.join("policy.toml"), POLICY)?;
+        let control = FakeControl::start(&directory.join("occtl.sock"))?;
+        control.set_sessions(vec![recorded_session()]);
+
+        let mut portal = Command::new(program("portal-dev"));
+        portal
+            .args(["serve", "--listen", "127.0.0.1:0", "--policy"])
+            .arg(directory.join("policy.toml"));
+        portal
+            .arg("--events")
+            .arg(directory.join("events.jsonl"))
+            .arg("--ca")
+            .arg(&portal_files.ca);
+        portal
+            .arg("--cert")
+            .arg(&portal_files.cert)
+            .arg("--key")
+            .arg(&portal_files.key);
+        let portal = Running::spawn("portal-dev", portal, &directory.join("portal-dev.log"), &[])?;
+        let ready = portal.wait_for_log("ready on https:", BOUND)?;
+        let address = ready
+            .rsplit("ready on ")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+
+        let grpc = free_address()?;
+        let [ca, cert, key] =
+            [&agent_files.ca, &agent_files.cert, &agent_files.key].map(|path| path.display());
+        let tls = format!("ca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\"\n");
+        let here = directory.display();
+        let config = format!(
+            "agent_id = \"demo\"\nenvironment = \"development\"\n\
+             [portal]\naddress = \"{address}\"\n[portal.tls]\nserver_name = \"{}\"\n{tls}\
+             [ipc]\nsocket = \"{here}/run/ipc.sock\"\nallowed_uids = [{}]\n\
+             [grpc]\nlisten = \"{grpc}\"\n[grpc.tls]\n{tls}[grpc.roles]\n\"{}\" = \"operator\"\n\
+             [ocserv]\nocctl_socket = \"{here}/occtl.sock\"\n",
+            PORTAL_NAMES[0],
+            nix::unistd::getuid(),
+            PORTAL_NAMES[0],
+        );
+        fs::write(directory.join("agent.toml"), config)?;
+        let mut agent = Command::new(program("ocserv-agent"));
+        agent.arg("--config").arg(directory.join("agent.toml"));
+        let agent = Running::spawn("the agent", agent, &directory.join("agent.log"), &[])?;
+        let socket = directory.join("run/ipc.sock");
+        agent.wait_until("its IPC socket", BOUND, || UnixStream::connect(&socket).ok())?;
+        agent.wait_for_log("portal connected", BOUND)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            grpc,
+            control,
+            _portal: portal,
+            agent,
+        })
+    }
+
+    /// Runs the helper as ocserv would, for `user`; gives its exit code and the line that it says.
+    fn helper(&self, recorded: &str, user: &str) -> Result<(Option<i32>, String), Failure> {
+        let mut helper = Command::new(program("vpn-auth"));
+        helper
+            .arg("--socket")
+            .arg(self.directory.join("run/ipc.sock"))
+            .env_clear();
+        helper
+            .envs(recorded.lines().filter_map(|line| line.split_once('=')))
+            .env("USERNAME", user);
+        let Output { status, stderr, .. } = helper.output()?;
+        Ok((status.code(), String::from_utf8_lossy(&stderr).into_owned()))
+    }
+
+    fn call_agent(&self, words: &[&str]) -> Result<String, Failure> {
+        let pki = self.directory.join("pki");
+        let mut portal = Command::new(program("portal-dev"));
+        portal.args(words).args([
+            "--agent",
+            &format!("https://{}", self.grpc),
+            "--server-name",
+            AGENT_NAMES[0],
+        ]);
+        portal
+            .arg("--ca")
+            .arg(pki.join("ca.pem"))
+            .arg("--cert")
+            .arg(pki.join("portal.pem"));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = portal.arg("--key").arg(pki.join("portal.key")).output()?;
+        ensure(status.success(), &String::from_utf8_lossy(&stderr))?;
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
+    }
+
+    fn heard(&self, kind: &str) -> Result<Value, Failure> {
+        let events = self.directory.join("events.jsonl");
+        Ok(wait::until(&format!("the {kind} of alice"), BOUND, || {
+            let text = fs::read_to_string(&events).ok()?;
+            let mut lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.find(|line| line["kind"] == kind && line["username"] == "alice")
+        })?)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.agent.terminate(BOUND);
+    }
+}
+
+/// A port that is free now.
+fn free_address() -> std::io::Result<String> {
+    TcpListener::bind("127.0.0.1:0")?
+        .local_addr()
+        .map(|address| address.to_string())
+}
+
+fn recorded_session() -> FakeSession {
+    FakeSession {
+        id: ID,
+        connected_at: CONNECTED_AT,
+        vpn_ipv4: "10.88.63.50".to_owned(),
+        client_ip: "10.77.0.2".to_owned(),
+        group: "staff".to_owned(),
+        ..FakeSession::connected(ID, "alice")
+    }
+}
