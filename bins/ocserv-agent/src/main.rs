@@ -1,2 +1,74 @@
-//! ocserv-agent
-fn main() {}
+//! Arguments and exit codes; everything else is `agent`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent::config::{DEFAULT_PATH, ENV_PREFIX};
+use agent::{ConfigSource, Outcome};
+use clap::Parser;
+
+/// It started, ran and stopped as asked; or the config is good.
+const EXIT_OK: u8 = 0;
+/// It could not start, or a part of it failed for good.
+const EXIT_FAILED: u8 = 1;
+/// The arguments or the configuration are bad: starting it again will not help. (clap, too, exits with 2.)
+const EXIT_BAD_CONFIG: u8 = 2;
+/// It was stopped before everybody was answered or every event was delivered.
+const EXIT_CUT_SHORT: u8 = 3;
+
+/// Stands next to ocserv: lets the portal decide who may log in, see who is connected, and end sessions.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 as asked, 1 could not start or failed, 2 bad arguments or configuration, \
+                                 3 stopped before everything was put away."
+)]
+struct Arguments {
+    /// The configuration.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Check the configuration, show what it says, and end.
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    ExitCode::from(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> u8 {
+    let source = ConfigSource {
+        path: arguments.config,
+        environment: environment(),
+    };
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_BAD_CONFIG;
+        }
+    };
+    if arguments.check_config {
+        print!("{}", config.summary(&source.path));
+        return EXIT_OK;
+    }
+    match agent::run(config, source) {
+        Ok(Outcome::Drained) => EXIT_OK,
+        Ok(Outcome::CutShort) => EXIT_CUT_SHORT,
+        Ok(Outcome::Failed) => EXIT_FAILED,
+        Err(error) => {
+            eprintln!("could not start: {:#}", anyhow::Error::new(error));
+            EXIT_FAILED
+        }
+    }
+}
+
+/// The variables that set keys. One that is not UTF-8 is shown as far as it can be: the config's check will name it.
+fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let ours = |(name, _): &(String, String)| name.starts_with(ENV_PREFIX);
+    std::env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .filter(ours)
+        .collect()
+}

@@ -1,1 +1,18 @@
-//! agent
+//! The composition of the agent: its configuration, the IPC server that the connect-script asks, the gRPC server that the
+//! portal calls, what is known about sessions, and start, reload and drain.
+//!
+//! Leans on every other crate of ours; nothing but the binary leans on it. Here, and nowhere else, the clock and the
+//! environment are read, tasks are started and signals are taken. What is decided, and how, it leaves to the crates that
+//! know.
+
+mod clock;
+pub mod config;
+mod events;
+pub mod grpc;
+pub mod ipc_server;
+mod lifecycle;
+mod logins;
+mod ocserv;
+mod sessions;
+
+pub use lifecycle::{Agent, ConfigSource, DRAIN_WITHIN, Outcome, StartError, run};

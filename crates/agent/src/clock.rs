@@ -1,0 +1,18 @@
+//! The one place that reads the time. Everything else takes it as a parameter or asks here.
+
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+/// The time of day: for what people and portals read. It may jump, also backwards.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the agent's clock")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The time that only goes forward: for deadlines and durations.
+#[must_use]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,73 @@
+//! What is wrong with a config, and where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that is wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// At least one; in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it was said, or where it is missing.
+    pub place: Place,
+    /// The key with its sections (`portal.tls.ca`); empty when it is about the file as a whole.
+    pub key: String,
+    /// What is wrong, a fragment that fits after the key.
+    pub what: String,
+}
+
+/// Where a value was said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the file; with the line, counted from 1, when the key stands there.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: Option<usize>,
+    },
+    /// In an environment variable.
+    Env(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File {
+                path,
+                line: Some(line),
+            } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Env(variable) => write!(f, "environment variable {variable}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,67 @@
+//! `[grpc]`: the server that the portal calls.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Checker;
+use super::{Period, TlsFiles};
+
+/// The gRPC server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    /// Where it listens.
+    #[serde(default = "loopback")]
+    pub listen: SocketAddr,
+    /// How many connections may be open at a time.
+    #[serde(default = "connections")]
+    pub max_connections: usize,
+    /// How long a TLS handshake may take.
+    #[serde(default = "handshake")]
+    pub handshake_timeout: Period,
+    /// Who we are towards callers.
+    pub tls: TlsFiles,
+    /// What a caller may do, by a name (SAN) in its certificate. Who is not in it may ask for health and nothing else.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Role>,
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9443))
+}
+
+fn connections() -> usize {
+    64
+}
+
+fn handshake() -> Period {
+    Period::seconds(5)
+}
+
+/// What a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Look: list the sessions.
+    Viewer,
+    /// Everything.
+    Operator,
+}
+
+impl Grpc {
+    pub(super) fn check(&self, checker: &mut Checker) {
+        checker.count("grpc.max_connections", self.max_connections, 1..=65_536);
+        checker.period(
+            "grpc.handshake_timeout",
+            self.handshake_timeout,
+            Duration::from_mins(1),
+        );
+        if self.roles.keys().any(String::is_empty) {
+            checker.problem("grpc.roles", "has an empty name".to_owned());
+        }
+        self.tls.check("grpc.tls", checker);
+    }
+}

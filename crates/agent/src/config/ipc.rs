@@ -1,0 +1,97 @@
+//! `[ipc]`: the socket on which the connect-script asks.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Period;
+use super::check::Checker;
+
+/// The IPC socket and its limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ipc {
+    /// Where the socket is.
+    pub socket: PathBuf,
+    /// Who may open it.
+    pub socket_mode: Mode,
+    /// Within what time a login is answered.
+    pub deadline: Period,
+    /// What the connect-script gives the helper with `--deadline`. Only checked: the script is the one that says it.
+    pub helper_deadline: Period,
+    /// Whom the agent listens to, whatever the socket's mode.
+    pub allowed_uids: Vec<u32>,
+    /// How many connections may be open at a time; the next one is told that there are too many.
+    pub max_connections: usize,
+}
+
+impl Default for Ipc {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/ocserv-agent/ipc.sock"),
+            socket_mode: Mode(0o600),
+            deadline: Period::seconds(3),
+            helper_deadline: Period::seconds(4),
+            allowed_uids: vec![0],
+            max_connections: 256,
+        }
+    }
+}
+
+impl Ipc {
+    pub(super) fn check(&self, checker: &mut Checker) {
+        checker.absolute("ipc.socket", &self.socket);
+        // sun_path holds 108 bytes with its NUL (man 7 unix).
+        let bytes = self.socket.as_os_str().len();
+        if bytes > 107 {
+            checker.problem(
+                "ipc.socket",
+                format!("has {bytes} bytes, a socket's path may have at most 107"),
+            );
+        }
+        checker.period("ipc.deadline", self.deadline, Duration::from_mins(1));
+        checker.period(
+            "ipc.helper_deadline",
+            self.helper_deadline,
+            Duration::from_mins(2),
+        );
+        if self.allowed_uids.is_empty() {
+            checker.problem(
+                "ipc.allowed_uids",
+                "is empty: nobody could ask, and every login would be denied".to_owned(),
+            );
+        }
+        checker.count("ipc.max_connections", self.max_connections, 1..=65_536);
+    }
+}
+
+/// The permission bits of a file, written as octal digits in a text: `"0600"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if digits && mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(Self(mode)),
+            _ => Err(de::Error::custom(format!(
+                "\"{text}\" is no mode for a socket, expected octal digits in quotes such as \"0600\" or \"0660\""
+            ))),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `[log]`: what the agent writes about itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Checker;
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Which lines: a level, or a list such as `info,h2=warn`.
+    pub level: String,
+    /// In which shape.
+    pub format: LogFormat,
+}
+
+/// The shape of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// Text.
+    Text,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Log {
+    pub(super) fn check(&self, checker: &mut Checker) {
+        if let Err(err) = self.level.parse::<telemetry::Level>() {
+            checker.problem("log.level", format!("\"{}\" {err}", self.level));
+        }
+    }
+
+    /// The same as `telemetry` takes it.
+    ///
+    /// # Errors
+    /// When the level is none, which a loaded config rules out.
+    pub fn settings(&self) -> Result<telemetry::LogSettings, telemetry::LevelError> {
+        let format = match self.format {
+            LogFormat::Json => telemetry::Format::Json,
+            LogFormat::Text => telemetry::Format::Text,
+        };
+        Ok(telemetry::LogSettings {
+            level: self.level.parse()?,
+            format,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! The configuration: what may be written, where it comes from, and whether it makes sense.
+//!
+//! The schema lives here and nowhere else; every other crate takes a small `Settings` of its own. A config that was
+//! loaded has been checked: its files were there, its budgets nest, its names are names.
+
+mod check;
+mod error;
+mod events;
+mod grpc;
+mod ipc;
+mod load;
+mod locate;
+mod log;
+mod ocserv;
+mod period;
+mod portal;
+mod reload;
+mod tls_files;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, Place, Problem};
+pub use events::Events;
+pub use grpc::{Grpc, Role};
+pub use ipc::{Ipc, Mode};
+pub use load::load;
+pub use log::{Log, LogFormat};
+pub use ocserv::Ocserv;
+pub use period::Period;
+pub use portal::{Address, Portal, PortalTls, Reconnect};
+pub use reload::{RELOADABLE, needing_restart};
+pub use tls_files::TlsFiles;
+pub(crate) use tls_files::chain;
+
+/// Where the configuration is, unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/ocserv-agent/config.toml";
+
+/// What the variables that set keys begin with: `OCSERV_AGENT__SECTION__KEY`.
+pub const ENV_PREFIX: &str = "OCSERV_AGENT__";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The name of this agent among all agents of the portal.
+    pub agent_id: String,
+    /// The name of this server; the system's when it is not given.
+    pub hostname: Option<String>,
+    /// What this server is used for; `production` unless somebody says otherwise.
+    #[serde(default = "production")]
+    pub environment: String,
+    /// The portal that decides.
+    pub portal: Portal,
+    /// The socket on which the connect-script asks.
+    #[serde(default)]
+    pub ipc: Ipc,
+    /// The server that the portal calls; absent when the section is.
+    pub grpc: Option<Grpc>,
+    /// The ocserv that this agent stands next to.
+    #[serde(default)]
+    pub ocserv: Ocserv,
+    /// What waits for the portal.
+    #[serde(default)]
+    pub events: Events,
+    /// What the agent writes about itself.
+    #[serde(default)]
+    pub log: Log,
+}
+
+fn production() -> String {
+    "production".to_owned()
+}
+
+impl Config {
+    /// The name of this server: the one that was given, else the system's.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        self.hostname.clone().unwrap_or_else(|| {
+            std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+        })
+    }
+
+    /// What `--check-config` shows of a good config: every key with its effective value, one a line, and what is off.
+    #[must_use]
+    pub fn summary(&self, path: &Path) -> String {
+        let mut text = format!("{}: config is good\n", path.display());
+        for (key, value) in reload::flat(self) {
+            text.push_str(&format!("  {key} = {value}\n"));
+        }
+        if self.grpc.is_none() {
+            text.push_str("  off: the gRPC server, there is no [grpc] section\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

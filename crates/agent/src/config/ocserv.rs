@@ -1,0 +1,36 @@
+//! `[ocserv]`: the VPN server that this agent stands next to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Period;
+use super::check::Checker;
+
+/// How ocserv is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ocserv {
+    /// Its control socket: `occtl-socket-file` of ocserv.conf.
+    pub occtl_socket: PathBuf,
+    /// How long one question on it may take.
+    pub occtl_timeout: Period,
+}
+
+impl Default for Ocserv {
+    fn default() -> Self {
+        // ocserv's own default is /var/run/occtl.socket (its ctl.h), and /var/run is a link to /run.
+        Self {
+            occtl_socket: PathBuf::from("/run/occtl.socket"),
+            occtl_timeout: Period::seconds(2),
+        }
+    }
+}
+
+impl Ocserv {
+    pub(super) fn check(&self, checker: &mut Checker) {
+        checker.absolute("ocserv.occtl_socket", &self.occtl_socket);
+        checker.period("ocserv.occtl_timeout", self.occtl_timeout, Duration::from_mins(1));
+    }
+}

@@ -1,0 +1,211 @@
+//! `[portal]`: who decides.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::check::Checker;
+use super::{Period, TlsFiles};
+
+/// The portal and how it is called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    /// Where it is.
+    pub address: Address,
+    /// How long one call may take.
+    #[serde(default = "two_seconds")]
+    pub timeout: Period,
+    /// How long a new connection may take; as long as a call when it is not given.
+    pub connect_timeout: Option<Period>,
+    /// How often an idle connection is probed.
+    #[serde(default = "ten_seconds")]
+    pub keepalive_interval: Period,
+    /// How long a probe may stay without an answer before the connection is given up.
+    #[serde(default = "five_seconds")]
+    pub keepalive_timeout: Period,
+    /// How a lost connection comes back, and how an event that was not taken is offered again.
+    #[serde(default)]
+    pub reconnect: Reconnect,
+    /// Who we are towards the portal.
+    pub tls: PortalTls,
+}
+
+fn two_seconds() -> Period {
+    Period::seconds(2)
+}
+
+fn five_seconds() -> Period {
+    Period::seconds(5)
+}
+
+fn ten_seconds() -> Period {
+    Period::seconds(10)
+}
+
+/// The portal's URL: `https`, a host, a port if it is not 443, and nothing after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(http::Uri);
+
+impl Address {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let uri: http::Uri = text.parse().map_err(|_| "is not a URL")?;
+        if uri.scheme_str() != Some("https") {
+            return Err("does not begin with https://");
+        }
+        let Some(authority) = uri.authority() else {
+            return Err("names no host");
+        };
+        if authority.host().is_empty() {
+            return Err("names no host");
+        }
+        if authority.as_str().contains('@') {
+            return Err("carries a user name");
+        }
+        if !matches!(
+            uri.path_and_query().map(http::uri::PathAndQuery::as_str),
+            None | Some("" | "/")
+        ) {
+            return Err("has a path");
+        }
+        Ok(Self(uri))
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn uri(&self) -> &http::Uri {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_string().trim_end_matches('/'))
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|why| {
+            de::Error::custom(format!(
+                "\"{text}\" {why}, expected a URL such as \"https://portal.example.com:8443\""
+            ))
+        })
+    }
+}
+
+/// Our identity towards the portal and the name that we expect of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortalTls {
+    /// The certificates of those who may sign the portal's certificate.
+    pub ca: PathBuf,
+    /// The agent's certificate, with its intermediates after it.
+    pub cert: PathBuf,
+    /// The agent's private key.
+    pub key: PathBuf,
+    /// The name that the portal's certificate must bear; the host of `portal.address` when it is not given.
+    pub server_name: Option<String>,
+}
+
+impl PortalTls {
+    /// The three files.
+    #[must_use]
+    pub fn files(&self) -> TlsFiles {
+        TlsFiles {
+            ca: self.ca.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+/// Waits between attempts: each one is drawn between nothing and a bound that grows from `initial_delay` to `max_delay`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconnect {
+    /// The first bound.
+    pub initial_delay: Period,
+    /// The last bound.
+    pub max_delay: Period,
+    /// What a bound is multiplied with to get the next.
+    pub multiplier: f64,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            initial_delay: Period::seconds(1),
+            max_delay: Period::seconds(60),
+            multiplier: 2.0,
+        }
+    }
+}
+
+impl Portal {
+    pub(super) fn check(&self, checker: &mut Checker) {
+        checker.period("portal.timeout", self.timeout, Duration::from_mins(1));
+        if let Some(connect_timeout) = self.connect_timeout {
+            checker.period("portal.connect_timeout", connect_timeout, Duration::from_mins(1));
+        }
+        checker.period(
+            "portal.keepalive_interval",
+            self.keepalive_interval,
+            Duration::from_hours(1),
+        );
+        checker.period(
+            "portal.keepalive_timeout",
+            self.keepalive_timeout,
+            Duration::from_mins(5),
+        );
+        checker.period(
+            "portal.reconnect.initial_delay",
+            self.reconnect.initial_delay,
+            Duration::from_hours(1),
+        );
+        checker.period(
+            "portal.reconnect.max_delay",
+            self.reconnect.max_delay,
+            Duration::from_hours(1),
+        );
+        if self.reconnect.initial_delay > self.reconnect.max_delay {
+            checker.problem(
+                "portal.reconnect.initial_delay",
+                format!(
+                    "{} is longer than portal.reconnect.max_delay ({})",
+                    self.reconnect.initial_delay, self.reconnect.max_delay
+                ),
+            );
+        }
+        if !(1.0..=10.0).contains(&self.reconnect.multiplier) {
+            checker.problem(
+                "portal.reconnect.multiplier",
+                format!("{} is not between 1.0 and 10.0", self.reconnect.multiplier),
+            );
+        }
+        if let Some(name) = &self.tls.server_name
+            && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        {
+            checker.problem(
+                "portal.tls.server_name",
+                format!("\"{name}\" is neither a DNS name nor an IP address"),
+            );
+        }
+        self.tls.files().check("portal.tls", checker);
+    }
+
+    /// How long a new connection may take.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(self.timeout).0
+    }
+}

@@ -1,0 +1,49 @@
+//! What changed between two configs, and which of it a running agent cannot take over.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+
+/// The keys that SIGHUP takes over; every other key needs a restart. A key that ends in a dot stands for all below it.
+/// The contents of the files that `portal.tls` and `grpc.tls` name are read again whenever SIGHUP comes.
+pub const RELOADABLE: [&str; 4] = ["grpc.roles.", "ipc.allowed_uids", "ipc.deadline", "log.level"];
+
+/// Every key that is set with its value in TOML, as `--check-config` shows it.
+pub(super) fn flat(config: &Config) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String>) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => walk(&format!("{key}."), inner, into),
+                plain => {
+                    into.insert(key, plain.to_string());
+                }
+            }
+        }
+    }
+    let mut keys = BTreeMap::new();
+    // The schema consists of tables, texts, numbers and lists: there is nothing in it that TOML cannot say.
+    if let Ok(table) = toml::Table::try_from(config) {
+        walk("", &table, &mut keys);
+    }
+    keys
+}
+
+/// The keys that differ between `old` and `new` and that a running agent cannot take over.
+#[must_use]
+pub fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
+    let (old, new) = (flat(old), flat(new));
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter()
+        .filter(|key| old.get(*key) != new.get(*key) && !reloadable(key))
+        .cloned()
+        .collect()
+}
+
+fn reloadable(key: &str) -> bool {
+    RELOADABLE
+        .iter()
+        .any(|known| key == *known || (known.ends_with('.') && key.starts_with(known)))
+}

@@ -1,0 +1,393 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use testkit::pki::Pki;
+
+use super::*;
+
+/// A directory with good certificates, in which configs are written.
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+    tls: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Pki::create(dir.path()).unwrap().agent().unwrap();
+        let tls = format!(
+            "ca = {:?}\ncert = {:?}\nkey = {:?}\n",
+            files.ca, files.cert, files.key
+        );
+        Self { dir, tls }
+    }
+
+    pub(crate) fn write(&self, text: &str) -> PathBuf {
+        let path = self.dir.path().join("config.toml");
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(text.replace("@TLS", &self.tls).as_bytes())
+            .unwrap();
+        path
+    }
+
+    fn load(&self, text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let path = self.write(text);
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let directory = self.dir.path().to_str().unwrap();
+        load(&path, environment).map_err(|err| err.to_string().replace(directory, "DIR"))
+    }
+}
+
+/// Good, and as short as can be.
+pub(crate) const SHORT: &str =
+    "agent_id = \"a1\"\nportal.address = \"https://portal.test:8443\"\n[portal.tls]\n@TLS";
+
+#[test]
+fn a_short_config_is_good_and_everything_else_has_its_default() {
+    let config = Place::new().load(SHORT, &[]).unwrap();
+    assert_eq!(config.ipc, Ipc::default());
+    assert_eq!(config.portal.timeout, Period::seconds(2));
+    assert_eq!(config.portal.connect_timeout(), std::time::Duration::from_secs(2));
+    assert_eq!(config.grpc, None);
+    assert!(!config.hostname().is_empty());
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place_and_key() {
+    let told = Place::new()
+        .load(
+            "agent_id = 5\n\
+             colour = \"red\"\n\
+             [portal]\n\
+             address = \"http://portal.test\"\n\
+             timeout = 2\n\
+             [portal.tls]\n\
+             cert = \"/nowhere\"\n\
+             [ipc]\n\
+             deadline = \"soon\"\n\
+             allowed_uids = [0, \"root\"]\n\
+             socket_mode = \"0999\"\n\
+             sock = \"/run/x\"\n\
+             [log]\n\
+             format = \"xml\"\n",
+            &[],
+        )
+        .unwrap_err();
+    insta::assert_snapshot!(told, @r#"
+    DIR/config.toml:1: agent_id: expected a text, found 5
+    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, portal, ipc, grpc, ocserv, events, log
+    DIR/config.toml:4: portal.address: "http://portal.test" does not begin with https://, expected a URL such as "https://portal.example.com:8443"
+    DIR/config.toml:5: portal.timeout: expected a time with its unit such as "2s" or "500ms", found 2
+    DIR/config.toml:6: portal.tls.ca: is required and missing
+    DIR/config.toml:6: portal.tls.key: is required and missing
+    DIR/config.toml:9: ipc.deadline: expected a time with its unit such as "2s" or "500ms", found the text "soon"
+    DIR/config.toml:10: ipc.allowed_uids: expected a whole number, found the text "root"
+    DIR/config.toml:11: ipc.socket_mode: "0999" is no mode for a socket, expected octal digits in quotes such as "0600" or "0660"
+    DIR/config.toml:12: ipc.sock: unknown key, known here are socket, socket_mode, deadline, helper_deadline, allowed_uids, max_connections
+    DIR/config.toml:14: log.format: expected one of json, text, found "xml"
+    "#);
+}
+
+#[test]
+fn values_that_make_no_sense_are_told_at_once_with_their_line() {
+    let text = format!(
+        "{SHORT}server_name = \"no name\"\n\
+         [portal.reconnect]\n\
+         initial_delay = \"2m\"\n\
+         multiplier = 0.5\n\
+         [ipc]\n\
+         socket = \"ipc.sock\"\n\
+         allowed_uids = []\n\
+         max_connections = 0\n\
+         [events]\n\
+         max_pending = 0\n\
+         [log]\n\
+         level = \"loud\"\n"
+    )
+    .replace("a1", "a 1");
+    insta::assert_snapshot!(Place::new().load(&text, &[]).unwrap_err(), @r#"
+    DIR/config.toml:1: agent_id: "a 1" is no name of 1 to 64 letters, digits, dots, underscores or dashes
+    DIR/config.toml:7: portal.tls.server_name: "no name" is neither a DNS name nor an IP address
+    DIR/config.toml:9: portal.reconnect.initial_delay: 2m is longer than portal.reconnect.max_delay (1m)
+    DIR/config.toml:10: portal.reconnect.multiplier: 0.5 is not between 1.0 and 10.0
+    DIR/config.toml:12: ipc.socket: "ipc.sock" does not begin with a slash
+    DIR/config.toml:13: ipc.allowed_uids: is empty: nobody could ask, and every login would be denied
+    DIR/config.toml:14: ipc.max_connections: 0 is not between 1 and 65536
+    DIR/config.toml:16: events.max_pending: 0 is not between 1 and 1000000
+    DIR/config.toml:18: log.level: "loud" is not `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,h2=warn`
+    "#);
+}
+
+#[test]
+fn budgets_that_do_not_nest_are_refused_with_both_values() {
+    for (text, what) in [
+        (
+            "[ipc]\ndeadline = \"2s\"",
+            "portal.timeout: 2s is not shorter than ipc.deadline (2s)",
+        ),
+        (
+            "[ipc]\nhelper_deadline = \"1s\"",
+            "ipc.deadline: 3s is not shorter than ipc.helper_deadline (1s)",
+        ),
+    ] {
+        let told = Place::new().load(&format!("{SHORT}{text}"), &[]).unwrap_err();
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_with_the_key_that_names_it() {
+    let place = Place::new();
+    let told = place
+        .load(
+            &SHORT.replace("@TLS", "ca = \"/no/ca\"\ncert = \"/\"\nkey = \"/no/key\""),
+            &[],
+        )
+        .unwrap_err();
+    insta::assert_snapshot!(told, @r#"
+    DIR/config.toml:4: portal.tls.ca: /no/ca cannot be read: No such file or directory (os error 2)
+    DIR/config.toml:5: portal.tls.cert: / is not a file
+    DIR/config.toml:6: portal.tls.key: /no/key cannot be read: No such file or directory (os error 2)
+    "#);
+    let told = load(&place.dir.path().join("none"), []).unwrap_err().to_string();
+    assert!(
+        told.ends_with("cannot be read: No such file or directory (os error 2)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_told_with_its_section() {
+    let place = Place::new();
+    let junk = place.dir.path().join("junk.pem");
+    std::fs::File::create(&junk)
+        .unwrap()
+        .write_all(b"not PEM")
+        .unwrap();
+    let lines: String = place
+        .tls
+        .lines()
+        .map(|line| {
+            if line.starts_with("ca") {
+                format!("ca = {junk:?}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    let told = place.load(&SHORT.replace("@TLS", &lines), &[]).unwrap_err();
+    assert!(
+        told.starts_with("DIR/config.toml:3: portal.tls: DIR/junk.pem: no usable"),
+        "{told}"
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_told_with_its_line() {
+    let told = Place::new()
+        .load("agent_id = \"a1\"\n[portal\naddress = 1\n", &[])
+        .unwrap_err();
+    assert!(told.starts_with("DIR/config.toml:2: is not TOML: "), "{told}");
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
+    let place = Place::new();
+    let environment = [
+        ("OCSERV_AGENT__AGENT_ID", "007"),
+        ("OCSERV_AGENT__PORTAL__TIMEOUT", "1s"),
+        ("OCSERV_AGENT__IPC__ALLOWED_UIDS", "[0, 990]"),
+        ("OCSERV_AGENT__IPC__SOCKET_MODE", "0660"),
+        ("OCSERV_AGENT__EVENTS__MAX_PENDING", "5"),
+        ("OCSERV_AGENT__PORTAL__RECONNECT__MULTIPLIER", "1.5"),
+        ("HOME", "/root"),
+    ];
+    let config = place.load(SHORT, &environment).unwrap();
+    assert_eq!(config.agent_id, "007", "a text stays a text");
+    assert_eq!(config.portal.timeout, Period::seconds(1));
+    assert_eq!(config.ipc.allowed_uids, [0, 990]);
+    assert_eq!(config.ipc.socket_mode, Mode(0o660));
+    assert_eq!(config.events.max_pending, 5);
+
+    let environment = [
+        ("OCSERV_AGENT__PORTAL__TIMEOUT", "9s"),
+        ("OCSERV_AGENT__IPC__MAX_CONNECTIONS", "0"),
+    ];
+    insta::assert_snapshot!(place.load(SHORT, &environment).unwrap_err(), @r#"
+    environment variable OCSERV_AGENT__IPC__MAX_CONNECTIONS: ipc.max_connections: 0 is not between 1 and 65536
+    environment variable OCSERV_AGENT__PORTAL__TIMEOUT: portal.timeout: 9s is not shorter than ipc.deadline (3s)
+    "#);
+    let environment = [
+        ("OCSERV_AGENT__IPC__MAX_CONNECTIONS", "many"),
+        ("OCSERV_AGENT__IPC__MAXIMUM", "1"),
+        ("OCSERV_AGENT__PORTAL", "x"),
+    ];
+    insta::assert_snapshot!(place.load(SHORT, &environment).unwrap_err(), @r#"
+    environment variable OCSERV_AGENT__IPC__MAXIMUM: ipc.maximum: unknown key, known here are socket, socket_mode, deadline, helper_deadline, allowed_uids, max_connections
+    environment variable OCSERV_AGENT__IPC__MAX_CONNECTIONS: ipc.max_connections: expected a whole number, found the text "many"
+    environment variable OCSERV_AGENT__PORTAL: portal: expected a section, found the text "x"
+    "#);
+}
+
+#[test]
+fn a_reload_names_what_needs_a_restart_and_nothing_else() {
+    let place = Place::new();
+    let old = place.load(SHORT, &[]).unwrap();
+    let fresh = place
+        .load(
+            &format!(
+                "{}[ipc]\ndeadline = \"2500ms\"\nmax_connections = 9\nallowed_uids = [0, 1]\n\
+                 [log]\nlevel = \"debug\"\n[grpc.tls]\n@TLS[grpc.roles]\n\"p.test\" = \"viewer\"",
+                SHORT.replace("a1", "a2")
+            ),
+            &[],
+        )
+        .unwrap();
+    let keys = needing_restart(&old, &fresh);
+    assert!(
+        keys.iter().any(|key| key == "agent_id") && keys.iter().any(|key| key == "grpc.listen"),
+        "{keys:?}"
+    );
+    assert!(
+        !keys
+            .iter()
+            .any(|key| RELOADABLE.iter().any(|known| key.starts_with(known))),
+        "{keys:?}"
+    );
+    assert!(needing_restart(&old, &old).is_empty());
+    let only_roles = Config {
+        grpc: fresh.grpc.clone().map(|g| Grpc {
+            roles: BTreeMap::new(),
+            ..g
+        }),
+        ..fresh.clone()
+    };
+    assert!(needing_restart(&fresh, &only_roles).is_empty());
+}
+
+/// Every key that can be written, with its default in TOML where it has one.
+fn schema() -> BTreeMap<String, String> {
+    let everything = format!("{SHORT}[grpc.tls]\n@TLS");
+    let mut config = Place::new().load(&everything, &[]).unwrap();
+    // What has no value by default is set, so that its key shows.
+    config.hostname = Some("x".to_owned());
+    config.portal.connect_timeout = Some(Period::seconds(1));
+    config.portal.tls.server_name = Some("x".to_owned());
+    let mut keys = reload::flat(&config);
+    keys.insert("grpc.roles".to_owned(), "{}".to_owned());
+    keys
+}
+
+fn repository_file(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn the_page_lists_every_key_with_its_default_and_no_other() {
+    let page = repository_file("docs/configuration.md");
+    let mut listed = BTreeSet::new();
+    for row in page
+        .lines()
+        .filter(|line| line.starts_with("| `") && !line.starts_with("| `key"))
+    {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, key, kind, default, reload, ..] = cells[..] else {
+            panic!("{row}")
+        };
+        let key = key.trim_matches('`').to_owned();
+        let schema = schema();
+        let value = schema
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key} is on the page and not in the schema"));
+        let open = [
+            "required",
+            "the system's",
+            "`portal.timeout`",
+            "host of `portal.address`",
+            "empty",
+        ];
+        if !open.contains(&default) {
+            assert_eq!(default.trim_matches('`'), value.trim_matches('"'), "{key}");
+        }
+        let known = RELOADABLE.iter().any(|known| known.trim_end_matches('.') == key);
+        let expected = match key.rsplit('.').next() {
+            _ if known => "yes",
+            Some("ca" | "cert" | "key") => "content",
+            _ => "restart",
+        };
+        assert_eq!(reload, expected, "{key}");
+        assert!(!kind.is_empty());
+        listed.insert(key);
+    }
+    let schema: BTreeSet<String> = schema().into_keys().collect();
+    assert_eq!(listed, schema);
+}
+
+#[test]
+fn the_example_is_good_and_shows_every_key_with_its_default() {
+    let example = repository_file("deploy/examples/config.toml");
+    let place = Place::new();
+    let with_files = |text: &str| -> String {
+        let mut text = text.to_owned();
+        for line in place.tls.lines() {
+            let key = line.split(' ').next().unwrap();
+            text = text
+                .lines()
+                .map(|old| {
+                    if old.starts_with(&format!("{key} = ")) {
+                        line
+                    } else {
+                        old
+                    }
+                })
+                .collect::<Vec<_>>()
+                .join("\n");
+        }
+        text
+    };
+    let as_it_is = place.load(&with_files(&example), &[]).unwrap();
+    // "# key = value" is a default; prose after "# " has no "=" behind its first word.
+    let spelled_out: String = example
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.split_whitespace().nth(1) == Some("=") => rest,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let spelled_out = place.load(&with_files(&spelled_out), &[]).unwrap();
+
+    let keys = reload::flat(&spelled_out);
+    for key in schema().keys().filter(|key| *key != "grpc.roles") {
+        assert!(keys.contains_key(key), "{key} is not in the example");
+    }
+    let defaults = Config {
+        hostname: as_it_is.hostname.clone(),
+        portal: Portal {
+            connect_timeout: as_it_is.portal.connect_timeout,
+            tls: PortalTls {
+                server_name: None,
+                ..spelled_out.portal.tls.clone()
+            },
+            ..spelled_out.portal.clone()
+        },
+        ..spelled_out
+    };
+    assert_eq!(defaults, as_it_is, "what is commented out is the default");
+}
+
+#[test]
+fn what_check_config_shows_names_every_key_in_effect() {
+    let place = Place::new();
+    let config = place.load(SHORT, &[]).unwrap();
+    let shown = config.summary(&place.dir.path().join("config.toml"));
+    assert!(
+        shown.contains("config is good") && shown.contains("ipc.deadline = \"3s\""),
+        "{shown}"
+    );
+    assert!(shown.contains("off: the gRPC server"), "{shown}");
+}

@@ -1,0 +1,50 @@
+//! From a decision to what the helper is told.
+
+use model::{Decision, DenyCode, Source, Verdict};
+
+/// The longest reason that is passed on, in characters: it goes into one line of ocserv's log.
+const MAX_REASON: usize = 256;
+
+/// The answer to a login.
+pub(super) fn decision(decision: &Decision) -> ipc::Response {
+    let source = Some(decision.source.as_str().to_owned());
+    match &decision.verdict {
+        Verdict::Allow(_) => ipc::Response {
+            source,
+            ..ipc::Response::new(true)
+        },
+        Verdict::Deny(refusal) => ipc::Response {
+            error: Some(one_line(&refusal.reason)).filter(|reason| !reason.is_empty()),
+            source,
+            deny_code: Some(refusal.code.as_str().to_owned()),
+            ..ipc::Response::new(false)
+        },
+    }
+}
+
+/// A refusal by the agent itself.
+pub(super) fn refusal(code: DenyCode, reason: &str) -> ipc::Response {
+    ipc::Response {
+        error: Some(one_line(reason)),
+        source: Some(Source::Agent.as_str().to_owned()),
+        deny_code: Some(code.as_str().to_owned()),
+        ..ipc::Response::new(false)
+    }
+}
+
+/// The answer to a report.
+pub(super) fn noted() -> ipc::Response {
+    ipc::Response::new(true)
+}
+
+/// A text from elsewhere that cannot break the line that it is put into.
+pub(super) fn one_line(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            ' '
+        } else {
+            c
+        }
+    };
+    text.chars().take(MAX_REASON).map(plain).collect()
+}

@@ -1,0 +1,366 @@
+//! The accept loop and one conversation.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use model::DenyCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::counts::Counts;
+use super::desk::{self, Desk};
+use super::gate::Gate;
+use super::quiet::Quiet;
+use super::{Ask, Door, read_request, respond};
+use crate::clock;
+
+/// Within what time a request has to be there, counted from the accept.
+const REQUEST_WITHIN: Duration = Duration::from_secs(2);
+/// Within what time an answer has to be taken, and then the connection closed, by the helper.
+const TAKEN_WITHIN: Duration = Duration::from_secs(1);
+/// What is kept of the helper's own deadline, for the answer's way back.
+const MARGIN: Duration = Duration::from_millis(50);
+/// How long, and how many at a time, peers are listened to that have an answer on which nothing hangs.
+const FAREWELL: Duration = Duration::from_millis(100);
+const FAREWELLS: usize = 64;
+/// The first and the longest pause after an accept that failed.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What a reload may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Within what time a login is answered, counted from the accept.
+    pub deadline: Duration,
+    /// Whom the agent listens to.
+    pub allowed_uids: Vec<u32>,
+}
+
+/// The IPC server.
+#[derive(Debug)]
+pub struct Server {
+    door: Door,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    desk: Desk,
+    rules: Arc<ArcSwap<Rules>>,
+    counts: Arc<Counts>,
+    gate: Gate,
+    deciding: Semaphore,
+    farewells: Semaphore,
+    quiet: Warnings,
+}
+
+#[derive(Debug, Default)]
+struct Warnings {
+    peer: Quiet,
+    overload: Quiet,
+    request: Quiet,
+    accept: Quiet,
+}
+
+impl Server {
+    /// Serves `desk` behind `door`: at most `max_connections` that still send their request, and as many that wait for
+    /// their answer.
+    #[must_use]
+    pub fn new(door: Door, desk: Desk, rules: Arc<ArcSwap<Rules>>, max_connections: usize) -> Self {
+        let shared = Shared {
+            desk,
+            rules,
+            counts: Arc::default(),
+            gate: Gate::new(max_connections),
+            deciding: Semaphore::new(max_connections),
+            farewells: Semaphore::new(FAREWELLS),
+            quiet: Warnings::default(),
+        };
+        Self {
+            door,
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// What went wrong since the start.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.shared.counts)
+    }
+
+    /// Serves until `stop`. Then whoever has connected by then is answered, the socket is taken away (unless systemd
+    /// holds it), and it returns when the last answer is given.
+    ///
+    /// # Errors
+    /// When the socket cannot be served at all.
+    pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
+        let Self { door, shared } = self;
+        let listener = door.listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let conversations = TaskTracker::new();
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    conversations.spawn(Arc::clone(&shared).converse(stream));
+                }
+                Err(error) => {
+                    shared.accept_failed(&error);
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE.1),
+                    }
+                }
+            }
+        }
+        drop(listener);
+        if !door.is_inherited() {
+            // Who connected before the socket is gone is in the queue by then, so nobody is left behind. (What comes to
+            // systemd's socket waits there for the next agent.)
+            shared.sweep(&door, &conversations);
+            door.unlink();
+            shared.sweep(&door, &conversations);
+        }
+        drop(door);
+        conversations.close();
+        conversations.wait().await;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Takes everybody who waits to be accepted.
+    fn sweep(self: &Arc<Self>, door: &Door, conversations: &TaskTracker) {
+        loop {
+            let accepted = door.listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream)
+            });
+            match accepted {
+                Ok(stream) => drop(conversations.spawn(Arc::clone(self).converse(stream))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return self.accept_failed(&error),
+            }
+        }
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        self.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
+        if let Some(left_out) = self.quiet.accept.may_warn(clock::now()) {
+            tracing::error!(%error, left_out, "could not accept a connection on the IPC socket");
+        }
+    }
+
+    async fn converse(self: Arc<Self>, mut stream: UnixStream) {
+        let arrived = clock::now();
+        let rules = self.rules.load_full();
+        if !self.may_ask(&stream, &rules) {
+            let response = respond::refusal(DenyCode::PeerRefused, "the agent does not listen to this user");
+            return self.dismiss(stream, &response).await;
+        }
+        let request = match self.listen(&mut stream, arrived, &rules).await {
+            Ok(request) => request,
+            Err(Unheard::Silent) => return,
+            Err(Unheard::Expelled) => return self.dismiss(stream, &self.overloaded()).await,
+            Err(Unheard::Bad(problem)) => return self.dismiss(stream, &self.bad_request(&problem)).await,
+        };
+        let Ok(_permit) = self.deciding.try_acquire() else {
+            let response = self.overloaded();
+            desk::audit_refusal(&request, &response, arrived);
+            return self.dismiss(stream, &response).await;
+        };
+        match read_request(&request) {
+            Ok(Ask::Connect(login)) => {
+                let deadline = deadline(&request, arrived, &rules);
+                let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
+                let heard = answer(&mut stream, &response).await;
+                self.desk.settle(decided, heard).await;
+            }
+            Ok(Ask::Disconnect(ended)) => {
+                let response = self.desk.disconnect(ended);
+                self.dismiss(stream, &response).await;
+            }
+            Ok(Ask::HostUpdate) => self.dismiss(stream, &respond::noted()).await,
+            Err(error) => {
+                let response = self.bad_request(&error.to_string());
+                desk::audit_refusal(&request, &response, arrived);
+                self.dismiss(stream, &response).await;
+            }
+        }
+    }
+
+    fn may_ask(&self, stream: &UnixStream, rules: &Rules) -> bool {
+        let uid = match stream.peer_cred() {
+            Ok(cred) if rules.allowed_uids.contains(&cred.uid()) => return true,
+            Ok(cred) => Some(cred.uid()),
+            Err(_) => None,
+        };
+        let refused = self.counts.refused_peers.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(left_out) = self.quiet.peer.may_warn(clock::now()) {
+            tracing::warn!(
+                uid,
+                refused,
+                left_out,
+                "refused a peer on the IPC socket that is not in ipc.allowed_uids"
+            );
+        }
+        false
+    }
+
+    /// Gives an answer that nothing hangs on, and listens a moment, so that a peer that still sends can read it. Takes no
+    /// room from logins: with too many of these under way, nobody is listened to.
+    async fn dismiss(&self, mut stream: UnixStream, response: &ipc::Response) {
+        let farewell = async {
+            if write(&mut stream, response).await.is_err() {
+                return;
+            }
+            let Ok(_permit) = self.farewells.try_acquire() else {
+                return;
+            };
+            let mut sink = [0; 4096];
+            while matches!(stream.read(&mut sink).await, Ok(1..)) {}
+        };
+        let _gone = timeout(FAREWELL, farewell).await;
+    }
+
+    async fn listen(
+        &self,
+        stream: &mut UnixStream,
+        arrived: Instant,
+        rules: &Rules,
+    ) -> Result<ipc::Request, Unheard> {
+        let (visitor, full) = self.gate.enter();
+        if full && let Some(left_out) = self.quiet.overload.may_warn(clock::now()) {
+            tracing::warn!(
+                left_out,
+                "too many silent connections on the IPC socket: the oldest has to go"
+            );
+        }
+        let within = REQUEST_WITHIN.min(rules.deadline);
+        let body = tokio::select! {
+            body = timeout_at(arrived + within, read_frame(stream)) => body,
+            () = visitor.expelled.cancelled() => return Err(Unheard::Expelled),
+        };
+        let body = match body {
+            Ok(read) => read?,
+            Err(_) => {
+                return Err(Unheard::Bad(format!(
+                    "there was no complete request within {within:?}"
+                )));
+            }
+        };
+        ipc::Request::from_json(&body).map_err(|error| Unheard::Bad(error.to_string()))
+    }
+
+    fn overloaded(&self) -> ipc::Response {
+        let overloaded = self.counts.overloaded.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(left_out) = self.quiet.overload.may_warn(clock::now()) {
+            tracing::warn!(
+                overloaded,
+                left_out,
+                "turned a request on the IPC socket away: too many connections"
+            );
+        }
+        respond::refusal(DenyCode::Overloaded, "the agent has too many logins under way")
+    }
+
+    fn bad_request(&self, problem: &str) -> ipc::Response {
+        let bad_requests = self.counts.bad_requests.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(left_out) = self.quiet.request.may_warn(clock::now()) {
+            let problem = respond::one_line(problem);
+            tracing::warn!(
+                bad_requests,
+                left_out,
+                problem,
+                "refused a request on the IPC socket"
+            );
+        }
+        respond::refusal(DenyCode::BadRequest, problem)
+    }
+}
+
+/// Why there is no request.
+enum Unheard {
+    /// The peer went without a word.
+    Silent,
+    /// The peer said nothing for so long that it had to make room.
+    Expelled,
+    /// What the peer said is no request.
+    Bad(String),
+}
+
+async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unheard> {
+    let mut decoder = ipc::FrameDecoder::new();
+    let mut piece = vec![0; 4096];
+    loop {
+        let read = match stream.read(&mut piece).await {
+            Ok(read) => read,
+            Err(_) if decoder.is_empty() => return Err(Unheard::Silent),
+            Err(error) => return Err(Unheard::Bad(format!("could not read the request: {error}"))),
+        };
+        if read == 0 {
+            return Err(if decoder.is_empty() {
+                Unheard::Silent
+            } else {
+                Unheard::Bad("the request ends in the middle".to_owned())
+            });
+        }
+        match decoder.push(&piece[..read]) {
+            Ok(Some(body)) => return Ok(body),
+            Ok(None) => {}
+            Err(error) => return Err(Unheard::Bad(error.to_string())),
+        }
+    }
+}
+
+/// By when the answer has to be there: our own deadline, or a little before the helper's if that is sooner.
+fn deadline(request: &ipc::Request, arrived: Instant, rules: &Rules) -> Instant {
+    let ours = arrived + rules.deadline;
+    let helpers = request
+        .deadline_ms
+        .map(|ms| clock::now() + Duration::from_millis(ms).saturating_sub(MARGIN));
+    helpers.map_or(ours, |helpers| helpers.min(ours))
+}
+
+async fn write(stream: &mut UnixStream, response: &ipc::Response) -> io::Result<()> {
+    let frame = response.to_frame().map_err(io::Error::other)?;
+    stream.write_all(&frame).await?;
+    stream.shutdown().await
+}
+
+/// Writes the answer and waits until the helper has closed its side. Says whether the helper took it: Linux reports a
+/// reset when a peer goes with bytes that it has not read.
+async fn answer(stream: &mut UnixStream, response: &ipc::Response) -> bool {
+    match timeout(TAKEN_WITHIN, write(stream, response)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => return false,
+    }
+    let mut sink = [0; 1024];
+    let gone = async {
+        loop {
+            match stream.read(&mut sink).await {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    };
+    // A helper that neither reads nor goes has the answer in its hands.
+    timeout(TAKEN_WITHIN, gone).await.unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests;

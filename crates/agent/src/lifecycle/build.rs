@@ -1,0 +1,209 @@
+//! Taking everything that the agent needs, before it serves anything.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use occtl::ControlSocket;
+use portal::Portal;
+use tls::{ClientTls, IdentityError, Loaded, ServerTls};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::ConfigSource;
+use super::signals::Signals;
+use crate::config::{self, Config};
+use crate::events::Events;
+use crate::grpc::{self, Roles};
+use crate::ipc_server::{BindError, Door, Rules};
+use crate::sessions::Sessions;
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no log.
+    #[error("the log could not start")]
+    Log(#[from] telemetry::InitError),
+    /// The log's level is none.
+    #[error("log.level")]
+    Level(#[from] telemetry::LevelError),
+    /// There is no runtime.
+    #[error("the runtime could not start")]
+    Runtime(#[source] io::Error),
+    /// The signals cannot be taken.
+    #[error("signals cannot be taken")]
+    Signals(#[source] io::Error),
+    /// An identity cannot be used.
+    #[error("{section}")]
+    Identity {
+        /// The section of the config.
+        section: &'static str,
+        /// What is wrong.
+        #[source]
+        source: IdentityError,
+    },
+    /// The gRPC server's port cannot be taken.
+    #[error("grpc.listen: {address} cannot be taken")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The portal cannot be dialled as configured.
+    #[error("portal")]
+    Portal(#[from] portal::SettingsError),
+    /// There is no IPC socket.
+    #[error("ipc.socket")]
+    Ipc(#[source] BindError),
+}
+
+/// An agent that has everything it needs and serves nothing yet.
+pub struct Agent {
+    pub(super) config: Config,
+    pub(super) source: ConfigSource,
+    pub(super) signals: Signals,
+    pub(super) door: Door,
+    pub(super) rules: Arc<ArcSwap<Rules>>,
+    pub(super) portal: PortalDoor,
+    pub(super) grpc: Option<GrpcDoor>,
+    pub(super) control: ControlSocket,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) events: Events,
+}
+
+/// The client of the portal, which is connecting already.
+pub(super) struct PortalDoor {
+    pub(super) portal: Portal,
+    pub(super) tls: ClientTls,
+    /// Where its tasks run.
+    pub(super) tasks: TaskTracker,
+    /// An agent that is built and never run leaves no task behind.
+    pub(super) stop: DropGuard,
+}
+
+/// The gRPC server, bound.
+pub(super) struct GrpcDoor {
+    pub(super) server: grpc::Server,
+    pub(super) tls: ServerTls,
+    pub(super) roles: Arc<Roles>,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Loads the identities, takes the ports and the socket (`inherited` from systemd, else its own) and the signals.
+    ///
+    /// # Errors
+    /// The first thing that could not be had. What was taken by then is given back.
+    pub async fn build(
+        config: Config,
+        source: ConfigSource,
+        inherited: Option<Door>,
+    ) -> Result<Self, StartError> {
+        tls::install_provider();
+        let identity = |section| move |source| StartError::Identity { section, source };
+        let portal_tls =
+            ClientTls::load(config.portal.tls.files().identity()).map_err(identity("portal.tls"))?;
+        warn("portal.tls", &portal_tls.loaded());
+        let grpc = match &config.grpc {
+            Some(grpc) => Some(GrpcDoor::bind(grpc).await?),
+            None => None,
+        };
+        let door = match inherited {
+            Some(door) => door,
+            None => Door::bind(&config.ipc.socket, config.ipc.socket_mode.0)?,
+        };
+        let signals = Signals::take().map_err(StartError::Signals)?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let portal = Portal::start(portal_settings(&config), portal_tls.clone(), &tasks, stop.clone())?;
+        Ok(Self {
+            signals,
+            door,
+            rules: Arc::new(ArcSwap::from_pointee(rules(&config))),
+            portal: PortalDoor {
+                portal,
+                tls: portal_tls,
+                tasks,
+                stop: stop.drop_guard(),
+            },
+            grpc,
+            control: ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0),
+            sessions: Arc::new(Sessions::new(&config.agent_id)),
+            events: Events::new(config.events.max_pending),
+            config,
+            source,
+        })
+    }
+
+    /// Where the gRPC server listens, if there is one: the port that the kernel chose when port 0 was asked for.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().and_then(|grpc| grpc.server.local_addr().ok())
+    }
+}
+
+impl GrpcDoor {
+    async fn bind(config: &config::Grpc) -> Result<Self, StartError> {
+        let tls = ServerTls::load(config.tls.identity()).map_err(|source| StartError::Identity {
+            section: "grpc.tls",
+            source,
+        })?;
+        warn("grpc.tls", &tls.loaded());
+        if config.roles.is_empty() {
+            tracing::warn!("grpc.roles is empty: nobody may call anything but health");
+        }
+        let roles = Arc::new(Roles::new(config.roles.clone()));
+        let settings = grpc::Settings {
+            max_connections: config.max_connections,
+            handshake_timeout: config.handshake_timeout.0,
+        };
+        let address = config.listen;
+        let server = grpc::Server::bind(address, tls.clone(), Arc::clone(&roles), settings)
+            .await
+            .map_err(|source| StartError::Listen { address, source })?;
+        Ok(Self { server, tls, roles })
+    }
+}
+
+/// Logs what an operator should look at although the identity works.
+pub(super) fn warn(section: &str, loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!(section, "{warning}");
+    }
+}
+
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules {
+        deadline: config.ipc.deadline.0,
+        allowed_uids: config.ipc.allowed_uids.clone(),
+    }
+}
+
+fn portal_settings(config: &Config) -> portal::Settings {
+    let portal = &config.portal;
+    portal::Settings {
+        address: portal.address.uri().clone(),
+        server_name: portal.tls.server_name.clone(),
+        timeout: portal.timeout.0,
+        connect_timeout: portal.connect_timeout(),
+        keepalive_interval: portal.keepalive_interval.0,
+        keepalive_timeout: portal.keepalive_timeout.0,
+        reconnect: portal::ReconnectSettings {
+            initial_delay: portal.reconnect.initial_delay.0,
+            max_delay: portal.reconnect.max_delay.0,
+            multiplier: portal.reconnect.multiplier,
+        },
+        agent_id: config.agent_id.clone(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Start, reload and stop of the one process.
+//!
+//! `build` takes everything that can fail to be taken (identities, ports, the socket, the signals) before anything is
+//! served; `run` serves until a signal says stop, and then stops in order: not ready, gRPC, IPC, events, portal.
+
+mod build;
+mod drain;
+mod notify;
+mod reload;
+mod serve;
+mod signals;
+
+use std::path::PathBuf;
+
+use tokio::runtime;
+
+use crate::config::{self, Config, ConfigError};
+use crate::ipc_server::{self, BindError};
+
+pub use build::{Agent, StartError};
+pub use drain::DRAIN_WITHIN;
+
+/// Worker threads: a login waits for the portal, not for a processor, and each thread costs memory.
+const WORKERS: usize = 2;
+/// Threads for what blocks: name look-ups and reads of small files.
+const BLOCKING: usize = 4;
+
+/// Where the configuration comes from: it is read again on SIGHUP.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The environment of the process, names and values; what does not begin with [`config::ENV_PREFIX`] is ignored.
+    pub environment: Vec<(String, String)>,
+}
+
+impl ConfigSource {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        config::load(&self.path, self.environment.iter().cloned())
+    }
+}
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everybody was answered and everything was put away.
+    Drained,
+    /// A second signal came, or the time for it ran out, before everything was done.
+    CutShort,
+    /// A part of it failed for good; the rest was drained.
+    Failed,
+}
+
+/// Runs the agent to its end: takes the socket that systemd passed, if any, starts the log and the runtime, builds and
+/// serves. Has to be called before any thread is started.
+///
+/// # Errors
+/// When it could not start; nothing was served.
+pub fn run(config: Config, source: ConfigSource) -> Result<Outcome, StartError> {
+    let inherited = ipc_server::inherited()?;
+    let logs = telemetry::init(&config.log.settings()?)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_name("agent")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let outcome = runtime.block_on(async {
+        match Agent::build(config, source, inherited).await {
+            Ok(agent) => Ok(agent.run(Some(&logs)).await),
+            Err(error) => Err(error),
+        }
+    });
+    // What still blocks by then (a name look-up) is left behind.
+    runtime.shutdown_background();
+    outcome
+}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Ipc(error)
+    }
+}

@@ -1,0 +1,41 @@
+//! The signals that the agent takes.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Taken from the moment that this exists: before it, a signal has its usual effect.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Stop(&'static str),
+    Reload,
+}
+
+impl Signals {
+    pub(super) fn take() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Wanted {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => Wanted::Stop("SIGTERM"),
+            Some(()) = self.interrupt.recv() => Wanted::Stop("SIGINT"),
+            Some(()) = self.hangup.recv() => Wanted::Reload,
+            // The runtime's signal driver is gone: no signal will come any more.
+            else => std::future::pending().await,
+        }
+    }
+}
