@@ -1,0 +1,132 @@
+//! The gRPC server that the portal dials: who may call what, and the services.
+//!
+//! Every connection proved its identity before it gets here (mutual TLS 1.3, see `tls::accept`). A call needs a role,
+//! which the configuration gives to a name in the caller's certificate, and leaves an audit line.
+
+mod caller;
+mod connection;
+mod roles;
+mod usage;
+mod vpn_agent;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
+use tls::ServerTls;
+use tls::accept::Incoming;
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ocserv::Ocserv;
+use connection::Connection;
+
+pub use roles::{Role, Roles};
+pub use vpn_agent::VpnAgent;
+
+/// The largest message that a caller may send.
+const MAX_MESSAGE: usize = 1 << 20;
+const MAX_STREAMS: u32 = 64;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server's bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Connections at once.
+    pub max_connections: usize,
+    /// From the TCP accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+}
+
+/// A server that is bound and does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    tls: ServerTls,
+    settings: Settings,
+    roles: Arc<Roles>,
+}
+
+/// Tells callers of the gRPC health service whether the agent works.
+#[derive(Clone)]
+pub struct Health(tonic_health::server::HealthReporter);
+
+impl Health {
+    /// From now on the answer is that the agent does not serve.
+    pub async fn stopping(&self) {
+        self.0.set_not_serving::<VpnAgentServiceServer<VpnAgent>>().await;
+        self.0
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+    }
+}
+
+impl Server {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(
+        listen: SocketAddr,
+        tls: ServerTls,
+        roles: Arc<Roles>,
+        settings: Settings,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        Ok(Self {
+            listener,
+            tls,
+            settings,
+            roles,
+        })
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
+    #[must_use]
+    pub fn spawn(self, ocserv: Ocserv, tracker: &TaskTracker, stop: CancellationToken) -> Health {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let handle = Health(reporter.clone());
+        let settings = tls::accept::Settings {
+            max_connections: self.settings.max_connections,
+            handshake_timeout: self.settings.handshake_timeout,
+        };
+        let incoming = Incoming::start(self.listener, self.tls, settings, tracker, stop.clone());
+        let service = VpnAgentServiceServer::new(VpnAgent::new(ocserv, self.roles))
+            .max_decoding_message_size(MAX_MESSAGE);
+        tracker.spawn(async move {
+            reporter.set_serving::<VpnAgentServiceServer<VpnAgent>>().await;
+            let served = tonic::transport::Server::builder()
+                .max_concurrent_streams(MAX_STREAMS)
+                .timeout(REQUEST_TIMEOUT)
+                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+                .add_service(health)
+                .add_service(service)
+                .serve_with_incoming_shutdown(
+                    incoming.map(|conn| conn.map(Connection)),
+                    stop.cancelled_owned(),
+                )
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the gRPC server ended");
+            }
+        });
+        handle
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The ocserv next to us: who is connected, and how to end a session for sure.
+
+use std::sync::Arc;
+
+use model::{DisconnectReason, OcservId, SessionUid};
+use occtl::{ControlError, ControlSocket, Session, State};
+
+use crate::sessions::Sessions;
+
+/// The ocserv of this server; clones share it.
+#[derive(Clone)]
+pub struct Ocserv {
+    control: ControlSocket,
+    agent_id: Arc<str>,
+    sessions: Arc<Sessions>,
+}
+
+/// A session that a client uses now, with everything that names it known.
+#[derive(Debug, Clone)]
+pub struct LiveSession {
+    /// Whose, as ocserv has it: it may be a name that this agent would not let in. Bytes that are not UTF-8 are replaced.
+    pub username: String,
+    /// ocserv's number of it.
+    pub id: OcservId,
+    /// When ocserv accepted the connection, in seconds since 1970.
+    pub connected_at: u64,
+    /// Its name for ever.
+    pub uid: SessionUid,
+    /// All that ocserv says about it.
+    pub row: Session,
+}
+
+impl Ocserv {
+    /// Speaks to ocserv over `control`, and tells `sessions` which ends are to be expected.
+    #[must_use]
+    pub fn new(control: ControlSocket, agent_id: &str, sessions: Arc<Sessions>) -> Self {
+        Self {
+            control,
+            agent_id: agent_id.into(),
+            sessions,
+        }
+    }
+
+    /// The sessions that clients use now. Connections that have not logged in, and logins whose connect-script still
+    /// runs, are not among them.
+    ///
+    /// # Errors
+    /// When ocserv does not answer.
+    pub async fn live(&self) -> Result<Vec<LiveSession>, ControlError> {
+        Ok(self
+            .control
+            .list()
+            .await?
+            .into_iter()
+            .filter_map(|row| self.live_session(row))
+            .collect())
+    }
+
+    fn live_session(&self, row: Session) -> Option<LiveSession> {
+        if row.state != State::Connected {
+            return None;
+        }
+        let (Ok(id), Some(connected_at)) = (OcservId::new(row.id), row.connected_at) else {
+            tracing::warn!(
+                id = row.id,
+                "ocserv lists a session without a number or a time to tell it by"
+            );
+            return None;
+        };
+        let username = String::from_utf8_lossy(&row.username_bytes).into_owned();
+        let uid = SessionUid::new(&self.agent_id, id, connected_at);
+        Some(LiveSession {
+            username,
+            id,
+            connected_at,
+            uid,
+            row,
+        })
+    }
+
+    /// Ends `session` if it is still the same one: ocserv's number may have gone to another session since it was
+    /// listed. The disconnect that follows is reported with `reason`. `false` when the session had ended already.
+    ///
+    /// # Errors
+    /// When ocserv does not answer; the session may have been ended all the same.
+    pub async fn end(&self, session: &LiveSession, reason: DisconnectReason) -> Result<bool, ControlError> {
+        let now = self
+            .control
+            .id(session.id.get())
+            .await?
+            .and_then(|row| self.live_session(row));
+        if now.is_none_or(|now| now.uid != session.uid || now.username != session.username) {
+            return Ok(false);
+        }
+        // Said before ocserv is asked: its disconnect-script may come back sooner than ocserv's answer.
+        self.sessions.expect_end(session.id, reason);
+        let ended = self.control.disconnect_id(session.id.get()).await;
+        if !matches!(ended, Ok(true)) {
+            self.sessions
+                .expect_end(session.id, DisconnectReason::Unspecified);
+        }
+        ended
+    }
+}

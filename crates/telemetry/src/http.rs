@@ -1,0 +1,132 @@
+//! `/metrics`, `/livez` and `/readyz` over plain HTTP/1.1, for Prometheus and for probes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Registry;
+
+const MAX_CONNECTIONS: usize = 32;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const UPKEEP: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the agent can do its work now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It cannot, and why: one line.
+    NotReady(String),
+}
+
+/// What the endpoints show.
+pub struct Pages {
+    /// The metrics.
+    pub registry: Arc<Registry>,
+    /// Brings gauges up to date; called before each rendering, so it must be quick.
+    pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Asked on each `/readyz`; must be quick.
+    pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+/// Serves `pages` on `listener` until `stop`. At most 32 connections at once, each for at most a minute; more wait in the
+/// kernel's queue.
+pub fn serve(listener: TcpListener, pages: Pages, tracker: &TaskTracker, stop: CancellationToken) {
+    let pages = Arc::new(pages);
+    tracker.spawn(upkeep(Arc::clone(&pages.registry), stop.clone()));
+    tracker.spawn(accept(listener, pages, tracker.clone(), stop));
+}
+
+async fn upkeep(registry: Arc<Registry>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        registry.upkeep();
+    }
+}
+
+async fn accept(listener: TcpListener, pages: Arc<Pages>, tracker: TaskTracker, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await else {
+            return;
+        };
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else {
+            return;
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (pages, stop) = (Arc::clone(&pages), stop.clone());
+        tracker.spawn(async move {
+            let _slot = slot;
+            let service = service_fn(move |request| {
+                let answer = answer(&pages, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            let bounded = tokio::time::timeout(CONNECTION_TIMEOUT, connection);
+            // How a scraper ends its connection is its own affair.
+            let _ = stop.run_until_cancelled(bounded).await;
+        });
+    }
+}
+
+fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/metrics" => {
+            (pages.refresh)();
+            let mut response = text(StatusCode::OK, pages.registry.render());
+            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        "/livez" => text(StatusCode::OK, "alive\n".into()),
+        "/readyz" => match (pages.readiness)() {
+            Readiness::Ready => text(StatusCode::OK, "ready\n".into()),
+            Readiness::NotReady(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "/metrics, /livez or /readyz\n".into()),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests;
