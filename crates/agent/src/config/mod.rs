@@ -21,6 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use error::chain;
 pub use error::{ConfigError, Place, Problem};
 pub use events::Events;
 pub use grpc::{Grpc, Role};
@@ -32,7 +33,6 @@ pub use period::Period;
 pub use portal::{Address, Portal, PortalTls, Reconnect};
 pub use reload::{RELOADABLE, needing_restart};
 pub use tls_files::TlsFiles;
-pub(crate) use tls_files::chain;
 
 /// Where the configuration is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/ocserv-agent/config.toml";
@@ -87,7 +87,10 @@ impl Config {
     #[must_use]
     pub fn summary(&self, path: &Path) -> String {
         let mut text = format!("{}: config is good\n", path.display());
-        for (key, value) in reload::flat(self) {
+        let mut effective = self.clone();
+        effective.hostname = Some(self.hostname());
+        effective.portal.connect_timeout = Some(Period(self.portal.connect_timeout()));
+        for (key, value) in reload::flat(&effective) {
             text.push_str(&format!("  {key} = {value}\n"));
         }
         if self.grpc.is_none() {

@@ -386,7 +386,9 @@ fn what_check_config_shows_names_every_key_in_effect() {
     let config = place.load(SHORT, &[]).unwrap();
     let shown = config.summary(&place.dir.path().join("config.toml"));
     assert!(
-        shown.contains("config is good") && shown.contains("ipc.deadline = \"3s\""),
+        shown.contains("config is good")
+            && shown.contains("ipc.deadline = \"3s\"")
+            && shown.contains("portal.connect_timeout = \"2s\""),
         "{shown}"
     );
     assert!(shown.contains("off: the gRPC server"), "{shown}");

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::respond;
 use crate::clock;
+use crate::config::chain;
 use crate::events::Events;
 use crate::sessions::{Ended, Sessions, Ticket};
 
@@ -165,7 +166,7 @@ impl Desk {
             Ok(Some(row)) if row.username.as_deref() == Some(login.username.as_str()) => row.connected_at,
             Ok(_) => None,
             Err(error) => {
-                tracing::debug!(id = %login.id, %error, "ocserv does not say when a session began");
+                tracing::debug!(id = %login.id, error = chain(&error), "ocserv does not say when a session began");
                 None
             }
         }

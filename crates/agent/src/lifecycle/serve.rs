@@ -18,6 +18,7 @@ use super::drain::{LAST_CALL, Running};
 use super::reload::Reloader;
 use super::signals::{Signals, Wanted};
 use super::{Outcome, notify};
+use crate::config::chain;
 use crate::ipc_server::{Decide, Desk, Server};
 use crate::logins::Logins;
 use crate::ocserv::Ocserv;
@@ -183,7 +184,10 @@ async fn adopt(control: &ControlSocket, sessions: &Sessions) {
     let rows = match timeout(LIST_WITHIN, control.list()).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => {
-            tracing::warn!(%error, "ocserv does not list its sessions: those that are there keep no notes");
+            tracing::warn!(
+                error = chain(&error),
+                "ocserv does not list its sessions: those that are there keep no notes"
+            );
             return;
         }
         Err(_) => {
