@@ -7,12 +7,18 @@
 
 mod clock;
 pub mod config;
+mod decision_file;
+mod embedded;
 mod events;
 pub mod grpc;
 pub mod ipc_server;
 mod lifecycle;
-mod logins;
+pub mod metrics;
 mod ocserv;
+mod pipeline;
+mod revocation;
 mod sessions;
+mod sources;
 
+pub use embedded::PolicyFileError;
 pub use lifecycle::{Agent, ConfigSource, DRAIN_WITHIN, Outcome, StartError, run};

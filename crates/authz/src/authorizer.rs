@@ -107,10 +107,11 @@ impl Authorizer {
     pub async fn decide(&self, login: &Login, deadline: Instant) -> Decision {
         let inner = &self.0;
         let begin = inner.parts.clock.now();
-        let (decision, outage) = inner.decide(login, deadline).await;
+        let (mut decision, outage) = inner.decide(login, deadline).await;
+        decision.outage = outage;
         let now = inner.parts.clock.now();
         let took = now.mono.saturating_duration_since(begin.mono);
-        let record = Arc::new(DecisionRecord::new(login, &decision, outage, now.wall, took));
+        let record = Arc::new(DecisionRecord::new(login, &decision, now.wall, took));
         inner.lock().recent.note(Arc::clone(&record));
         inner.parts.observer.tell(Observation::Decided(record));
         decision
@@ -283,6 +284,7 @@ impl Inner {
                     verdict: hit.verdict.clone(),
                     source: Source::Cache,
                     age: hit.age,
+                    outage: None,
                 };
                 (Some(decision), hit.refresh)
             }
@@ -351,6 +353,7 @@ impl Inner {
                 verdict: known.verdict.clone(),
                 source: Source::Stale,
                 age: known.age,
+                outage: None,
             },
             (FailMode::Open, None) => at_once(Verdict::Allow(Grant::default()), Source::FailOpen),
             (FailMode::Close | FailMode::Stale, None) => closed(),
@@ -382,6 +385,7 @@ fn at_once(verdict: Verdict, source: Source) -> Decision {
         verdict,
         source,
         age: Duration::ZERO,
+        outage: None,
     }
 }
 

@@ -42,13 +42,7 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
-    pub(crate) fn new(
-        login: &Login,
-        decision: &Decision,
-        outage: Option<String>,
-        at: SystemTime,
-        took: Duration,
-    ) -> Self {
+    pub(crate) fn new(login: &Login, decision: &Decision, at: SystemTime, took: Duration) -> Self {
         let (deny_code, reason) = match &decision.verdict {
             Verdict::Allow(_) => (None, String::new()),
             Verdict::Deny(refusal) => (Some(refusal.code), refusal.reason.clone()),
@@ -61,7 +55,12 @@ impl DecisionRecord {
             id,
             ..
         } = login.clone();
-        let Decision { source, age, .. } = *decision;
+        let Decision {
+            source,
+            age,
+            ref outage,
+            ..
+        } = *decision;
         Self {
             at,
             username,
@@ -73,7 +72,7 @@ impl DecisionRecord {
             age,
             deny_code,
             reason,
-            outage,
+            outage: outage.clone(),
             took,
         }
     }

@@ -41,7 +41,10 @@ impl Verdict {
     /// A refusal with a code and a reason.
     #[must_use]
     pub fn deny(code: DenyCode, reason: impl Into<String>) -> Self {
-        Self::Deny(Refusal { code, reason: reason.into() })
+        Self::Deny(Refusal {
+            code,
+            reason: reason.into(),
+        })
     }
 }
 
@@ -54,6 +57,8 @@ pub struct Decision {
     pub source: Source,
     /// How old the answer is; zero unless it came from the cache.
     pub age: Duration,
+    /// Why the source gave no answer, when it was to be asked and gave none; for the log.
+    pub outage: Option<String>,
 }
 
 /// Where a decision came from.
@@ -77,8 +82,15 @@ pub enum Source {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 7] =
-        [Self::Portal, Self::Cache, Self::Stale, Self::FailOpen, Self::FailClose, Self::Embedded, Self::Agent];
+    pub const ALL: [Self; 7] = [
+        Self::Portal,
+        Self::Cache,
+        Self::Stale,
+        Self::FailOpen,
+        Self::FailClose,
+        Self::Embedded,
+        Self::Agent,
+    ];
 
     /// The name on the wire, in logs and in metrics.
     #[must_use]
@@ -120,8 +132,14 @@ pub enum DenyCode {
 
 impl DenyCode {
     /// Every code.
-    pub const ALL: [Self; 6] =
-        [Self::Policy, Self::Outage, Self::BadRequest, Self::RateLimited, Self::Overloaded, Self::PeerRefused];
+    pub const ALL: [Self; 6] = [
+        Self::Policy,
+        Self::Outage,
+        Self::BadRequest,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::PeerRefused,
+    ];
 
     /// The name on the wire, in logs and in metrics.
     #[must_use]

@@ -111,7 +111,19 @@ mod tests {
 
     #[test]
     fn a_name_that_ocserv_takes_and_that_harms_nothing_is_kept_as_it_is() {
-        for good in ["alice", "sp ace", "zoë", "x@y.org", "a\"q", "b\\s", "o'k<&>", "DOM\\u", ".bob", "a..b", &"u".repeat(63)] {
+        for good in [
+            "alice",
+            "sp ace",
+            "zoë",
+            "x@y.org",
+            "a\"q",
+            "b\\s",
+            "o'k<&>",
+            "DOM\\u",
+            ".bob",
+            "a..b",
+            &"u".repeat(63),
+        ] {
             assert_eq!(Username::parse(good).unwrap().as_str(), good);
         }
     }

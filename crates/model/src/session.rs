@@ -25,7 +25,11 @@ impl OcservId {
     /// # Errors
     /// When it is not positive.
     pub fn new(pid: i32) -> Result<Self, OcservIdError> {
-        if pid > 0 { Ok(Self(pid)) } else { Err(OcservIdError) }
+        if pid > 0 {
+            Ok(Self(pid))
+        } else {
+            Err(OcservIdError)
+        }
     }
 
     /// Reads decimal digits and nothing else.

@@ -43,9 +43,14 @@ fn an_explicit_deny_stays_a_deny_where_the_operator_lets_clients_in_without_an_a
 
 #[test]
 fn without_a_portal_a_client_is_denied_and_gets_in_once_the_portal_is_there() {
+    let patience = "resilience.circuit_breaker.timeout = \"2s\"".to_owned();
+    let agent = AgentOptions {
+        extra: patience,
+        ..AgentOptions::default()
+    };
     let lab = Lab::builder("no-portal")
         .users(&["alice"])
-        .agent(AgentOptions::default())
+        .agent(agent)
         .start()
         .unwrap();
     let rejected = lab.server().connect("alice").unwrap_err();
@@ -149,7 +154,11 @@ fn a_portal_of_a_foreign_authority_is_refused_and_the_log_says_so() {
 
 #[test]
 fn a_portal_that_refuses_our_certificate_is_an_outage_and_the_log_says_so() {
-    let lab = Lab::builder("foreign-agent").users(&["alice"]).start().unwrap();
+    let lab = Lab::builder("foreign-agent")
+        .users(&["alice"])
+        .deployed_script()
+        .start()
+        .unwrap();
     let good = lab.pki().portal().unwrap();
     let identity = lab.pki().foreign().unwrap().agent().unwrap().trusting(&good.ca);
     let portal = PortalDouble::in_lab(&lab, &good).unwrap();
@@ -206,7 +215,11 @@ fn twenty_logins_under_way_when_the_agent_is_told_to_stop_get_an_answer_each() {
 
 #[test]
 fn a_reload_takes_in_new_certificates_and_a_broken_file_keeps_the_old_ones() {
-    let lab = Lab::builder("reload").users(&["alice", "bob"]).start().unwrap();
+    let lab = Lab::builder("reload")
+        .users(&["alice", "bob"])
+        .deployed_script()
+        .start()
+        .unwrap();
     let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
     let identity = lab
         .pki()

@@ -64,12 +64,15 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
             "is empty, too long, or contains a control character".to_owned(),
         );
     }
+    checker.absolute("state_dir", &config.state_dir);
     config.portal.check(&mut checker);
+    config.resilience.check(&config.environment, &mut checker);
     config.ipc.check(&mut checker);
     if let Some(grpc) = &config.grpc {
         grpc.check(&mut checker);
     }
     config.ocserv.check(&mut checker);
+    config.sessions.check(&mut checker);
     config.events.check(&mut checker);
     config.log.check(&mut checker);
     budgets_nest(config, &mut checker);
@@ -83,6 +86,15 @@ fn budgets_nest(config: &Config, checker: &mut Checker) {
         ("ipc.deadline", config.ipc.deadline),
         ("ipc.helper_deadline", config.ipc.helper_deadline),
     ];
+    if config.portal.mode == super::PortalMode::Portal
+        && config.portal.timeout > config.resilience.circuit_breaker.timeout
+    {
+        let (call, open) = (config.portal.timeout, config.resilience.circuit_breaker.timeout);
+        let what = format!(
+            "{call} is longer than resilience.circuit_breaker.timeout ({open}), within which a probe has to end"
+        );
+        checker.problem("portal.timeout", what);
+    }
     for pair in budgets.windows(2) {
         let [(inner, short), (outer, long)] = pair else {
             continue;

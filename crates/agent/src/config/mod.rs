@@ -7,6 +7,7 @@ mod check;
 mod error;
 mod events;
 mod grpc;
+mod http;
 mod ipc;
 mod load;
 mod locate;
@@ -15,9 +16,11 @@ mod ocserv;
 mod period;
 mod portal;
 mod reload;
+mod resilience;
+mod sessions;
 mod tls_files;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +28,16 @@ pub(crate) use error::chain;
 pub use error::{ConfigError, Place, Problem};
 pub use events::Events;
 pub use grpc::{Grpc, Role};
+pub use http::Http;
 pub use ipc::{Ipc, Mode};
 pub use load::load;
 pub use log::{Log, LogFormat};
 pub use ocserv::Ocserv;
 pub use period::Period;
-pub use portal::{Address, Portal, PortalTls, Reconnect};
+pub use portal::{Address, Mode as PortalMode, Portal, PortalTls, Reconnect};
 pub use reload::{RELOADABLE, needing_restart};
+pub use resilience::{Cache, CircuitBreaker, Rate, RateLimit, Resilience, Word};
+pub use sessions::Sessions;
 pub use tls_files::TlsFiles;
 
 /// Where the configuration is, unless the command line says otherwise.
@@ -51,8 +57,14 @@ pub struct Config {
     /// What this server is used for; `production` unless somebody says otherwise.
     #[serde(default = "production")]
     pub environment: String,
-    /// The portal that decides.
+    /// Where the agent keeps what outlives a restart.
+    #[serde(default = "state_dir")]
+    pub state_dir: PathBuf,
+    /// Who decides.
     pub portal: Portal,
+    /// What happens to logins while the portal is slow, wrong or gone.
+    #[serde(default)]
+    pub resilience: Resilience,
     /// The socket on which the connect-script asks.
     #[serde(default)]
     pub ipc: Ipc,
@@ -61,9 +73,15 @@ pub struct Config {
     /// The ocserv that this agent stands next to.
     #[serde(default)]
     pub ocserv: Ocserv,
+    /// The sessions that are up.
+    #[serde(default)]
+    pub sessions: Sessions,
     /// What waits for the portal.
     #[serde(default)]
     pub events: Events,
+    /// Metrics and probes.
+    #[serde(default)]
+    pub http: Http,
     /// What the agent writes about itself.
     #[serde(default)]
     pub log: Log,
@@ -71,6 +89,10 @@ pub struct Config {
 
 fn production() -> String {
     "production".to_owned()
+}
+
+fn state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/ocserv-agent")
 }
 
 impl Config {

@@ -13,8 +13,13 @@ use super::{Period, TlsFiles};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Portal {
-    /// Where it is.
-    pub address: Address,
+    /// Who decides: the company's portal, or a policy file on this server.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The policy file, with `mode = "embedded"`.
+    pub policy_file: Option<PathBuf>,
+    /// Where the portal is; required unless the mode is embedded.
+    pub address: Option<Address>,
     /// How long one call may take.
     #[serde(default = "two_seconds")]
     pub timeout: Period,
@@ -29,8 +34,19 @@ pub struct Portal {
     /// How a lost connection comes back, and how an event that was not taken is offered again.
     #[serde(default)]
     pub reconnect: Reconnect,
-    /// Who we are towards the portal.
-    pub tls: PortalTls,
+    /// Who we are towards the portal; required unless the mode is embedded.
+    pub tls: Option<PortalTls>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The company's portal.
+    #[default]
+    Portal,
+    /// A policy file on this server.
+    Embedded,
 }
 
 fn two_seconds() -> Period {
@@ -192,15 +208,57 @@ impl Portal {
                 format!("{} is not between 1.0 and 10.0", self.reconnect.multiplier),
             );
         }
-        if let Some(name) = &self.tls.server_name
+        match self.mode {
+            Mode::Portal => self.check_remote(checker),
+            Mode::Embedded => self.check_embedded(checker),
+        }
+    }
+
+    fn check_remote(&self, checker: &mut Checker) {
+        if self.address.is_none() {
+            checker.problem("portal.address", "is missing".to_owned());
+        }
+        if self.policy_file.is_some() {
+            let what = "is read with portal.mode = \"embedded\" only".to_owned();
+            checker.problem("portal.policy_file", what);
+        }
+        let Some(tls) = &self.tls else {
+            checker.problem("portal.tls", "is missing: ca, cert and key".to_owned());
+            return;
+        };
+        if let Some(name) = &tls.server_name
             && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
         {
-            checker.problem(
-                "portal.tls.server_name",
-                format!("\"{name}\" is neither a DNS name nor an IP address"),
-            );
+            let what = format!("\"{name}\" is neither a DNS name nor an IP address");
+            checker.problem("portal.tls.server_name", what);
         }
-        self.tls.files().check("portal.tls", checker);
+        tls.files().check("portal.tls", checker);
+    }
+
+    fn check_embedded(&self, checker: &mut Checker) {
+        for (key, given) in [
+            ("portal.address", self.address.is_some()),
+            ("portal.tls", self.tls.is_some()),
+        ] {
+            if given {
+                let what = "is not used with portal.mode = \"embedded\": there is no portal then".to_owned();
+                checker.problem(key, what);
+            }
+        }
+        match &self.policy_file {
+            Some(path) => {
+                if let Err(fault) = crate::embedded::load(path) {
+                    checker.problem("portal.policy_file", crate::embedded::describe(&fault));
+                }
+            }
+            None => checker.problem("portal.policy_file", "is missing".to_owned()),
+        }
+    }
+
+    /// Where the portal is and who we are towards it; `None` when a policy file decides.
+    #[must_use]
+    pub fn remote(&self) -> Option<(&Address, &PortalTls)> {
+        self.address.as_ref().zip(self.tls.as_ref())
     }
 
     /// How long a new connection may take.

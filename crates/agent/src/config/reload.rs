@@ -6,7 +6,13 @@ use super::Config;
 
 /// The keys that SIGHUP takes over; every other key needs a restart. A key that ends in a dot stands for all below it.
 /// The contents of the files that `portal.tls` and `grpc.tls` name are read again whenever SIGHUP comes.
-pub const RELOADABLE: [&str; 4] = ["grpc.roles.", "ipc.allowed_uids", "ipc.deadline", "log.level"];
+pub const RELOADABLE: [&str; 5] = [
+    "grpc.roles.",
+    "ipc.allowed_uids",
+    "ipc.deadline",
+    "log.level",
+    "resilience.",
+];
 
 /// Every key that is set with its value in TOML, as `--check-config` shows it.
 pub(super) fn flat(config: &Config) -> BTreeMap<String, String> {

@@ -79,7 +79,7 @@ fn every_problem_is_told_at_once_with_its_place_and_key() {
         .unwrap_err();
     insta::assert_snapshot!(told, @r#"
     DIR/config.toml:1: agent_id: expected a text, found 5
-    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, portal, ipc, grpc, ocserv, events, log
+    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, events, http, log
     DIR/config.toml:4: portal.address: "http://portal.test" does not begin with https://, expected a URL such as "https://portal.example.com:8443"
     DIR/config.toml:5: portal.timeout: expected a time with its unit such as "2s" or "500ms", found 2
     DIR/config.toml:6: portal.tls.ca: is required and missing
@@ -276,7 +276,16 @@ fn schema() -> BTreeMap<String, String> {
     // What has no value by default is set, so that its key shows.
     config.hostname = Some("x".to_owned());
     config.portal.connect_timeout = Some(Period::seconds(1));
-    config.portal.tls.server_name = Some("x".to_owned());
+    config.portal.policy_file = Some("x".into());
+    config.portal.tls.as_mut().unwrap().server_name = Some("x".to_owned());
+    let rate = Rate {
+        burst: 1.try_into().unwrap(),
+        every: Period::seconds(1),
+    };
+    config.resilience.rate_limit = RateLimit {
+        per_user: Some(rate),
+        per_address: Some(rate),
+    };
     let mut keys = reload::flat(&config);
     keys.insert("grpc.roles".to_owned(), "{}".to_owned());
     keys
@@ -305,6 +314,9 @@ fn the_page_lists_every_key_with_its_default_and_no_other() {
             .unwrap_or_else(|| panic!("{key} is on the page and not in the schema"));
         let open = [
             "required",
+            "required with `portal`",
+            "required with `embedded`",
+            "no limit",
             "the system's",
             "`portal.timeout`",
             "host of `portal.address`",
@@ -313,10 +325,12 @@ fn the_page_lists_every_key_with_its_default_and_no_other() {
         if !open.contains(&default) {
             assert_eq!(default.trim_matches('`'), value.trim_matches('"'), "{key}");
         }
-        let known = RELOADABLE.iter().any(|known| known.trim_end_matches('.') == key);
+        let known = RELOADABLE.iter().any(|known| {
+            known.trim_end_matches('.') == key || (known.ends_with('.') && key.starts_with(known))
+        });
         let expected = match key.rsplit('.').next() {
             _ if known => "yes",
-            Some("ca" | "cert" | "key") => "content",
+            Some("ca" | "cert" | "key" | "policy_file") => "content",
             _ => "restart",
         };
         assert_eq!(reload, expected, "{key}");
@@ -362,18 +376,25 @@ fn the_example_is_good_and_shows_every_key_with_its_default() {
     let spelled_out = place.load(&with_files(&spelled_out), &[]).unwrap();
 
     let keys = reload::flat(&spelled_out);
-    for key in schema().keys().filter(|key| *key != "grpc.roles") {
+    for key in schema()
+        .keys()
+        .filter(|key| !["grpc.roles", "portal.policy_file"].contains(&key.as_str()))
+    {
         assert!(keys.contains_key(key), "{key} is not in the example");
     }
     let defaults = Config {
         hostname: as_it_is.hostname.clone(),
         portal: Portal {
             connect_timeout: as_it_is.portal.connect_timeout,
-            tls: PortalTls {
+            tls: spelled_out.portal.tls.clone().map(|tls| PortalTls {
                 server_name: None,
-                ..spelled_out.portal.tls.clone()
-            },
+                ..tls
+            }),
             ..spelled_out.portal.clone()
+        },
+        resilience: Resilience {
+            rate_limit: RateLimit::default(),
+            ..spelled_out.resilience.clone()
         },
         ..spelled_out
     };

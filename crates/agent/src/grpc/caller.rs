@@ -30,7 +30,13 @@ impl Call {
         // Every connection carries its peer; a request without one came from somewhere else and may do nothing.
         let peer = request.extensions().get::<Arc<Peer>>();
         let caller = peer.map_or_else(|| "[unknown]".to_owned(), |peer| peer.label());
-        let mut call = Self { rpc, caller, user: None, since: clock::now(), done: false };
+        let mut call = Self {
+            rpc,
+            caller,
+            user: None,
+            since: clock::now(),
+            done: false,
+        };
         let role = peer.and_then(|peer| roles.of(peer));
         if role >= Some(needed) {
             return Ok(call);

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authz::Authorizer;
 use proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
 use tls::ServerTls;
 use tls::accept::Incoming;
@@ -96,7 +97,13 @@ impl Server {
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
     #[must_use]
-    pub fn spawn(self, ocserv: Ocserv, tracker: &TaskTracker, stop: CancellationToken) -> Health {
+    pub fn spawn(
+        self,
+        ocserv: Ocserv,
+        authorizer: Authorizer,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Health {
         let (reporter, health) = tonic_health::server::health_reporter();
         let handle = Health(reporter.clone());
         let settings = tls::accept::Settings {
@@ -104,7 +111,7 @@ impl Server {
             handshake_timeout: self.settings.handshake_timeout,
         };
         let incoming = Incoming::start(self.listener, self.tls, settings, tracker, stop.clone());
-        let service = VpnAgentServiceServer::new(VpnAgent::new(ocserv, self.roles))
+        let service = VpnAgentServiceServer::new(VpnAgent::new(ocserv, authorizer, self.roles))
             .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
             reporter.set_serving::<VpnAgentServiceServer<VpnAgent>>().await;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use authz::Authorizer;
 use model::{DisconnectReason, Usage, Username};
 use occtl::ControlError;
 use proto::agent::v1::vpn_agent_service_server::VpnAgentService;
@@ -26,12 +27,17 @@ const MAX_REASON: usize = 200;
 /// The service.
 pub struct VpnAgent {
     ocserv: Ocserv,
+    authorizer: Authorizer,
     roles: Arc<Roles>,
 }
 
 impl VpnAgent {
-    pub(super) fn new(ocserv: Ocserv, roles: Arc<Roles>) -> Self {
-        Self { ocserv, roles }
+    pub(super) fn new(ocserv: Ocserv, authorizer: Authorizer, roles: Arc<Roles>) -> Self {
+        Self {
+            ocserv,
+            authorizer,
+            roles,
+        }
     }
 
     async fn list(&self, request: &GetActiveSessionsRequest) -> Result<GetActiveSessionsResponse, Status> {
@@ -65,6 +71,8 @@ impl VpnAgent {
 
     async fn disconnect(&self, request: &DisconnectUserRequest) -> Result<DisconnectUserResponse, Status> {
         let name = username("username", &request.username)?;
+        // First the decisions: a client that is thrown out tries again at once.
+        self.authorizer.invalidate_user(&name);
         let mut sessions = self.ocserv.live().await.map_err(|error| unavailable(&error))?;
         sessions.retain(|session| session.username == name.as_str());
         if sessions.is_empty() {

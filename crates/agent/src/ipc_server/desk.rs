@@ -14,6 +14,7 @@ use super::respond;
 use crate::clock;
 use crate::config::chain;
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::sessions::{Ended, Sessions, Ticket};
 
 /// A decision under way.
@@ -28,10 +29,12 @@ pub struct Desk {
     pub decide: Decide,
     /// Who is noted.
     pub sessions: Arc<Sessions>,
-    /// What the portal is told.
-    pub events: Events,
+    /// What the portal is told; `None` where there is no portal.
+    pub events: Option<Events>,
     /// Where ocserv says when a session began.
     pub control: ControlSocket,
+    /// What is counted.
+    pub metrics: Metrics,
     under_way: AtomicUsize,
 }
 
@@ -56,12 +59,19 @@ pub(super) struct Decided {
 impl Desk {
     /// A desk with nothing under way.
     #[must_use]
-    pub fn new(decide: Decide, sessions: Arc<Sessions>, events: Events, control: ControlSocket) -> Self {
+    pub fn new(
+        decide: Decide,
+        sessions: Arc<Sessions>,
+        events: Option<Events>,
+        control: ControlSocket,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             decide,
             sessions,
             events,
             control,
+            metrics,
             under_way: AtomicUsize::new(0),
         }
     }
@@ -77,7 +87,7 @@ impl Desk {
         let (ticket, superseded) = self.sessions.begin(&login, clock::wall());
         if let Some(event) = superseded {
             tracing::info!(target: "session", user = %event.username, uid = %event.uid, "session ended unseen");
-            self.events.push(event);
+            self.report(event);
         }
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);
@@ -156,7 +166,14 @@ impl Desk {
                 );
             }
         }
-        self.events.push(event);
+        self.report(event);
+    }
+
+    fn report(&self, event: model::Event) {
+        self.metrics.happened(&event.happening);
+        if let Some(events) = &self.events {
+            events.push(event);
+        }
     }
 
     /// The second at which ocserv accepted the connection of `login`, if it lists a connection with this number and
@@ -186,6 +203,7 @@ fn late() -> Decision {
         verdict: Verdict::deny(DenyCode::Outage, "there was no decision in time"),
         source: Source::Agent,
         age: std::time::Duration::ZERO,
+        outage: None,
     }
 }
 
@@ -210,6 +228,8 @@ fn audit(login: &Login, decision: &Decision, arrived: Instant, waiting: usize) {
         source = %decision.source,
         deny_code,
         reason,
+        outage = decision.outage,
+        age_ms = u64::try_from(decision.age.as_millis()).unwrap_or(u64::MAX),
         duration_ms = u64::try_from((clock::now() - arrived).as_millis()).unwrap_or(u64::MAX),
         waiting,
         "login decided"

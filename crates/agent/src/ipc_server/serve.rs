@@ -184,16 +184,21 @@ impl Shared {
         };
         match read_request(&request) {
             Ok(Ask::Connect(login)) => {
+                self.desk.metrics.ipc_request("connect");
                 let deadline = deadline(&request, arrived, &rules);
                 let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
                 let heard = answer(&mut stream, &response).await;
                 self.desk.settle(decided, heard).await;
             }
             Ok(Ask::Disconnect(ended)) => {
+                self.desk.metrics.ipc_request("disconnect");
                 let response = self.desk.disconnect(ended);
                 self.dismiss(stream, &response).await;
             }
-            Ok(Ask::HostUpdate) => self.dismiss(stream, &respond::noted()).await,
+            Ok(Ask::HostUpdate) => {
+                self.desk.metrics.ipc_request("host-update");
+                self.dismiss(stream, &respond::noted()).await;
+            }
             Err(error) => {
                 let response = self.bad_request(&error.to_string());
                 desk::audit_refusal(&request, &response, arrived);

@@ -9,15 +9,18 @@ use arc_swap::ArcSwap;
 use occtl::ControlSocket;
 use portal::Portal;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::ConfigSource;
 use super::signals::Signals;
-use crate::config::{self, Config};
+use crate::config::{self, Address, Config, PortalTls};
+use crate::embedded::{PolicyFile, PolicyFileError};
 use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 
 /// Why the agent did not start.
@@ -60,6 +63,12 @@ pub enum StartError {
     /// There is no IPC socket.
     #[error("ipc.socket")]
     Ipc(#[source] BindError),
+    /// The policy file cannot be used.
+    #[error("portal.policy_file")]
+    Policy(#[from] PolicyFileError),
+    /// The metrics contradict each other.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] telemetry::RegistryError),
 }
 
 /// An agent that has everything it needs and serves nothing yet.
@@ -69,21 +78,41 @@ pub struct Agent {
     pub(super) signals: Signals,
     pub(super) door: Door,
     pub(super) rules: Arc<ArcSwap<Rules>>,
-    pub(super) portal: PortalDoor,
+    pub(super) policy: PolicyDoor,
     pub(super) grpc: Option<GrpcDoor>,
+    pub(super) http: Option<TcpListener>,
+    pub(super) metrics: Metrics,
+    /// Where the tasks of the whole process run.
+    pub(super) tasks: TaskTracker,
+    /// Ends them. An agent that is built and never run leaves no task behind.
+    pub(super) stop: DropGuard,
     pub(super) control: ControlSocket,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Events,
 }
 
-/// The client of the portal, which is connecting already.
-pub(super) struct PortalDoor {
-    pub(super) portal: Portal,
-    pub(super) tls: ClientTls,
-    /// Where its tasks run.
-    pub(super) tasks: TaskTracker,
-    /// An agent that is built and never run leaves no task behind.
-    pub(super) stop: DropGuard,
+/// Who decides.
+pub(super) enum PolicyDoor {
+    /// The client of the portal, which is connecting already.
+    Portal(Portal, ClientTls),
+    /// The policy file, read.
+    Embedded(Arc<PolicyFile>),
+}
+
+impl PolicyDoor {
+    fn open(config: &Config, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, StartError> {
+        if let Some((address, tls)) = config.portal.remote() {
+            let section = "portal.tls";
+            let identity = ClientTls::load(tls.files().identity());
+            let identity = identity.map_err(|source| StartError::Identity { section, source })?;
+            warn(section, &identity.loaded());
+            let settings = portal_settings(config, address, tls);
+            let portal = Portal::start(settings, identity.clone(), tasks, stop.clone())?;
+            return Ok(Self::Portal(portal, identity));
+        }
+        let path = config.portal.policy_file.clone().unwrap_or_default();
+        Ok(Self::Embedded(Arc::new(PolicyFile::open(&path)?)))
+    }
 }
 
 /// The gRPC server, bound.
@@ -112,10 +141,6 @@ impl Agent {
         inherited: Option<Door>,
     ) -> Result<Self, StartError> {
         tls::install_provider();
-        let identity = |section| move |source| StartError::Identity { section, source };
-        let portal_tls =
-            ClientTls::load(config.portal.tls.files().identity()).map_err(identity("portal.tls"))?;
-        warn("portal.tls", &portal_tls.loaded());
         let grpc = match &config.grpc {
             Some(grpc) => Some(GrpcDoor::bind(grpc).await?),
             None => None,
@@ -126,18 +151,18 @@ impl Agent {
         };
         let signals = Signals::take().map_err(StartError::Signals)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let portal = Portal::start(portal_settings(&config), portal_tls.clone(), &tasks, stop.clone())?;
+        let guard = stop.clone().drop_guard();
+        let policy = PolicyDoor::open(&config, &tasks, &stop)?;
         Ok(Self {
             signals,
             door,
             rules: Arc::new(ArcSwap::from_pointee(rules(&config))),
-            portal: PortalDoor {
-                portal,
-                tls: portal_tls,
-                tasks,
-                stop: stop.drop_guard(),
-            },
+            policy,
             grpc,
+            http: http(config.http.listen).await,
+            metrics: Metrics::new(&config.agent_id)?,
+            tasks,
+            stop: guard,
             control: ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0),
             sessions: Arc::new(Sessions::new(&config.agent_id)),
             events: Events::new(config.events.max_pending),
@@ -190,11 +215,22 @@ pub(super) fn rules(config: &Config) -> Rules {
     }
 }
 
-fn portal_settings(config: &Config) -> portal::Settings {
+/// Takes the port of the metrics. Without it the agent still decides logins, which matters more.
+async fn http(listen: SocketAddr) -> Option<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::error!(%listen, %error, "http.listen cannot be taken: there are no metrics and no probes");
+            None
+        }
+    }
+}
+
+fn portal_settings(config: &Config, address: &Address, tls: &PortalTls) -> portal::Settings {
     let portal = &config.portal;
     portal::Settings {
-        address: portal.address.uri().clone(),
-        server_name: portal.tls.server_name.clone(),
+        address: address.uri().clone(),
+        server_name: tls.server_name.clone(),
         timeout: portal.timeout.0,
         connect_timeout: portal.connect_timeout(),
         keepalive_interval: portal.keepalive_interval.0,

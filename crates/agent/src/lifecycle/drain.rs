@@ -23,18 +23,23 @@ pub(super) const LAST_CALL: Duration = Duration::from_secs(3);
 /// Everything that runs, by the part that it belongs to.
 pub(super) struct Running {
     pub(super) tasks: TaskTracker,
+    pub(super) questions: TaskTracker,
+    pub(super) storing: TaskTracker,
     pub(super) deliveries: TaskTracker,
     pub(super) calls: TaskTracker,
     pub(super) events: Events,
     pub(super) health: Option<Health>,
     pub(super) stop_grpc: CancellationToken,
     pub(super) stop_ipc: CancellationToken,
+    pub(super) stop_questions: CancellationToken,
+    pub(super) stop_storing: CancellationToken,
     pub(super) stop_events: CancellationToken,
-    pub(super) stop_portal: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Running {
-    /// Not ready, then no new calls, then every login that has come is answered, then the events, then the portal.
+    /// Not ready, then no new calls, then every login that has come is answered, then the decisions are stored, then the
+    /// events, then the portal.
     pub(super) async fn drain(self, ipc: Option<JoinHandle<io::Result<()>>>) -> Outcome {
         notify::stopping("draining");
         let by = clock::now() + DRAIN_WITHIN;
@@ -73,10 +78,18 @@ impl Running {
         };
         tokio::join!(calls, logins);
 
+        // Nobody waits for a decision any more; what was learned by now is stored.
+        self.stop_questions.cancel();
+        self.questions.close();
+        self.questions.wait().await;
+        self.stop_storing.cancel();
+        self.storing.close();
+        self.storing.wait().await;
+
         self.stop_events.cancel();
         self.deliveries.close();
         self.deliveries.wait().await;
-        self.stop_portal.cancel();
+        self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }

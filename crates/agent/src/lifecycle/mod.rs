@@ -6,6 +6,7 @@
 mod build;
 mod drain;
 mod notify;
+mod pages;
 mod reload;
 mod serve;
 mod signals;

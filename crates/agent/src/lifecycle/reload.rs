@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use authz::Authorizer;
 use portal::Portal;
 use telemetry::Logs;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
 
+use super::pages::Status;
 use super::{ConfigSource, build, notify};
 use crate::config::{Config, chain, needing_restart};
 use crate::grpc::Roles;
 use crate::ipc_server::Rules;
+use crate::pipeline;
 
 /// What a reload changes.
 pub(super) struct Reloader {
@@ -18,8 +21,9 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) source: ConfigSource,
     pub(super) rules: Arc<ArcSwap<Rules>>,
-    pub(super) portal: Portal,
-    pub(super) portal_tls: ClientTls,
+    pub(super) portal: Option<(Portal, ClientTls)>,
+    pub(super) authorizer: Authorizer,
+    pub(super) status: Status,
     pub(super) grpc: Option<(ServerTls, Arc<Roles>)>,
 }
 
@@ -47,7 +51,8 @@ impl Reloader {
     }
 
     async fn read_again(&mut self, logs: Option<&Logs>) -> Result<(), Vec<String>> {
-        let (source, portal_tls) = (self.source.clone(), self.portal_tls.clone());
+        let source = self.source.clone();
+        let portal_tls = self.portal.as_ref().map(|(_, tls)| tls.clone());
         let grpc_tls = self.grpc.as_ref().map(|(tls, _)| tls.clone());
         // Reads files: not on a thread that serves.
         let read = tokio::task::spawn_blocking(move || {
@@ -55,16 +60,22 @@ impl Reloader {
                 .load()
                 .map_err(|err| err.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
             // The config's check has loaded the identities, so that these fail only if a file changed since.
-            let portal = named("portal.tls", portal_tls.reload())?;
+            let portal = portal_tls
+                .map(|tls| named("portal.tls", tls.reload()))
+                .transpose()?;
             let grpc = grpc_tls.map(|tls| named("grpc.tls", tls.reload())).transpose()?;
             Ok::<_, Vec<String>>((config, portal, grpc))
         });
         let (fresh, portal, grpc) = read.await.map_err(|err| vec![err.to_string()])??;
-        build::warn("portal.tls", &portal);
+        if let Some(portal) = &portal {
+            build::warn("portal.tls", portal);
+        }
         if let Some(grpc) = &grpc {
             build::warn("grpc.tls", grpc);
         }
-        self.portal.reconnect();
+        if let Some((portal, _)) = &self.portal {
+            portal.reconnect();
+        }
         for key in needing_restart(&self.config, &fresh) {
             tracing::warn!(
                 key,
@@ -85,6 +96,9 @@ impl Reloader {
         self.config.ipc.deadline = fresh.ipc.deadline;
         self.config.ipc.allowed_uids = fresh.ipc.allowed_uids;
         self.config.log.level = fresh.log.level;
+        self.config.resilience = fresh.resilience;
+        self.status.set_fail_mode(self.config.resilience.fail_mode.0);
+        self.authorizer.configure(pipeline::settings(&self.config));
         if let (Some((_, roles)), Some(running), Some(fresh)) =
             (&self.grpc, &mut self.config.grpc, fresh.grpc)
         {

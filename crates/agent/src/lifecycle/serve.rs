@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authz::Authorizer;
 use model::{OcservId, Username};
 use occtl::{ControlSocket, State};
 use portal::{ConnectionState, Portal};
@@ -13,16 +14,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::build::{Agent, PortalDoor};
+use super::build::{Agent, PolicyDoor};
 use super::drain::{LAST_CALL, Running};
+use super::pages::{Status, pages};
 use super::reload::Reloader;
 use super::signals::{Signals, Wanted};
 use super::{Outcome, notify};
-use crate::config::chain;
+use crate::clock;
+use crate::config::Config;
+use crate::decision_file;
 use crate::ipc_server::{Decide, Desk, Server};
-use crate::logins::Logins;
+use crate::metrics::Metrics;
 use crate::ocserv::Ocserv;
+use crate::pipeline;
+use crate::revocation::Revocation;
 use crate::sessions::{Found, Sessions};
+use crate::sources::Authority;
 
 /// How long the start waits for ocserv's list of sessions: a hung ocserv must not keep logins waiting.
 const LIST_WITHIN: Duration = Duration::from_millis(500);
@@ -37,76 +44,109 @@ impl Agent {
             mut signals,
             door,
             rules,
+            policy,
             grpc,
+            http,
+            metrics,
+            ..
+        } = self;
+        let Self {
             control,
             sessions,
             events,
+            tasks,
             ..
         } = self;
-        let PortalDoor {
-            portal,
-            tls: portal_tls,
-            tasks,
-            stop,
-        } = self.portal;
-        let stop_portal = stop.disarm();
+        let stop = self.stop.disarm();
         adopt(&control, &sessions).await;
 
-        let stop_events = CancellationToken::new();
+        let (authority, portal) = match policy {
+            PolicyDoor::Portal(portal, tls) => (Authority::Portal(portal.clone()), Some((portal, tls))),
+            PolicyDoor::Embedded(file) => {
+                tasks.spawn(Arc::clone(&file).follow(stop.clone()));
+                (Authority::Embedded(file), None)
+            }
+        };
+        let (questions, stop_questions) = (TaskTracker::new(), CancellationToken::new());
+        let authorizer = pipeline::build(&config, authority.clone(), &metrics, &questions, &stop_questions);
+
         let deliveries = TaskTracker::new();
-        let offering = portal.clone();
-        deliveries.spawn(events.clone().deliver(
-            move |event| {
-                let portal = offering.clone();
-                async move { portal.deliver(&event).await }
-            },
-            backoff(&config.portal.reconnect),
-            connections(&portal, &tasks, stop_portal.clone()),
-            stop_events.clone(),
-            LAST_CALL,
-        ));
+        let stop_events = CancellationToken::new();
+        let connected = portal.as_ref().map(|(portal, _)| {
+            let connected = connections(portal, &tasks, stop.clone());
+            let offer = offer(portal.clone(), metrics.clone());
+            let backoff = backoff(&config.portal.reconnect);
+            let delivery = events.clone();
+            deliveries.spawn(delivery.deliver(
+                offer,
+                backoff,
+                connected.clone(),
+                stop_events.clone(),
+                LAST_CALL,
+            ));
+            connected
+        });
+        let (storing, stop_storing) = (TaskTracker::new(), CancellationToken::new());
+        if portal.is_some() {
+            // A policy file answers from memory: there is nothing to remember.
+            remember(&config, &authorizer, &storing, &stop_storing);
+        }
 
         let stop_ipc = CancellationToken::new();
         let inherited = door.is_inherited();
-        let logins = Logins::new(portal.clone());
-        let decide: Decide = Arc::new(move |login, deadline| {
-            let logins = logins.clone();
-            Box::pin(async move { logins.decide(&login, deadline).await })
-        });
-        let desk = Desk::new(decide, Arc::clone(&sessions), events.clone(), control.clone());
+        let told = portal.is_some().then(|| events.clone());
+        let desk = Desk::new(
+            decide(&authorizer),
+            Arc::clone(&sessions),
+            told,
+            control.clone(),
+            metrics.clone(),
+        );
         let server = Server::new(door, desk, Arc::clone(&rules), config.ipc.max_connections);
+        let status = Status {
+            sessions: Arc::clone(&sessions),
+            connected,
+            authorizer: authorizer.clone(),
+            fail_mode: Arc::default(),
+            events: events.clone(),
+            ipc: server.counts(),
+            draining: stop_ipc.clone(),
+        };
+        status.set_fail_mode(config.resilience.fail_mode.0);
         let mut ipc = tasks.spawn(server.serve(stop_ipc.clone()));
 
-        let stop_grpc = CancellationToken::new();
-        let calls = TaskTracker::new();
+        let (calls, stop_grpc) = (TaskTracker::new(), CancellationToken::new());
+        let ocserv = Ocserv::new(control, &config.agent_id, sessions);
+        let revocation = Revocation {
+            ocserv: ocserv.clone(),
+            authority,
+            authorizer: authorizer.clone(),
+            metrics: metrics.clone(),
+            every: config.sessions.sync_interval.0,
+        };
+        calls.spawn(revocation.run(calls.clone(), stop_grpc.clone()));
         let listen = grpc.as_ref().and_then(|grpc| grpc.server.local_addr().ok());
         let (health, grpc_reload) = match grpc {
             Some(grpc) => {
-                let ocserv = Ocserv::new(control, &config.agent_id, sessions);
-                let health = grpc.server.spawn(ocserv, &calls, stop_grpc.clone());
+                let health = grpc
+                    .server
+                    .spawn(ocserv, authorizer.clone(), &calls, stop_grpc.clone());
                 (Some(health), Some((grpc.tls, grpc.roles)))
             }
             None => (None, None),
         };
+        if let Some(http) = http {
+            telemetry::serve(http, pages(status.clone(), metrics), &tasks, stop.clone());
+        }
 
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            agent_id = config.agent_id,
-            hostname = config.hostname(),
-            environment = config.environment,
-            portal = %config.portal.address,
-            ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
-            grpc = listen.map_or_else(|| "off: there is no [grpc] section".to_owned(), |address| address.to_string()),
-            "agent is ready"
-        );
-        notify::ready("serving");
-
+        announce(&config, inherited, listen);
         let mut reloader = Reloader {
             config,
             source,
             rules,
-            portal: portal.clone(),
-            portal_tls,
+            portal,
+            authorizer,
+            status,
             grpc: grpc_reload,
         };
         let failed = loop {
@@ -131,14 +171,18 @@ impl Agent {
 
         let running = Running {
             tasks,
+            questions,
+            storing,
             deliveries,
             calls,
             events,
             health,
             stop_grpc,
             stop_ipc,
+            stop_questions,
+            stop_storing,
             stop_events,
-            stop_portal,
+            stop,
         };
         let drained = running.drain(if failed { None } else { Some(ipc) });
         let outcome = tokio::select! {
@@ -146,6 +190,66 @@ impl Agent {
             () = second_stop(&mut signals) => Outcome::CutShort,
         };
         if failed { Outcome::Failed } else { outcome }
+    }
+}
+
+fn announce(config: &Config, inherited: bool, listen: Option<std::net::SocketAddr>) {
+    let policy = match (config.portal.remote(), &config.portal.policy_file) {
+        (Some((address, _)), _) => address.to_string(),
+        (None, Some(file)) => format!("off: {} decides", file.display()),
+        (None, None) => "off".to_owned(),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        agent_id = config.agent_id,
+        hostname = config.hostname(),
+        environment = config.environment,
+        portal = policy,
+        fail_mode = %config.resilience.fail_mode.0,
+        ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
+        grpc = listen.map_or_else(|| "off: there is no [grpc] section".to_owned(), |address| address.to_string()),
+        "agent is ready"
+    );
+    notify::ready("serving");
+}
+
+fn decide(authorizer: &Authorizer) -> Decide {
+    let authorizer = authorizer.clone();
+    Arc::new(move |login, deadline| {
+        let authorizer = authorizer.clone();
+        Box::pin(async move { authorizer.decide(&login, deadline).await })
+    })
+}
+
+/// Gives the pipeline what an earlier run knew, and writes behind it what it learns.
+fn remember(config: &Config, authorizer: &Authorizer, tasks: &TaskTracker, stop: &CancellationToken) {
+    if let Some(store) = decision_file::open(&config.state_dir, &config.agent_id, authorizer) {
+        tasks.spawn(decision_file::write(store, authorizer.clone(), stop.clone()));
+    }
+}
+
+/// Offers one event to the portal and counts how that went.
+fn offer(
+    portal: Portal,
+    metrics: Metrics,
+) -> impl Fn(model::Event) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::DeliverError>> + Send>>
+{
+    move |event| {
+        let (portal, metrics) = (portal.clone(), metrics.clone());
+        Box::pin(async move {
+            let begin = clock::now();
+            let taken = portal.deliver(&event).await;
+            let method = match event.happening {
+                model::Happening::Connected(_) => "ReportConnect",
+                model::Happening::Disconnected(_) => "ReportDisconnect",
+            };
+            metrics.called(
+                method,
+                if taken.is_ok() { "answered" } else { "outage" },
+                clock::now() - begin,
+            );
+            taken
+        })
     }
 }
 
@@ -184,10 +288,7 @@ async fn adopt(control: &ControlSocket, sessions: &Sessions) {
     let rows = match timeout(LIST_WITHIN, control.list()).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => {
-            tracing::warn!(
-                error = chain(&error),
-                "ocserv does not list its sessions: those that are there keep no notes"
-            );
+            tracing::warn!(%error, "ocserv does not list its sessions: those that are there keep no notes");
             return;
         }
         Err(_) => {

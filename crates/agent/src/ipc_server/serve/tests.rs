@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::events::Events;
 use crate::ipc_server::{Decide, Deciding};
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 
 /// Far more than anything here takes.
@@ -41,6 +42,7 @@ fn allow() -> Decision {
         verdict: Verdict::Allow(Grant::default()),
         source: Source::Portal,
         age: Duration::ZERO,
+        outage: None,
     }
 }
 
@@ -91,7 +93,13 @@ fn lab(setup: Setup) -> Lab {
     let sessions = Arc::new(Sessions::new("a1"));
     let events = Events::new(1000);
     let control = ControlSocket::new(dir.path().join("no-ocserv"), Duration::from_millis(100));
-    let desk = Desk::new(setup.decide, Arc::clone(&sessions), events.clone(), control);
+    let desk = Desk::new(
+        setup.decide,
+        Arc::clone(&sessions),
+        Some(events.clone()),
+        control,
+        Metrics::new("a1").unwrap(),
+    );
     let uid = rustix::process::geteuid().as_raw();
     let rules = Rules {
         deadline: setup.deadline,

@@ -1,0 +1,21 @@
+//! `[http]`: metrics and probes.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The server of `/metrics`, `/livez` and `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where it listens. It speaks plain HTTP and asks nobody who they are.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+
+/// `docs/reference/metrics.md` as the declarations make it.
+fn documentation() -> String {
+    let mut text = String::from(
+        "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Made of the declarations in `crates/agent/src/metrics.rs`; \
+         a test compares the two, and\n`UPDATE_DOCS=1 cargo test -p ocserv-agent-core metrics` writes this page. No label \
+         holds a user name or an address.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in DECLARED {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram, seconds",
+        };
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        text.push_str(&format!(
+            "| `{}` | {kind} | {} | {} |\n",
+            metric.name,
+            labels.join(", "),
+            metric.help
+        ));
+    }
+    text
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the page is written on demand, by a developer"
+)]
+fn the_page_of_metrics_is_what_the_declarations_say() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/metrics.md");
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(&page, documentation()).unwrap();
+    }
+    let found = std::fs::read_to_string(&page).unwrap_or_default();
+    assert_eq!(
+        found,
+        documentation(),
+        "run UPDATE_DOCS=1 cargo test -p ocserv-agent-core metrics"
+    );
+}
+
+#[test]
+fn the_names_that_dashboards_know_are_declared() {
+    let names: BTreeSet<_> = DECLARED.iter().map(|metric| metric.name).collect();
+    for name in [
+        "ocserv_agent_active_sessions",
+        "ocserv_agent_portal_requests_total",
+        "ocserv_agent_portal_request_duration_seconds",
+        "ocserv_agent_circuit_breaker_state",
+        "ocserv_agent_cache_size",
+        "ocserv_agent_cache_hit_ratio",
+        "ocserv_total_sessions",
+        "ocserv_bytes_in_total",
+        "ocserv_bytes_out_total",
+        "ocserv_disconnect_total",
+    ] {
+        assert!(names.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_declarations_do_not_contradict_each_other_and_zeros_are_shown_from_the_start() {
+    let metrics = Metrics::new("vpn1").unwrap();
+    let text = metrics.registry().render();
+    for line in [
+        "ocserv_agent_decisions_total{source=\"fail_open\",outcome=\"allow\"} 0",
+        "ocserv_disconnect_total{reason=\"policy_violation\"} 0",
+        "ocserv_total_sessions 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The decision pipeline as this agent is configured: its settings, its clock, and who hears what happens in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authz::{Authorizer, Clock, Observation, Observer, Parts, RateLimits, Settings};
+use resilience::{BreakerSettings, CacheSettings, Now, Rate};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::sources::Authority;
+
+/// What is kept of a login's budget for the way back to the helper.
+const MARGIN: Duration = Duration::from_millis(100);
+/// Questions to the portal at once: more than ocserv brings, so that only a flood meets the bound.
+const MAX_QUESTIONS: usize = 1_024;
+/// The longest time that the portal may ask a decision to be kept for.
+const MAX_TTL: Duration = Duration::from_hours(24);
+/// Users and addresses that are remembered for rate limits.
+const MAX_KEYS: usize = 65_536;
+
+/// A pipeline that knows no decision yet. Its questions run on `tasks` and end with `stop`.
+pub(crate) fn build(
+    config: &Config,
+    authority: Authority,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Authorizer {
+    let parts = Parts {
+        source: Arc::new(authority),
+        clock: Clock::new(|| Now {
+            mono: clock::now().into_std(),
+            wall: clock::wall(),
+        }),
+        observer: observer(metrics.clone()),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+    };
+    Authorizer::new(parts, settings(config))
+}
+
+/// What `config` says about the pipeline.
+pub(crate) fn settings(config: &Config) -> Settings {
+    let resilience = &config.resilience;
+    let (breaker, cache) = (resilience.circuit_breaker, resilience.cache);
+    Settings {
+        fail_mode: resilience.fail_mode.0,
+        source_timeout: config.portal.timeout.0,
+        margin: MARGIN,
+        max_questions: MAX_QUESTIONS,
+        breaker: BreakerSettings {
+            failure_threshold: breaker.failure_threshold,
+            interval: breaker.interval.0,
+            timeout: breaker.timeout.0,
+            max_requests: breaker.max_requests,
+        },
+        cache: CacheSettings {
+            ttl: cache.ttl.0,
+            stale_ttl: cache.stale_ttl.0,
+            deny_ttl: cache.deny_ttl.0,
+            max_ttl: MAX_TTL,
+            max_size: cache.max_size,
+            stale_match: resilience.stale_match.0,
+        },
+        rates: RateLimits {
+            per_user: resilience.rate_limit.per_user.map(rate),
+            per_address: resilience.rate_limit.per_address.map(rate),
+            max_keys: MAX_KEYS,
+        },
+    }
+}
+
+fn rate(rate: config::Rate) -> Rate {
+    Rate {
+        burst: rate.burst,
+        every: rate.every.0,
+    }
+}
+
+fn observer(metrics: Metrics) -> Observer {
+    Observer::new(move |observation| {
+        if let Observation::Breaker(transition) = &observation {
+            let (from, to) = (transition.from.as_str(), transition.to.as_str());
+            tracing::warn!(
+                service = "portal",
+                from,
+                to,
+                why = transition.why.as_str(),
+                "circuit breaker"
+            );
+        }
+        metrics.observe(&observation);
+    })
+}
