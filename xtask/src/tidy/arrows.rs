@@ -41,7 +41,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// What tests of any crate may use beside its arrows, except where the crate leans on nothing at all by design.
-const FOR_TESTS: [&str; 2] = ["testkit", "model"];
+const FOR_TESTS: [&str; 3] = ["testkit", "model", "ipc"];
 
 /// A crate without dependencies of ours even in its tests: it must work when all others are broken.
 const ALONE: &str = "xtask";
