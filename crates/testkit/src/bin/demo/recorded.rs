@@ -37,11 +37,11 @@ pub(crate) fn tell() -> Result<(), Failure> {
     account
         .tell("portal-dev and ocserv-agent run on loopback; the policy: alice may come in, mallory may not");
 
-    let (exit, line) = stage.helper(CONNECT, "alice")?;
+    let (exit, line) = stage.helper(CONNECT, "alice", ID)?;
     ensure(exit == Some(0), "alice was not let in")?;
     account.tell("recorded ocserv asks about alice; vpn-auth ends with 0, which lets her in:");
     account.quote(&line);
-    let (exit, line) = stage.helper(CONNECT, "mallory")?;
+    let (exit, line) = stage.helper(CONNECT, "mallory", ID + 1)?;
     ensure(exit == Some(1), "mallory was not denied")?;
     account.tell("the same for mallory; vpn-auth ends with 1, which keeps her out:");
     account.quote(&line);
@@ -56,7 +56,7 @@ pub(crate) fn tell() -> Result<(), Failure> {
         stage.control.sessions().is_empty(),
         "the double was not asked to end the session",
     )?;
-    let (exit, _) = stage.helper(DISCONNECT, "alice")?;
+    let (exit, _) = stage.helper(DISCONNECT, "alice", ID)?;
     ensure(exit == Some(0), "the end was not taken")?;
 
     let begin = stage.heard("connect")?;
@@ -94,7 +94,6 @@ impl Stage {
         let (portal_files, agent_files) = (pki.portal()?, pki.agent()?);
         fs::write(directory.join("policy.toml"), POLICY)?;
         let control = FakeControl::start(&directory.join("occtl.sock"))?;
-        control.set_sessions(vec![recorded_session()]);
 
         let mut portal = Command::new(program("portal-dev"));
         portal
@@ -125,7 +124,7 @@ impl Stage {
         let tls = format!("ca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\"\n");
         let here = directory.display();
         let config = format!(
-            "agent_id = \"demo\"\nenvironment = \"development\"\n\
+            "agent_id = \"demo\"\nenvironment = \"development\"\nstate_dir = \"{here}/state\"\n\
              [portal]\naddress = \"{address}\"\n[portal.tls]\nserver_name = \"{}\"\n{tls}\
              [ipc]\nsocket = \"{here}/run/ipc.sock\"\nallowed_uids = [{}]\n\
              [grpc]\nlisten = \"{grpc}\"\n[grpc.tls]\n{tls}[grpc.roles]\n\"{}\" = \"operator\"\n\
@@ -141,6 +140,8 @@ impl Stage {
         let socket = directory.join("run/ipc.sock");
         agent.wait_until("its IPC socket", BOUND, || UnixStream::connect(&socket).ok())?;
         agent.wait_for_log("portal connected", BOUND)?;
+        // From here on, as in the recording: a session that was there before the agent would be another one.
+        control.set_sessions(vec![recorded_session()]);
         Ok(Self {
             directory: directory.to_owned(),
             grpc,
@@ -150,8 +151,8 @@ impl Stage {
         })
     }
 
-    /// Runs the helper as ocserv would, for `user`; gives its exit code and the line that it says.
-    fn helper(&self, recorded: &str, user: &str) -> Result<(Option<i32>, String), Failure> {
+    /// Runs the helper as ocserv would, for `user` in the session `id`; gives its exit code and the line that it says.
+    fn helper(&self, recorded: &str, user: &str, id: i32) -> Result<(Option<i32>, String), Failure> {
         let mut helper = Command::new(program("vpn-auth"));
         helper
             .arg("--socket")
@@ -159,7 +160,8 @@ impl Stage {
             .env_clear();
         helper
             .envs(recorded.lines().filter_map(|line| line.split_once('=')))
-            .env("USERNAME", user);
+            .env("USERNAME", user)
+            .env("ID", id.to_string());
         let Output { status, stderr, .. } = helper.output()?;
         Ok((status.code(), String::from_utf8_lossy(&stderr).into_owned()))
     }
