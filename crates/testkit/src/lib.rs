@@ -5,9 +5,11 @@
 //! - [`portal_double`]: a portal in this process that answers, lies, hangs or hangs up, as told.
 //! - [`fake_control`]: ocserv's control socket without an ocserv.
 //! - [`grpc`]: a client connection over a socket at hand, to call an agent as a portal does.
+//! - [`scene`]: what the tests on real ocserv have in common.
 //! - [`wait`]: waiting for a state, with a bound.
 //!
-//! Leans on the wire types (`proto`) and on nothing else of ours: what it checks by is not what it checks.
+//! Leans on the wire types (`proto`) and on nothing else of ours: what it checks by is not what it checks. Only the program
+//! `bench` uses more (`ipc`, `occtl`): it measures those.
 
 pub mod fake_control;
 pub mod grpc;
@@ -15,4 +17,5 @@ pub mod lab;
 mod mtls;
 pub mod pki;
 pub mod portal_double;
+pub mod scene;
 pub mod wait;

@@ -1,11 +1,8 @@
 //! A login on real ocserv is decided by the portal, and the portal hears what came of it.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod scene;
 
 use ocserv_agent_testkit::lab::{ConnectOptions, Place};
+use ocserv_agent_testkit::scene::{decisions, heard, lab, wait_for, wait_for_nobody};
 use ocserv_agent_testkit::wait::{self, BOUND};
-use scene::{decisions, heard, lab, wait_for, wait_for_nobody};
 
 #[test]
 fn an_allowed_user_gets_in_and_the_portal_learns_when_the_session_began_and_ended() {

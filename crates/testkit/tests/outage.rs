@@ -1,15 +1,12 @@
 //! Nobody gets in because something is down, and nobody waits longer than the helper's deadline.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod scene;
 
 use std::time::Duration;
 
 use ocserv_agent_testkit::lab::{AgentOptions, ConnectOptions, Lab, OnAgentDown, Script};
 use ocserv_agent_testkit::pki::{AGENT_NAMES, Validity};
 use ocserv_agent_testkit::portal_double::{Door, PortalDouble, Reply};
+use ocserv_agent_testkit::scene::{POLICY, decisions, lab, wait_for_nobody};
 use ocserv_agent_testkit::wait::{self, BOUND};
-use scene::{POLICY, decisions, lab, wait_for_nobody};
 
 #[test]
 fn without_an_agent_a_client_is_denied() {

@@ -26,6 +26,8 @@ pub const PORTAL: &str = "10.78.0.2:9444";
 pub struct AgentOptions {
     /// Where it looks for the portal; `None` leaves the address out.
     pub portal: Option<String>,
+    /// The policy file that it decides by, without any portal.
+    pub policy_file: Option<PathBuf>,
     /// How long one call to the portal may take.
     pub portal_timeout: Duration,
     /// How long one login may take inside the agent.
@@ -46,6 +48,7 @@ impl Default for AgentOptions {
     fn default() -> Self {
         Self {
             portal: Some(format!("https://{PORTAL}")),
+            policy_file: None,
             portal_timeout: Duration::from_secs(2),
             ipc_deadline: Duration::from_secs(3),
             helper_deadline: Duration::from_secs(4),
@@ -139,15 +142,10 @@ impl Agent {
             ("key", &identity.key),
         ];
         let own = table(files.map(|(key, path)| (key, text(path))));
-        let mut to_portal = own.clone();
-        to_portal.insert("server_name".to_owned(), PORTAL_NAMES[0].into());
-        let mut portal = table([
-            ("timeout", span(options.portal_timeout)),
-            ("tls", to_portal.into()),
-        ]);
-        if let Some(address) = &options.portal {
-            portal.insert("address".to_owned(), address.as_str().into());
-        }
+        let portal = match &options.policy_file {
+            Some(path) => table([("mode", "embedded".into()), ("policy_file", text(path))]),
+            None => to_portal(options, own.clone()),
+        };
         let ipc = table([
             ("socket", text(&self.socket())),
             ("deadline", span(options.ipc_deadline)),
@@ -168,6 +166,7 @@ impl Agent {
             ("agent_id", "lab-agent".into()),
             ("hostname", "vpn.lab".into()),
             ("environment", "development".into()),
+            ("state_dir", text(&self.state_dir())),
             ("portal", portal.into()),
             ("ipc", ipc.into()),
             ("grpc", grpc.into()),
@@ -246,6 +245,12 @@ impl Agent {
         self.directory.join("agent/ipc.sock")
     }
 
+    /// The directory that it keeps its state in.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -255,6 +260,16 @@ impl Agent {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The section `portal` of an agent that has one.
+fn to_portal(options: &AgentOptions, mut tls: Table) -> Table {
+    tls.insert("server_name".to_owned(), PORTAL_NAMES[0].into());
+    let mut portal = table([("timeout", span(options.portal_timeout)), ("tls", tls.into())]);
+    if let Some(address) = &options.portal {
+        portal.insert("address".to_owned(), address.as_str().into());
+    }
+    portal
 }
 
 fn table<const N: usize>(pairs: [(&str, Value); N]) -> Table {

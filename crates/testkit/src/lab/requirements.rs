@@ -50,7 +50,10 @@ pub(crate) fn required(name: &'static str) -> Result<PathBuf, LabError> {
 }
 
 /// Finds a program of this workspace: in `OCSERV_AGENT_BIN_DIR`, or where cargo put it beside this test.
-pub(crate) fn own_program(name: &str) -> Result<PathBuf, LabError> {
+///
+/// # Errors
+/// When it has not been built.
+pub fn own_program(name: &str) -> Result<PathBuf, LabError> {
     let path = match env::var_os("OCSERV_AGENT_BIN_DIR") {
         Some(directory) => PathBuf::from(directory).join(name),
         None => beside_this_test()?.join(name),
