@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::config::{DEFAULT_PATH, ENV_PREFIX};
+use agent::config::{Config, DEFAULT_PATH, ENV_PREFIX};
 use agent::{ConfigSource, Outcome};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// It started, ran and stopped as asked; or the config is good.
 const EXIT_OK: u8 = 0;
@@ -25,11 +25,23 @@ const EXIT_CUT_SHORT: u8 = 3;
 )]
 struct Arguments {
     /// The configuration.
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH, global = true)]
     config: PathBuf,
     /// Check the configuration, show what it says, and end.
     #[arg(long)]
     check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the last decisions of the running agent, the last one first: who, when, from where, by whom, why
+    Decisions {
+        /// Only those about this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,12 +64,31 @@ fn run(arguments: Arguments) -> u8 {
         print!("{}", config.summary(&source.path));
         return EXIT_OK;
     }
+    if let Some(Command::Decisions { user }) = arguments.command {
+        return show_decisions(&config, user.as_deref());
+    }
     match agent::run(config, source) {
         Ok(Outcome::Drained) => EXIT_OK,
         Ok(Outcome::CutShort) => EXIT_CUT_SHORT,
         Ok(Outcome::Failed) => EXIT_FAILED,
         Err(error) => {
             eprintln!("could not start: {:#}", anyhow::Error::new(error));
+            EXIT_FAILED
+        }
+    }
+}
+
+fn show_decisions(config: &Config, user: Option<&str>) -> u8 {
+    match agent::decisions::ask(&config.ipc.socket, user) {
+        Ok(table) => {
+            print!("{table}");
+            EXIT_OK
+        }
+        Err(error) => {
+            eprintln!(
+                "could not ask the agent at {}: {error}",
+                config.ipc.socket.display()
+            );
             EXIT_FAILED
         }
     }

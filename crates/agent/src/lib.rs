@@ -8,6 +8,7 @@
 mod clock;
 pub mod config;
 mod decision_file;
+pub mod decisions;
 mod embedded;
 mod events;
 pub mod grpc;

@@ -79,6 +79,31 @@ fn a_login_is_decided_by_the_portal_and_the_portal_hears_of_the_session() {
 }
 
 #[test]
+fn an_operator_sees_who_was_decided_how_and_why() {
+    let place = Place::new();
+    place.portal.on_check_of("mallory", Reply::deny("not you"));
+    let _agent = place.start("");
+    assert!(place.login("alice", 4242).allowed);
+    assert!(!place.login("mallory", 4243).allowed);
+
+    let shown = |arguments: &[&str]| {
+        let output = run(arguments, &place.path("config.toml"));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = shown(&["decisions"]);
+    let lines: Vec<&str> = all.lines().collect();
+    assert_eq!(lines.len(), 3, "{all}");
+    assert!(lines[0].starts_with("TIME"), "{all}");
+    for part in ["mallory", "10.77.0.2", "denied", "portal", "not you"] {
+        assert!(lines[1].contains(part), "{part} is missing in {all}");
+    }
+    assert!(lines[2].contains("alice") && lines[2].contains(" in "), "{all}");
+    let hers = shown(&["decisions", "--user", "alice"]);
+    assert_eq!(hers.lines().count(), 2, "{hers}");
+}
+
+#[test]
 fn a_stop_answers_every_login_under_way_and_delivers_every_event() {
     let place = Place::new();
     place.portal.delay(Duration::from_millis(300));
@@ -86,7 +111,7 @@ fn a_stop_answers_every_login_under_way_and_delivers_every_event() {
     let logins: Vec<_> = (1..=20)
         .map(|n| {
             let socket = place.socket();
-            thread::spawn(move || ask(&socket, BOUND, &request("connect", "alice", n)))
+            thread::spawn(move || ask(&socket, BOUND, &request("connect", &format!("u{n}"), n)))
         })
         .collect();
     place.portal.wait_for_checks(1, BOUND).unwrap();

@@ -20,6 +20,8 @@ pub enum Ask {
     Disconnect(Ended),
     /// The client told its host name: nothing to decide.
     HostUpdate,
+    /// An operator wants to see the last decisions: about one user, or all.
+    Decisions(Option<Username>),
 }
 
 /// A request that does not make sense. Names the field, never its value.
@@ -53,7 +55,11 @@ pub fn read_request(request: &ipc::Request) -> Result<Ask, BadRequest> {
         "connect" => login(request).map(|login| Ask::Connect(Box::new(login))),
         "disconnect" => ended(request).map(Ask::Disconnect),
         "host-update" => Ok(Ask::HostUpdate),
-        _ => Err(bad("reason", "is none of connect, disconnect, host-update")),
+        "decisions" => decisions(request).map(Ask::Decisions),
+        _ => Err(bad(
+            "reason",
+            "is none of connect, disconnect, host-update, decisions",
+        )),
     }
 }
 
@@ -74,6 +80,11 @@ fn login(request: &ipc::Request) -> Result<Login, BadRequest> {
         vpn_ip: vpn_v4.or(vpn_v6),
         device: device(&request.device)?,
     })
+}
+
+fn decisions(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
+    let user = Some(request.username.as_str()).filter(|name| !name.is_empty());
+    user.map(Username::parse).transpose().map_err(not("username"))
 }
 
 fn ended(request: &ipc::Request) -> Result<Ended, BadRequest> {

@@ -6,13 +6,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use model::{Decision, DenyCode, Login, Source, Verdict};
+use authz::DecisionRecord;
+use model::{Decision, DenyCode, Login, Source, Username, Verdict};
 use occtl::ControlSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::respond;
 use crate::clock;
 use crate::config::chain;
+use crate::decisions;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::sessions::{Ended, Sessions, Ticket};
@@ -22,6 +24,9 @@ pub type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
 
 /// Who decides a login. The decision must be there by the given time; a later one is not waited for.
 pub type Decide = Arc<dyn Fn(Login, Instant) -> Deciding + Send + Sync>;
+
+/// The last decisions, the last one first.
+pub type Recall = Arc<dyn Fn() -> Vec<Arc<DecisionRecord>> + Send + Sync>;
 
 /// Takes requests to those whom they concern.
 pub struct Desk {
@@ -35,6 +40,7 @@ pub struct Desk {
     pub control: ControlSocket,
     /// What is counted.
     pub metrics: Metrics,
+    recall: Option<Recall>,
     under_way: AtomicUsize,
 }
 
@@ -72,7 +78,27 @@ impl Desk {
             events,
             control,
             metrics,
+            recall: None,
             under_way: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same desk that also shows the last decisions to whoever may ask.
+    #[must_use]
+    pub fn showing(self, recall: Recall) -> Self {
+        Self {
+            recall: Some(recall),
+            ..self
+        }
+    }
+
+    /// The last decisions as a table, about `user` or all of them. It says nothing about a login, so it allows nothing.
+    pub(super) fn decisions(&self, user: Option<&Username>) -> ipc::Response {
+        let records = self.recall.as_ref().map(|recall| recall()).unwrap_or_default();
+        let message = Some(decisions::table(&records, user));
+        ipc::Response {
+            message,
+            ..ipc::Response::new(false)
         }
     }
 

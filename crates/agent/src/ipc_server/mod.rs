@@ -15,5 +15,5 @@ mod serve;
 pub use bind::{BindError, Door, inherited};
 pub use convert::{Ask, BadRequest, read_request};
 pub use counts::Counts;
-pub use desk::{Decide, Deciding, Desk};
+pub use desk::{Decide, Deciding, Desk, Recall};
 pub use serve::{Rules, Server};

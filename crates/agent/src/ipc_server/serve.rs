@@ -195,6 +195,10 @@ impl Shared {
                 let response = self.desk.disconnect(ended);
                 self.dismiss(stream, &response).await;
             }
+            Ok(Ask::Decisions(user)) => {
+                let response = self.desk.decisions(user.as_ref());
+                answer(&mut stream, &response).await;
+            }
             Ok(Ask::HostUpdate) => {
                 self.desk.metrics.ipc_request("host-update");
                 self.dismiss(stream, &respond::noted()).await;

@@ -102,6 +102,8 @@ impl Agent {
             control.clone(),
             metrics.clone(),
         );
+        let recalled = authorizer.clone();
+        let desk = desk.showing(Arc::new(move || recalled.recent()));
         let server = Server::new(door, desk, Arc::clone(&rules), config.ipc.max_connections);
         let status = Status {
             sessions: Arc::clone(&sessions),

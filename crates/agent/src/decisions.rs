@@ -1,0 +1,89 @@
+//! The last decisions, for an operator to see: asked over the IPC socket, shown as a table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authz::DecisionRecord;
+use model::{GroupName, Username};
+
+/// How long the agent may take to show them.
+const WITHIN: Duration = Duration::from_secs(5);
+/// The longest table, in bytes: well below what fits into one answer.
+const LONGEST: usize = 512 << 10;
+/// The longest reason in it, in characters.
+const MAX_REASON: usize = 120;
+
+/// Why the decisions cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShowError {
+    /// The agent did not answer.
+    #[error("{0}")]
+    NoAnswer(#[from] ipc::client::AskError),
+    /// The agent refused.
+    #[error("it refused: {0}")]
+    Refused(String),
+}
+
+/// Asks the agent behind `socket` for its last decisions, about `user` or all of them.
+///
+/// # Errors
+/// When it does not answer within 5 s, or does not listen to this user of the system.
+pub fn ask(socket: &Path, user: Option<&str>) -> Result<String, ShowError> {
+    let request = ipc::Request {
+        reason: "decisions".to_owned(),
+        username: user.unwrap_or_default().to_owned(),
+        ..ipc::Request::default()
+    };
+    let response = ipc::client::ask(socket, WITHIN, &request)?;
+    response
+        .message
+        .ok_or_else(|| ShowError::Refused(response.error.unwrap_or_else(|| "it does not say why".to_owned())))
+}
+
+/// One line for each decision, under a heading; the last decision first.
+pub(crate) fn table(records: &[Arc<DecisionRecord>], user: Option<&Username>) -> String {
+    let mut text = format!(
+        "{:<24} {:<20} {:<12} {:<24} {:<6} {:<10} {:>8} {:>8}  {}\n",
+        "TIME", "USER", "GROUP", "FROM", "GOT", "BY", "AGE", "TOOK", "WHY"
+    );
+    for record in records
+        .iter()
+        .filter(|record| user.is_none_or(|user| record.username == *user))
+    {
+        if text.len() > LONGEST {
+            text.push_str("older ones are left out: name a user to see hers\n");
+            break;
+        }
+        line(&mut text, record);
+    }
+    text
+}
+
+fn line(text: &mut String, record: &DecisionRecord) {
+    let why: Vec<&str> = [record.outage.as_deref().unwrap_or_default(), &record.reason]
+        .into_iter()
+        .filter(|why| !why.is_empty())
+        .collect();
+    let why: String = why
+        .join("; ")
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "{:<24} {:<20} {:<12} {:<24} {:<6} {:<10} {:>7}s {:>6}ms  {why}",
+        humantime::format_rfc3339_millis(record.at),
+        record.username.as_str(),
+        record.group.as_ref().map_or("-", GroupName::as_str),
+        record.client_ip,
+        if record.allowed() { "in" } else { "denied" },
+        record.source.as_str(),
+        record.age.as_secs(),
+        record.took.as_millis(),
+    );
+}
