@@ -231,7 +231,8 @@ impl Cache {
             (Ttl::DoNotCache, _) => Duration::ZERO,
         };
         let ttl = ttl.min(self.settings.max_ttl);
-        if ttl.is_zero() || self.settings.max_size == 0 {
+        // A deny that must not serve again is remembered all the same: no outage turns it into an allow.
+        if (ttl.is_zero() && verdict.is_allow()) || self.settings.max_size == 0 {
             self.forget(&question.key);
             return Stored::NotKept;
         }

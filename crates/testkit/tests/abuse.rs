@@ -121,6 +121,33 @@ fn decide(lab: &Lab, portal: &PortalDouble, user: &str, reply: Reply<CheckPolicy
 }
 
 #[test]
+fn a_no_of_the_portal_is_remembered_in_an_outage_in_whatever_words_it_came() {
+    let options =
+        eager("resilience.fail_mode = \"open\"\nresilience.cache = { ttl = \"1ms\", deny_ttl = \"1ms\" }");
+    let lab = Lab::builder("no-is-no")
+        .agent(options)
+        .deployed_script()
+        .start()
+        .unwrap();
+    let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    let words = [
+        ("said", Reply::deny("never")),
+        ("not-to-be-kept", Reply::deny_for("never", Duration::ZERO)),
+        ("missing", Reply::code(Code::NotFound)),
+        ("forbidden", Reply::code(Code::PermissionDenied)),
+    ];
+    for (user, reply) in words.clone() {
+        portal.on_check_of(user, reply);
+        assert_eq!(script(&lab, user), 1, "{user}");
+    }
+    portal.stop();
+    for (user, _) in words {
+        assert_eq!(script(&lab, user), 1, "{user}: {}", last_decision(&lab, user));
+    }
+}
+
+#[test]
 fn an_allow_that_comes_too_late_lets_nobody_in_and_is_not_kept() {
     let options = AgentOptions {
         portal_timeout: Duration::from_millis(300),

@@ -42,7 +42,7 @@ impl Reference {
             }
             let default = if policy.verdict.is_allow() { 300 } else { 30 };
             match policy.ttl.map_or(default, |ttl| ttl.as_secs()) {
-                0 => drop(self.known.remove(key)),
+                0 if policy.verdict.is_allow() => drop(self.known.remove(key)),
                 ttl => drop(
                     self.known
                         .insert(key.clone(), (policy.verdict.clone(), now, ttl, false)),
