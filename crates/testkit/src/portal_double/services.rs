@@ -143,8 +143,7 @@ impl Call<'_> {
             Reply::Torn(bytes) => torn(&bytes),
             Reply::Status(code, text) => status(code, &text),
             Reply::Http(code) => {
-                let mut response =
-                    Response::new(Full::from("no gRPC here").map_err(|never| match never {}).boxed());
+                let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed());
                 *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
                 response
             }
