@@ -1,0 +1,41 @@
+//! The memory of an agent that has nothing to do: connected to the reference portal, beside a running ocserv.
+
+use ocserv_agent_testkit::lab::{AgentOptions, Lab};
+
+use super::process::{Program, megabytes};
+use super::report::{Failure, Limit, Report};
+
+const RSS: Limit = Limit::of(15.0, " MB", 1);
+
+pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
+    let options = AgentOptions {
+        log_level: "info".to_owned(),
+        ..AgentOptions::default()
+    };
+    let lab = Lab::builder("idle")
+        .users(&["alice"])
+        .portal_dev("version = 1\ndefault = \"allow\"\n")
+        .agent(options)
+        .start()?;
+    // A login proves that the agent is connected to the portal and has done everything once.
+    lab.server()
+        .connect("alice")?
+        .disconnect(ocserv_agent_testkit::wait::BOUND)?;
+    let agent = Program(lab.agent().process()?.pid());
+    agent.settle()?;
+    let memory = agent.memory()?;
+    let (rss, pss) = (megabytes(memory.rss), megabytes(memory.pss));
+    report.at_most(
+        "idle agent, resident memory",
+        "",
+        &format!("{rss:.1} MB"),
+        rss,
+        RSS,
+    );
+    report.note(
+        "idle agent, its share of shared pages only (PSS)",
+        "",
+        &format!("{pss:.1} MB"),
+    );
+    Ok(())
+}
