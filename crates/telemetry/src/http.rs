@@ -21,7 +21,6 @@ use crate::Registry;
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
-const UPKEEP: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether the agent can do its work now.
@@ -46,16 +45,7 @@ pub struct Pages {
 /// Serves `pages` on `listener` until `stop`. At most 32 connections at once, each for at most a minute; more wait in the
 /// kernel's queue.
 pub fn serve(listener: TcpListener, pages: Pages, tracker: &TaskTracker, stop: CancellationToken) {
-    let pages = Arc::new(pages);
-    tracker.spawn(upkeep(Arc::clone(&pages.registry), stop.clone()));
-    tracker.spawn(accept(listener, pages, tracker.clone(), stop));
-}
-
-async fn upkeep(registry: Arc<Registry>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(UPKEEP);
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        registry.upkeep();
-    }
+    tracker.spawn(accept(listener, Arc::new(pages), tracker.clone(), stop));
 }
 
 async fn accept(listener: TcpListener, pages: Arc<Pages>, tracker: TaskTracker, stop: CancellationToken) {

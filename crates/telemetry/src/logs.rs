@@ -23,7 +23,14 @@ pub enum Format {
     Text,
 }
 
-/// Which lines are written: a level (`info`) or a list of levels for parts of the program (`info,h2=warn`).
+/// Where our own lines come from: the crates of this project by the beginning of their names, and the two kinds of lines
+/// with a name of their own.
+const OURS: [&str; 4] = ["ocserv_agent", "occtl", "audit", "session"];
+
+/// Which lines are written: a level (`debug`), or a level and others for parts of the program (`debug,h2=warn`).
+///
+/// The level is that of our own lines. Libraries say nothing below `info` unless they are in the list: at `debug` HTTP/2
+/// alone writes several lines for each frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
     text: String,
@@ -39,14 +46,26 @@ impl FromStr for Level {
     type Err = LevelError;
 
     fn from_str(text: &str) -> Result<Self, LevelError> {
-        // `Targets` takes any word for the name of a part with everything switched on: `inof` would mean "nothing
-        // but a part called inof". So the first word has to be a level.
-        let first = text.split(',').next().unwrap_or_default();
-        first.parse::<tracing::Level>().map_err(|_| LevelError)?;
-        if first.bytes().any(|b| b.is_ascii_digit()) {
+        let mut words = text.split(',');
+        let ours = words.next().unwrap_or_default();
+        // tracing takes digits, too.
+        if ours.bytes().any(|b| b.is_ascii_digit()) {
             return Err(LevelError);
         }
-        let targets = text.parse().map_err(|_| LevelError)?;
+        let ours: tracing::Level = ours.parse().map_err(|_| LevelError)?;
+        let parts: Vec<&str> = words.collect();
+        // `Targets` takes any word for the name of a part with everything switched on, a misspelt level, too.
+        if !parts.iter().all(|part| part.contains('=')) {
+            return Err(LevelError);
+        }
+        let parts = match parts.as_slice() {
+            [] => Targets::new(),
+            parts => parts.join(",").parse().map_err(|_| LevelError)?,
+        };
+        let targets = Targets::new()
+            .with_default(ours.min(tracing::Level::INFO))
+            .with_targets(OURS.map(|target| (target, ours)))
+            .with_targets(parts);
         Ok(Self {
             text: text.to_owned(),
             targets,
@@ -140,6 +159,7 @@ impl Drop for Logs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracing::Level as L;
 
     #[test]
     fn a_level_is_a_level_or_a_list_that_begins_with_one() {
@@ -155,8 +175,51 @@ mod tests {
         ] {
             assert_eq!(good.parse::<Level>().unwrap().to_string(), good);
         }
-        for bad in ["", "inof", "h2=warn", "h2", "3", "info,h2=loud", "verbose"] {
+        for bad in [
+            "",
+            "inof",
+            "h2=warn",
+            "h2",
+            "3",
+            "info,",
+            "info,h2=loud",
+            "info,inof",
+            "info,debug",
+            "verbose",
+        ] {
             assert_eq!(bad.parse::<Level>(), Err(LevelError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_that_of_our_own_lines_and_libraries_are_quiet_unless_they_are_listed() {
+        let h2 = "h2::codec::framed_read";
+        let core = "ocserv_agent_core::lifecycle";
+        for (text, target, level, written) in [
+            ("debug", core, L::DEBUG, true),
+            ("debug", "ocserv_agent_portal::owner", L::DEBUG, true),
+            ("debug", "ocserv_agent", L::DEBUG, true),
+            ("debug", "occtl::socket", L::DEBUG, true),
+            ("debug", h2, L::DEBUG, false),
+            ("debug", h2, L::INFO, true),
+            ("trace", h2, L::DEBUG, false),
+            ("debug,h2=debug", h2, L::DEBUG, true),
+            ("debug,h2=debug", "hyper::proto", L::DEBUG, false),
+            ("debug,ocserv_agent_core=info", core, L::DEBUG, false),
+            ("info,ocserv_agent_core::lifecycle=debug", core, L::DEBUG, true),
+            ("info,ocserv_agent=warn", core, L::INFO, false),
+            ("info", "audit", L::INFO, true),
+            ("info", "session", L::INFO, true),
+            ("warn", "session", L::INFO, false),
+            ("warn", h2, L::INFO, false),
+            ("error", h2, L::WARN, false),
+        ] {
+            let Level { targets, .. } = text.parse().unwrap();
+            assert_eq!(
+                targets.would_enable(target, &level),
+                written,
+                "{text}: {level} of {target}"
+            );
         }
     }
 }

@@ -5,11 +5,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use tokio_util::sync::CancellationToken;
+
+/// How often histograms are brought up to date.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What a metric does over time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,19 +96,16 @@ impl Registry {
     }
 
     /// A handle to one series of a counter. It is shown as 0 from now on.
-    #[must_use]
     pub fn counter(&self, metric: &Declared, labels: &[LabelValue]) -> Counter {
         self.recorder.register_counter(&key(metric, labels), &METADATA)
     }
 
     /// A handle to one series of a gauge.
-    #[must_use]
     pub fn gauge(&self, metric: &Declared, labels: &[LabelValue]) -> Gauge {
         self.recorder.register_gauge(&key(metric, labels), &METADATA)
     }
 
     /// A handle to one series of a histogram.
-    #[must_use]
     pub fn histogram(&self, metric: &Declared, labels: &[LabelValue]) -> Histogram {
         self.recorder.register_histogram(&key(metric, labels), &METADATA)
     }
@@ -114,9 +116,13 @@ impl Registry {
         self.handle.render()
     }
 
-    /// Moves observations of histograms into their buckets. Call it every few seconds: they pile up in memory between.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+    /// Moves observations of histograms into their buckets every few seconds, until `stop`: between they pile up in
+    /// memory, whether or not anybody ever looks at them.
+    pub async fn upkeep(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(UPKEEP);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            self.handle.run_upkeep();
+        }
     }
 }
 

@@ -25,7 +25,6 @@ fn a_series_is_shown_with_its_help_its_labels_and_its_value() {
     registry.counter(&LOGINS, &["portal".into()]).increment(2);
     registry.gauge(&LIVE, &[LabelValue::server_id("vpn1")]).set(3.0);
     registry.histogram(&TIME, &[]).record(0.5);
-    registry.upkeep();
     let text = registry.render();
     for line in [
         "# HELP t_logins_total Logins decided.",
