@@ -87,7 +87,7 @@ impl TryFrom<wire::CookieInfo> for Cookie {
             vhost: text::exact(row.vhost),
             client_ip: text::address(row.remote_ip.as_deref()),
             user_agent: text::shown(row.user_agent),
-            created_at: row.created.filter(|seconds| *seconds > 0),
+            created_at: text::epoch(row.created),
             expires_at: text::epoch(row.expires),
             in_use: row.in_use,
             session_is_open: row.session_is_open,

@@ -204,7 +204,7 @@ impl TryFrom<wire::UserInfo> for Session {
             vpn_server_ipv4: text::ipv4(row.remote_ip.as_deref()),
             vpn_server_ipv6: text::ipv6(row.remote_ip6.as_deref()),
             device: text::exact(row.tun),
-            connected_at: row.conn_time.filter(|seconds| *seconds > 0),
+            connected_at: text::epoch(row.conn_time),
             session_started_at: text::epoch(row.session_start_time),
             has_session_start: row.session_start_time.is_some(),
             safe_id: SafeId::from_wire(row.safe_id.as_deref()),

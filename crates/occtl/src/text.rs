@@ -21,10 +21,12 @@ fn show(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// An address, or `None` where there is none or it cannot be read. The scope of a link-local address is dropped.
+/// An address, or `None` where there is none or it cannot be read. The scope of a link-local address is dropped, and an
+/// IPv4 address in IPv6 clothes is undressed, so that one client has one address.
 pub(crate) fn address(bytes: Option<&[u8]>) -> Option<IpAddr> {
     let text = str::from_utf8(bytes?).ok()?;
-    text.split('%').next()?.parse().ok()
+    let address: IpAddr = text.split('%').next()?.parse().ok()?;
+    Some(address.to_canonical())
 }
 
 pub(crate) fn ipv4(bytes: Option<&[u8]>) -> Option<Ipv4Addr> {
@@ -41,7 +43,8 @@ pub(crate) fn ipv6(bytes: Option<&[u8]>) -> Option<Ipv6Addr> {
     }
 }
 
-/// Seconds since 1970; ocserv says 0 where it has no time.
-pub(crate) fn epoch(seconds: Option<i64>) -> Option<u64> {
-    u64::try_from(seconds?).ok().filter(|seconds| *seconds > 0)
+/// Seconds since 1970; ocserv says 0 where it has no time. What no clock can show is no time either.
+pub(crate) fn epoch(seconds: Option<impl TryInto<i64>>) -> Option<u64> {
+    let seconds: i64 = seconds?.try_into().ok()?;
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }

@@ -1,8 +1,10 @@
 //! No bytes make the decoders panic, and nothing but a whole reply is taken for one.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use occtl::frame::{HEADER, MAX_REPLY, MAX_ROWS, encode_reply, frame_end};
 use occtl::prost::Message as _;
-use occtl::wire::{BoolReply, FwPort, UserInfo, UserList};
+use occtl::wire::{BoolReply, CookieInfo, CookieList, FwPort, UserInfo, UserList};
 use occtl::{Command, DecodeError, State, decode_bool, decode_cookies, decode_list, decode_status};
 use proptest::prelude::*;
 
@@ -148,6 +150,52 @@ fn one_name_that_is_not_utf8_leaves_the_list_readable_and_is_nobody_elses() {
     assert_eq!(sessions[1].username.as_deref(), Some("zo\u{fffd}"));
     // "(none)" is how occtl prints the empty name; on the wire it is a name like any other.
     assert_eq!(sessions[2].username.as_deref(), Some("(none)"));
+}
+
+#[test]
+fn an_ipv4_client_is_one_address_however_the_server_writes_it() {
+    let from = |address: &str| {
+        let row = UserInfo {
+            id: Some(1),
+            ip: Some(address.as_bytes().to_vec()),
+            ..UserInfo::default()
+        };
+        let list = UserList { user: vec![row] };
+        decode_list(&encode_reply(104, &list.encode_to_vec())).unwrap()[0].client_ip
+    };
+    assert_eq!(from("::ffff:10.77.0.2"), Some([10, 77, 0, 2].into()));
+    assert_eq!(from("::ffff:10.77.0.2"), from("10.77.0.2"));
+    assert_eq!(from("fd77::2%7"), Some("fd77::2".parse().unwrap()));
+}
+
+#[test]
+fn a_time_that_no_clock_can_show_is_unknown() {
+    for (told, known) in [
+        (0, None),
+        (u64::MAX, None),
+        (1 << 63, None),
+        (1_795_223_060, Some(1_795_223_060)),
+    ] {
+        let row = UserInfo {
+            id: Some(1),
+            conn_time: Some(told),
+            ..UserInfo::default()
+        };
+        let list = UserList { user: vec![row] };
+        let session = &decode_list(&encode_reply(104, &list.encode_to_vec())).unwrap()[0];
+        assert_eq!(session.connected_at, known);
+        // What a caller does with it must not panic.
+        let at = session.connected_at.map(|s| UNIX_EPOCH + Duration::from_secs(s));
+        assert_eq!(at.is_some(), known.is_some());
+        let login = CookieInfo {
+            safe_id: Some(Vec::new()),
+            created: Some(told),
+            ..CookieInfo::default()
+        };
+        let logins = CookieList { cookies: vec![login] };
+        let login = &decode_cookies(&encode_reply(110, &logins.encode_to_vec())).unwrap()[0];
+        assert_eq!(login.created_at, known);
+    }
 }
 
 #[test]
