@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use authz::DecisionRecord;
 use model::{Decision, DenyCode, Login, Source, Username, Verdict};
@@ -42,6 +42,8 @@ pub struct Desk {
     pub metrics: Metrics,
     recall: Option<Recall>,
     under_way: AtomicUsize,
+    /// Held while something happens to a session and the portal's queue takes the events of it.
+    turn: Mutex<()>,
 }
 
 impl fmt::Debug for Desk {
@@ -80,6 +82,7 @@ impl Desk {
             metrics,
             recall: None,
             under_way: AtomicUsize::new(0),
+            turn: Mutex::default(),
         }
     }
 
@@ -110,11 +113,15 @@ impl Desk {
         arrived: Instant,
         deadline: Instant,
     ) -> (ipc::Response, Decided) {
-        let (ticket, superseded) = self.sessions.begin(&login, clock::wall());
-        if let Some(event) = superseded {
-            tracing::info!(target: "session", user = %event.username, uid = %event.uid, "session ended unseen");
-            self.report(event);
-        }
+        let ticket = self.in_turn(|| {
+            let (ticket, superseded) = self.sessions.begin(&login, clock::wall());
+            if let Some(event) = superseded {
+                let (user, uid) = (event.username.as_str(), &event.uid);
+                tracing::info!(target: "session", user, %uid, "session ended unseen");
+                self.report(event);
+            }
+            ticket
+        });
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);
 
@@ -156,7 +163,8 @@ impl Desk {
             return;
         }
         if !heard {
-            tracing::warn!(target: "session", user = %login.username, id = %login.id, "nobody heard the answer");
+            let (user, id) = (login.username.as_str(), login.id);
+            tracing::warn!(target: "session", user, %id, "nobody heard the answer");
             self.sessions.undelivered(&ticket);
             return;
         }
@@ -164,31 +172,41 @@ impl Desk {
             Some(answer) => answer,
             None => self.connected_at(&login).await,
         };
-        for event in self.sessions.delivered(&ticket, decision.source, connected_at) {
-            self.tell(event);
-        }
+        self.in_turn(|| {
+            for event in self.sessions.delivered(&ticket, decision.source, connected_at) {
+                self.tell(event);
+            }
+        });
     }
 
     /// Takes the report that a session is over.
     pub(super) fn disconnect(&self, ended: Ended) -> ipc::Response {
-        for event in self.sessions.ended(ended, clock::wall()) {
-            self.tell(event);
-        }
+        self.in_turn(|| {
+            for event in self.sessions.ended(ended, clock::wall()) {
+                self.tell(event);
+            }
+        });
         respond::noted()
     }
 
+    /// One happening at a time: else the end of a session could get into the queue before its beginning.
+    fn in_turn<T>(&self, happens: impl FnOnce() -> T) -> T {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        happens()
+    }
+
     fn tell(&self, event: model::Event) {
-        let (user, id, uid) = (&event.username, event.id, &event.uid);
+        let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
         match &event.happening {
             model::Happening::Connected(_) => {
-                tracing::info!(target: "session", %user, %id, %uid, "session began");
+                tracing::info!(target: "session", user, %id, %uid, "session began");
             }
             model::Happening::Disconnected(end) => {
                 let duration_s = end.duration.map(|duration| duration.as_secs());
                 let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
                 let reason = end.reason;
                 tracing::info!(
-                    target: "session", %user, %id, %uid, %reason, duration_s, bytes_in, bytes_out, "session ended"
+                    target: "session", user, %id, %uid, %reason, duration_s, bytes_in, bytes_out, "session ended"
                 );
             }
         }
@@ -245,7 +263,8 @@ fn audit(login: &Login, decision: &Decision, arrived: Instant, waiting: usize) {
     };
     tracing::info!(
         target: "audit",
-        user = %login.username,
+        // As a text, which is quoted: a name may hold spaces and look like further fields.
+        user = login.username.as_str(),
         group = login.group.as_ref().map(model::GroupName::as_str),
         client_ip = %login.client_ip,
         id = %login.id,
@@ -282,3 +301,6 @@ pub(super) fn audit_refusal(request: &ipc::Request, response: &ipc::Response, ar
         "login decided"
     );
 }
+
+#[cfg(test)]
+mod tests;

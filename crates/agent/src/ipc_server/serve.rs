@@ -177,36 +177,44 @@ impl Shared {
             Err(Unheard::Expelled) => return self.dismiss(stream, &self.overloaded()).await,
             Err(Unheard::Bad(problem)) => return self.dismiss(stream, &self.bad_request(&problem)).await,
         };
-        let Ok(_permit) = self.deciding.try_acquire() else {
+        let ask = match read_request(&request) {
+            Ok(ask) => ask,
+            Err(error) => {
+                let response = self.bad_request(&error.to_string());
+                desk::audit_refusal(&request, &response, arrived);
+                return self.dismiss(stream, &response).await;
+            }
+        };
+        // Reports wait for nothing, so they take no room; one that is turned away does not come again.
+        let room = match ask {
+            Ask::Connect(_) | Ask::Decisions(_) => Some(self.deciding.try_acquire()),
+            Ask::Disconnect(_) | Ask::HostUpdate => None,
+        };
+        if matches!(room, Some(Err(_))) {
             let response = self.overloaded();
             desk::audit_refusal(&request, &response, arrived);
             return self.dismiss(stream, &response).await;
-        };
-        match read_request(&request) {
-            Ok(Ask::Connect(login)) => {
+        }
+        match ask {
+            Ask::Connect(login) => {
                 self.desk.metrics.ipc_request("connect");
                 let deadline = deadline(&request, arrived, &rules);
                 let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
                 let heard = answer(&mut stream, &response).await;
                 self.desk.settle(decided, heard).await;
             }
-            Ok(Ask::Disconnect(ended)) => {
+            Ask::Disconnect(ended) => {
                 self.desk.metrics.ipc_request("disconnect");
                 let response = self.desk.disconnect(ended);
                 self.dismiss(stream, &response).await;
             }
-            Ok(Ask::Decisions(user)) => {
+            Ask::Decisions(user) => {
                 let response = self.desk.decisions(user.as_ref());
                 answer(&mut stream, &response).await;
             }
-            Ok(Ask::HostUpdate) => {
+            Ask::HostUpdate => {
                 self.desk.metrics.ipc_request("host-update");
                 self.dismiss(stream, &respond::noted()).await;
-            }
-            Err(error) => {
-                let response = self.bad_request(&error.to_string());
-                desk::audit_refusal(&request, &response, arrived);
-                self.dismiss(stream, &response).await;
             }
         }
     }

@@ -125,6 +125,33 @@ async fn more_logins_than_there_is_room_for_are_denied_at_once() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_is_taken_however_many_logins_wait() {
+    let (decide, open, mut waiting) = gated();
+    let lab = lab(Setup {
+        decide,
+        max_connections: 1,
+        ..Setup::default()
+    });
+    open.send_replace(true);
+    assert!(ask(&lab.path, &request("connect", "alice", 7)).await.allowed);
+    lab.told_when(&["connect 7"]).await;
+    open.send_replace(false);
+    let mut inside = UnixStream::connect(&lab.path).await.unwrap();
+    inside
+        .write_all(&request("connect", "alice", 8).to_frame().unwrap())
+        .await
+        .unwrap();
+    waiting.wait_for(|came| *came == 2).await.unwrap();
+    assert_eq!(
+        code(&ask(&lab.path, &request("connect", "bob", 9)).await),
+        Some("overloaded")
+    );
+    // Its helper comes once and never again.
+    assert!(ask(&lab.path, &request("disconnect", "alice", 7)).await.allowed);
+    lab.told_when(&["connect 7", "disconnect 7"]).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_never_reads_holds_nothing_up() {
     let lab = lab(Setup {
         max_connections: 2,
