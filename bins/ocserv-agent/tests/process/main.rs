@@ -65,7 +65,7 @@ fn a_login_is_decided_by_the_portal_and_the_portal_hears_of_the_session() {
 
     let line = agent.logs("login decided");
     for part in [
-        "user=alice",
+        "user=\"alice\"",
         "client_ip=10.77.0.2",
         "outcome=\"allow\"",
         "source=portal",
@@ -101,6 +101,19 @@ fn an_operator_sees_who_was_decided_how_and_why() {
     assert!(lines[2].contains("alice") && lines[2].contains(" in "), "{all}");
     let hers = shown(&["decisions", "--user", "alice"]);
     assert_eq!(hers.lines().count(), 2, "{hers}");
+}
+
+#[test]
+fn a_name_that_looks_like_fields_of_the_audit_line_forges_none() {
+    let place = Place::new();
+    let name = "mallory outcome=\"allow\" source=portal";
+    place.portal.on_check_of(name, Reply::deny("not you"));
+    let agent = place.start("");
+    assert!(!place.login(name, 7).allowed);
+    let line = agent.logs("login decided");
+    assert!(line.contains("user=\"mallory outcome=\\\"allow\\\" source=portal\" "), "{line}");
+    assert!(line.contains(" outcome=\"deny\""), "{line}");
+    assert!(!line.contains(" outcome=\"allow\""), "{line}");
 }
 
 #[test]
@@ -220,6 +233,34 @@ fn a_second_signal_ends_it_at_once() {
     agent.signal(Signal::SIGINT);
     assert_eq!(agent.exit_code(), Some(3));
     agent.logs("stopping at once");
+}
+
+#[test]
+fn an_agent_that_ends_with_events_that_nobody_took_says_so_with_its_exit_code() {
+    let place = Place::new();
+    let mut agent = place.start("");
+    assert!(place.login("alice", 1).allowed);
+    place.wait_for("the beginning", |event| matches!(event, PortalEvent::Connect(_)));
+    place.portal.stop();
+    ask(&place.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(3));
+    agent.logs("events lost");
+}
+
+#[test]
+fn a_reload_that_hangs_on_its_files_does_not_keep_a_stop_from_being_heard() {
+    let place = Place::new();
+    let mut agent = place.start("");
+    let config = place.path("config.toml");
+    fs::remove_file(&config).unwrap();
+    // Reading it waits until somebody writes, which nobody does.
+    nix::unistd::mkfifo(&config, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    agent.signal(Signal::SIGHUP);
+    agent.logs("reloading");
+    assert!(place.login("alice", 1).allowed, "logins go on");
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(0));
 }
 
 #[test]
