@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::config::chain;
 use crate::metrics::Metrics;
 use crate::ocserv::{LiveSession, Ocserv};
 use crate::sources::{Authority, Standing};
@@ -62,7 +63,10 @@ impl Revocation {
         let sessions = match self.ocserv.live().await {
             Ok(sessions) => sessions,
             Err(error) => {
-                tracing::warn!(%error, "ocserv does not list its sessions: nobody is asked about them this time");
+                tracing::warn!(
+                    error = chain(&error),
+                    "ocserv does not list its sessions: nobody is asked about them this time"
+                );
                 return;
             }
         };
@@ -116,7 +120,7 @@ impl Revocation {
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(target: "session", user, %id, %uid, why, %error, "could not end a revoked session; it is tried again");
+                tracing::error!(target: "session", user, %id, %uid, why, error = chain(&error), "could not end a revoked session; it is tried again");
             }
         }
     }

@@ -7,11 +7,10 @@
 
 mod notes;
 
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use model::{DisconnectReason, Event, Login, OcservId, SessionUid, Source, Usage, Username};
+use model::{DisconnectReason, Event, Login, OcservId, Source, Usage, Username};
 
 use notes::Notes;
 
@@ -50,19 +49,6 @@ pub struct Ended {
     pub usage: Option<Usage>,
     /// How long it lived, from the TCP accept on.
     pub duration: Option<Duration>,
-}
-
-/// What is known of one live session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Noted {
-    /// Whose.
-    pub username: Username,
-    /// Its name for ever.
-    pub uid: SessionUid,
-    /// How it was let in; `None` when this agent did not do it.
-    pub source: Option<Source>,
-    /// The client's address, where it is known.
-    pub client_ip: Option<IpAddr>,
 }
 
 /// The notes.
@@ -128,12 +114,6 @@ impl Sessions {
     /// Says why the session with this number is about to end: ocserv will not. Nothing happens when it is not noted.
     pub fn expect_end(&self, id: OcservId, reason: DisconnectReason) {
         self.notes().expect_end(id, reason);
-    }
-
-    /// What is noted about the live session with this number.
-    #[must_use]
-    pub fn live(&self, id: OcservId) -> Option<Noted> {
-        self.notes().live(id)
     }
 
     /// How many live sessions are noted.

@@ -8,7 +8,7 @@ use model::{
     Source, Usage, Username,
 };
 
-use super::{Ended, Found, Noted, Ticket};
+use super::{Ended, Found, Ticket};
 
 #[derive(Debug)]
 pub(super) struct Notes {
@@ -38,7 +38,6 @@ enum Stage {
     Live {
         uid: SessionUid,
         source: Option<Source>,
-        login: Option<Box<Login>>,
         reason: DisconnectReason,
     },
     /// Allowed, and nobody heard it.
@@ -86,7 +85,6 @@ impl Notes {
         let stage = Stage::Live {
             uid,
             source: None,
-            login: None,
             reason: DisconnectReason::Unspecified,
         };
         self.put(found.id, found.username, stage);
@@ -155,15 +153,14 @@ impl Notes {
             at: connected_at.map_or(arrived, |seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
             client_ip: login.client_ip,
             vpn_ip: login.vpn_ip,
-            device: login.device.clone(),
-            group: login.group.clone(),
+            device: login.device,
+            group: login.group,
         });
         let mut events = vec![event(&username, ticket.id, &uid, Some(source), connected)];
         let reason = DisconnectReason::Unspecified;
         let stage = Stage::Live {
             uid,
             source: Some(source),
-            login: Some(login),
             reason,
         };
         match ended {
@@ -233,22 +230,6 @@ impl Notes {
         {
             *reason = why;
         }
-    }
-
-    pub(super) fn live(&self, id: OcservId) -> Option<Noted> {
-        let note = self.by_id.get(&id)?;
-        let Stage::Live {
-            uid, source, login, ..
-        } = &note.stage
-        else {
-            return None;
-        };
-        Some(Noted {
-            username: note.username.clone(),
-            uid: uid.clone(),
-            source: *source,
-            client_ip: login.as_ref().map(|login| login.client_ip),
-        })
     }
 
     pub(super) fn count(&self) -> usize {

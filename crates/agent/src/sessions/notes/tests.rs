@@ -282,6 +282,11 @@ fn the_notes_are_bounded_and_the_oldest_goes_first() {
         });
     }
     assert_eq!(notes.count(), 3);
-    assert_eq!(notes.live(id(1)), None);
-    assert!(notes.live(id(4)).is_some());
+    let mut named = |number| {
+        notes.ended(ended(number, "alice", Some(60)), at(158))[0]
+            .uid
+            .to_string()
+    };
+    assert_eq!(named(1), "a1/1/98", "named anew, by its duration");
+    assert_eq!([2, 3, 4].map(&mut named), ["a1/2/1", "a1/3/1", "a1/4/1"]);
 }
