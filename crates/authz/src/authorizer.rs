@@ -2,28 +2,24 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use model::{Decision, DenyCode, Grant, Login, Source, Username, Verdict};
+use model::{Decision, Login, Username};
 use resilience::{
-    BreakerState, BreakerStats, Cache, CacheKey, CacheStats, Changes, Entry, FailMode, Lookup, Now,
-    RateLimiter, Record, SharedBreaker, Transition,
+    BreakerState, BreakerStats, Cache, CacheStats, Changes, RateLimiter, Record, SharedBreaker, Transition,
 };
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::flight::{Arrival, Flights, Landing};
+use crate::flight::Flights;
 use crate::observe::{DecisionRecord, Observation, Observer, Recent};
 use crate::settings::{RateLimits, Settings};
-use crate::source::{PolicySource, SourceError};
+use crate::source::PolicySource;
 
 mod ask;
-
-/// How often a login asks anew because an invalidation overtook its question.
-const ROUNDS: usize = 3;
+mod steps;
 
 /// Decides logins. Its clones are the same pipeline.
 #[derive(Clone)]
@@ -70,13 +66,6 @@ pub struct Stats {
     pub breaker_state: BreakerState,
     /// Questions to the source that are under way.
     pub questions: usize,
-}
-
-/// Where a login stands after a look at what is known.
-enum Seat {
-    Decided(Decision),
-    Waits(Arrival),
-    Outage(&'static str),
 }
 
 impl Authorizer {
@@ -178,6 +167,11 @@ impl Authorizer {
         self.0.lock().cache.take_changes()
     }
 
+    /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
+    pub fn changes_lost(&self) {
+        self.0.lock().cache.changes_lost();
+    }
+
     /// The last decisions, at most 1,000, the last one first.
     #[must_use]
     pub fn recent(&self) -> Vec<Arc<DecisionRecord>> {
@@ -200,167 +194,6 @@ impl Authorizer {
 }
 
 impl Inner {
-    /// The decision, and why the source did not make it where it was to be asked.
-    async fn decide(self: &Arc<Self>, login: &Login, deadline: Instant) -> (Decision, Option<String>) {
-        if let Some(refused) = self.limit(login) {
-            return (refused, None);
-        }
-        let patience = deadline
-            .checked_sub(self.lock().settings.margin)
-            .unwrap_or(deadline);
-        if self.parts.source.source() == Source::Embedded {
-            return self.decide_here(login, patience).await;
-        }
-        let key = CacheKey::from(login);
-        for _ in 0..ROUNDS {
-            let mut arrival = match self.take_seat(&key, login, patience) {
-                Seat::Decided(decision) => return (decision, None),
-                Seat::Outage(why) => return self.in_outage(&key, why.to_owned()),
-                Seat::Waits(arrival) => arrival,
-            };
-            let landing = match timeout_at(patience, arrival.wait_for(Option::is_some)).await {
-                Ok(Ok(landing)) => landing.clone(),
-                Ok(Err(_)) => Some(Landing::Outage("the question was lost".to_owned())),
-                Err(_) => Some(Landing::Outage(
-                    "no answer before the login's deadline".to_owned(),
-                )),
-            };
-            let source = self.parts.source.source();
-            match landing {
-                Some(Landing::Answered(verdict)) => return (at_once(verdict, source), None),
-                Some(Landing::Unusable(why)) => {
-                    return (
-                        at_once(Verdict::deny(DenyCode::BadRequest, why.clone()), source),
-                        Some(why),
-                    );
-                }
-                Some(Landing::Outage(why)) => return self.in_outage(&key, why),
-                Some(Landing::Overtaken) | None => {}
-            }
-        }
-        self.in_outage(&key, "the answers were overtaken by invalidations".to_owned())
-    }
-
-    fn limit(&self, login: &Login) -> Option<Decision> {
-        let now = self.parts.clock.now().mono;
-        let mut state = self.lock();
-        let State {
-            per_user,
-            per_address,
-            ..
-        } = &mut *state;
-        let user = per_user
-            .as_mut()
-            .map_or(Ok(()), |limiter| limiter.take(&login.username, now));
-        let address = per_address
-            .as_mut()
-            .map_or(Ok(()), |limiter| limiter.take(&login.client_ip, now));
-        let reason = match (user, address) {
-            (Ok(()), Ok(())) => return None,
-            (Err(_), _) => "too many logins of this user",
-            (Ok(()), Err(_)) => "too many logins from this address",
-        };
-        Some(at_once(
-            Verdict::deny(DenyCode::RateLimited, reason),
-            Source::Agent,
-        ))
-    }
-
-    async fn decide_here(&self, login: &Login, patience: Instant) -> (Decision, Option<String>) {
-        match timeout_at(patience, self.parts.source.check(login, patience)).await {
-            Ok(Ok(answer)) => (at_once(answer.verdict, Source::Embedded), None),
-            Ok(Err(SourceError::Outage(why) | SourceError::Unusable(why))) => (closed(), Some(why)),
-            Err(_) => (closed(), Some("no answer before the login's deadline".to_owned())),
-        }
-    }
-
-    /// A fresh decision, or a place among those who wait for the source. Without time to wait nobody is asked.
-    fn take_seat(self: &Arc<Self>, key: &CacheKey, login: &Login, patience: Instant) -> Seat {
-        let now = self.parts.clock.now();
-        let mut state = self.lock();
-        let (known, wanted) = match state.cache.lookup(key, now) {
-            Lookup::Fresh(hit) => {
-                let decision = Decision {
-                    verdict: hit.verdict.clone(),
-                    source: Source::Cache,
-                    age: hit.age,
-                    outage: None,
-                };
-                (Some(decision), hit.refresh)
-            }
-            Lookup::Stale { .. } | Lookup::Missing => (None, now.mono < patience.into_std()),
-        };
-        let (boarded, transition) = if wanted {
-            self.board(&mut state, key, login, now)
-        } else {
-            (Err("no time left to ask"), None)
-        };
-        drop(state);
-        self.tell(transition);
-        match (known, boarded) {
-            (Some(decision), _) => Seat::Decided(decision),
-            (None, Ok(arrival)) => Seat::Waits(arrival),
-            (None, Err(why)) => Seat::Outage(why),
-        }
-    }
-
-    /// A place in the question about `key`, which begins if none is under way.
-    fn board(
-        self: &Arc<Self>,
-        state: &mut State,
-        key: &CacheKey,
-        login: &Login,
-        now: Now,
-    ) -> (Result<Arrival, &'static str>, Option<Transition>) {
-        if let Some(arrival) = state.flights.join(key) {
-            return (Ok(arrival), None);
-        }
-        if state.flights.under_way() >= state.settings.max_questions {
-            return (Err("too many questions to the source are under way"), None);
-        }
-        let (entry, transition) = self.breaker.admit(now.mono);
-        let Entry::Admitted(pass) = entry else {
-            return (Err("the circuit breaker is open"), transition);
-        };
-        let (landing, arrival) = watch::channel(None);
-        let number = state.flights.depart(key.clone(), arrival.clone());
-        // A probe of the breaker is lost after the breaker's timeout, so no question takes longer.
-        let timeout = state.settings.source_timeout.min(state.settings.breaker.timeout);
-        let ask = ask::Ask {
-            question: Some(state.cache.ask(key.clone(), now)),
-            inner: Arc::clone(self),
-            login: login.clone(),
-            number,
-            begin: now,
-            until: Instant::from_std(now.mono + timeout),
-            timeout,
-        };
-        self.parts.tasks.spawn(ask.run(pass, landing));
-        (Ok(arrival), transition)
-    }
-
-    /// What the fail mode makes of a login to which the source gave no answer.
-    fn in_outage(&self, key: &CacheKey, why: String) -> (Decision, Option<String>) {
-        let now = self.parts.clock.now();
-        let mut state = self.lock();
-        let mode = state.settings.fail_mode;
-        let remembered = match mode {
-            FailMode::Close => None,
-            FailMode::Open | FailMode::Stale => state.cache.remembered(key, now),
-        };
-        let decision = match (mode, remembered) {
-            (_, Some(known)) => Decision {
-                verdict: known.verdict.clone(),
-                source: Source::Stale,
-                age: known.age,
-                outage: None,
-            },
-            (FailMode::Open, None) => at_once(Verdict::Allow(Grant::default()), Source::FailOpen),
-            (FailMode::Close | FailMode::Stale, None) => closed(),
-        };
-        (decision, Some(why))
-    }
-
     fn tell(&self, transition: Option<Transition>) {
         if let Some(transition) = transition {
             self.parts.observer.tell(Observation::Breaker(transition));
@@ -378,20 +211,4 @@ fn limiter<K: std::hash::Hash + Eq + Clone>(
     limits: RateLimits,
 ) -> Option<RateLimiter<K>> {
     rate.map(|rate| RateLimiter::new(rate, limits.max_keys))
-}
-
-fn at_once(verdict: Verdict, source: Source) -> Decision {
-    Decision {
-        verdict,
-        source,
-        age: Duration::ZERO,
-        outage: None,
-    }
-}
-
-fn closed() -> Decision {
-    at_once(
-        Verdict::deny(DenyCode::Outage, "the policy cannot be asked at the moment"),
-        Source::FailClose,
-    )
 }

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 pub(crate) enum Landing {
     /// The source gave a verdict.
     Answered(Verdict),
-    /// The source gave a verdict, but an invalidation came after the question: ask again.
-    Overtaken,
+    /// The source gave this verdict, but an invalidation came after the question: ask again.
+    Overtaken(Verdict),
     /// The source cannot answer this question.
     Unusable(String),
     /// The source gave no answer.

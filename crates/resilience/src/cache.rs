@@ -232,11 +232,10 @@ impl Cache {
         };
         let ttl = ttl.min(self.settings.max_ttl);
         // A deny that must not serve again is remembered all the same: no outage turns it into an allow.
+        self.forget(&question.key);
         if (ttl.is_zero() && verdict.is_allow()) || self.settings.max_size == 0 {
-            self.forget(&question.key);
             return Stored::NotKept;
         }
-        self.forget(&question.key);
         self.dirty.touch(&question.key, self.settings.max_size);
         self.put(
             question.key,
@@ -301,16 +300,22 @@ impl Cache {
         self.dirty.take(&self.answers)
     }
 
+    /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
+    pub fn changes_lost(&mut self) {
+        self.dirty.all();
+    }
+
     /// Puts back what an earlier process knew, as stale answers with their true age. Where the wall clock stands before
-    /// a record, its age is unknown and counts from now. Allows that are too old to serve are left out, and so is
-    /// whatever is over `max_size`, oldest first. Says how many came back. Answers that are here already stay.
+    /// a record, its age is unknown and counts from now. Allows that are too old to serve are left out, or as far ahead
+    /// of the clock, and so is whatever is over `max_size`, oldest first. Says how many came back. Answers that are here already stay.
     pub fn restore(&mut self, mut records: Vec<Record>, now: Now) -> usize {
         let (before, given) = (self.answers.len(), records.len());
         records.sort_by_key(|record| record.asked);
         for Record { key, verdict, asked } in records {
             let age = now.wall.duration_since(asked).unwrap_or_default();
             let mono = now.mono.checked_sub(age).unwrap_or(now.mono);
-            let too_old = verdict.is_allow() && age >= self.settings.stale_ttl;
+            let ahead = asked.duration_since(now.wall).unwrap_or_default();
+            let too_old = verdict.is_allow() && age.max(ahead) >= self.settings.stale_ttl;
             if !too_old && self.settings.max_size > 0 && self.answers.slot(&key).is_none() {
                 let asked = Now { mono, wall: asked };
                 self.put(

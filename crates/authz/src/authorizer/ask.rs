@@ -56,7 +56,7 @@ impl Ask {
                         (Outcome::Success, CallEnd::Answered, Landing::Answered(verdict))
                     }
                     Some(Stored::Invalidated) | None => {
-                        (Outcome::Success, CallEnd::Overtaken, Landing::Overtaken)
+                        (Outcome::Success, CallEnd::Overtaken, Landing::Overtaken(verdict))
                     }
                 }
             }

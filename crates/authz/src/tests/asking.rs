@@ -136,6 +136,89 @@ async fn an_answer_that_is_overtaken_again_and_again_lets_nobody_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deny_that_was_overtaken_keeps_her_out_unless_a_later_answer_lets_her_in() {
+    let open = Settings {
+        fail_mode: FailMode::Open,
+        ..SETTINGS
+    };
+    for (then, expected) in [
+        (slowly(deny(), SECOND / 2), (false, Source::Portal)),
+        (Does::IsGone, (false, Source::Portal)),
+        (slowly(allow(), SECOND / 10), (true, Source::Portal)),
+    ] {
+        let rig = Rig::new(open);
+        rig.source_does(slowly(deny(), SECOND / 2));
+        let waiting = rig.begin(&login("alice", 1));
+        settle().await;
+        rig.authorizer.invalidate_all();
+        rig.source_does(then.clone());
+        while matches!(then, Does::Says { ref verdict, .. } if !verdict.is_allow()) && !waiting.is_finished()
+        {
+            sleep(SECOND / 10).await;
+            rig.authorizer.invalidate_all();
+        }
+        let decision = waiting.await.unwrap();
+        assert_eq!(
+            (decision.verdict.is_allow(), decision.source),
+            expected,
+            "{then:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_without_time_to_ask_is_no_outage() {
+    for fail_mode in FailMode::ALL {
+        let rig = Rig::new(Settings {
+            fail_mode,
+            ..SETTINGS
+        });
+        let alice = login("alice", 1);
+        rig.decide(&alice).await;
+        sleep(400 * SECOND).await;
+        rig.source_does(says(deny()));
+        // The portal answers, and it says no: neither an old yes nor the fail mode lets her in.
+        for who in [&alice, &login("bob", 1)] {
+            let hurried = Instant::now() + SETTINGS.margin;
+            let decision = rig.authorizer.decide(who, hurried).await;
+            assert_eq!(
+                (decision.verdict.is_allow(), decision.source),
+                (false, Source::Agent),
+                "{fail_mode}"
+            );
+        }
+        assert_eq!(rig.calls(), 1);
+    }
+}
+
+#[test]
+fn a_runtime_that_goes_down_under_a_login_leaves_no_lock_taken() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_timeout(10 * SECOND);
+    let (done, ended) = std::sync::mpsc::channel();
+    let login = std::thread::spawn(move || {
+        let _inside = handle.enter();
+        let rig = Rig::new(SETTINGS);
+        let alice = login("alice", 1);
+        let mut deciding = std::pin::pin!(rig.decide(&alice));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // That there is no timer any more is tokio's to complain about.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _decision = deciding.as_mut().poll(&mut context);
+        }));
+        drop(polled);
+        done.send(rig.authorizer.stats().questions).unwrap();
+    });
+    assert_eq!(ended.recv_timeout(30 * SECOND), Ok(0));
+    login.join().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_portal_sets_the_time_of_each_decision() {
     let rig = Rig::new(SETTINGS);
     let alice = login("alice", 1);

@@ -45,16 +45,24 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
         matches!(after.take_changes(), Changes::All(kept) if kept.len() == 2),
         "the copy on disk learns of it"
     );
-    // The wall clock was set back over the restart: stale, and counted from the restart on.
+    // The wall clock was set back a little over the restart: stale, and counted from the restart on.
     let mut after = Cache::new(SETTINGS);
-    assert_eq!(after.restore(records, set_back(now(2_010), 86_400)), 3);
+    assert_eq!(after.restore(records.clone(), set_back(now(2_010), 60)), 2);
     assert_eq!(
-        in_outage(&mut after, &young, set_back(now(2_010 + 1_799), 86_400)),
+        in_outage(&mut after, &young, set_back(now(2_010 + 1_799), 60)),
         Some((true, 1_799))
     );
     assert_eq!(
-        in_outage(&mut after, &young, set_back(now(2_010 + 1_800), 86_400)),
+        in_outage(&mut after, &young, set_back(now(2_010 + 1_800), 60)),
         None
+    );
+    // By more than an allow may live: then each restart would give it another such time. A deny stays a deny.
+    let mut after = Cache::new(SETTINGS);
+    assert_eq!(after.restore(records, set_back(now(2_010), 86_400)), 1);
+    assert_eq!(in_outage(&mut after, &young, set_back(now(2_010), 86_400)), None);
+    assert_eq!(
+        in_outage(&mut after, &refused, set_back(now(2_010), 86_400)),
+        Some((false, 0))
     );
 }
 
