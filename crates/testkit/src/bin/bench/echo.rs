@@ -1,5 +1,6 @@
-//! The floor for decisions: a server on a Unix socket that sends every frame back and does nothing else. It runs as the
-//! agent does: a process of its own, with the same runtime.
+//! The floor for decisions: a server on a Unix socket that sends a frame back and does nothing else. It runs as the agent
+//! does, in a process of its own with the same runtime, and holds the same conversation: one frame each way, the end of
+//! its side, and then it waits for the end of the other, for that is how an agent knows that its answer was taken.
 
 use std::convert::Infallible;
 use std::io;
@@ -71,7 +72,7 @@ pub(crate) fn serve(socket: &Path) -> io::Result<Infallible> {
     })
 }
 
-/// One frame each way, then the end.
+/// One conversation.
 async fn echo(mut stream: UnixStream) -> io::Result<()> {
     const HEAD: usize = 4;
     let mut frame = vec![0; 4096];
@@ -87,7 +88,10 @@ async fn echo(mut stream: UnixStream) -> io::Result<()> {
             None => continue,
         };
         if have >= whole {
-            return stream.write_all(&frame[..have]).await;
+            stream.write_all(&frame[..have]).await?;
+            stream.shutdown().await?;
+            while stream.read(&mut frame).await? > 0 {}
+            return Ok(());
         }
         frame.resize(whole.max(frame.len()), 0);
     }
