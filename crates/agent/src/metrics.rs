@@ -205,7 +205,11 @@ impl Metrics {
         let gauge = |metric, labels: &[LabelValue], value: f64| registry.gauge(metric, labels).set(value);
         let total =
             |metric, labels: &[LabelValue], value: u64| registry.counter(metric, labels).absolute(value);
-        gauge(&ACTIVE_SESSIONS, &[self.server_id.clone()], count(now.sessions));
+        gauge(
+            &ACTIVE_SESSIONS,
+            std::slice::from_ref(&self.server_id),
+            count(now.sessions),
+        );
         gauge(
             &PORTAL_CONNECTED,
             &[],

@@ -1,4 +1,4 @@
-//! Stopping in order, under one deadline.
+//! Everything that runs, and stopping it in order under one deadline.
 
 use std::io;
 use std::time::Duration;
@@ -20,49 +20,80 @@ const CALLS_WITHIN: Duration = Duration::from_secs(3);
 /// How long the events that still wait are offered to the portal.
 pub(super) const LAST_CALL: Duration = Duration::from_secs(3);
 
-/// Everything that runs, by the part that it belongs to.
-pub(super) struct Running {
+/// Tasks that belong together, and what ends them.
+#[derive(Default)]
+pub(super) struct Part {
     pub(super) tasks: TaskTracker,
-    pub(super) questions: TaskTracker,
-    pub(super) storing: TaskTracker,
-    pub(super) deliveries: TaskTracker,
-    pub(super) calls: TaskTracker,
-    pub(super) events: Events,
-    pub(super) health: Option<Health>,
-    pub(super) stop_grpc: CancellationToken,
-    pub(super) stop_ipc: CancellationToken,
-    pub(super) stop_questions: CancellationToken,
-    pub(super) stop_storing: CancellationToken,
-    pub(super) stop_events: CancellationToken,
     pub(super) stop: CancellationToken,
 }
 
+impl Part {
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Everything that runs, in the order in which it stops.
+pub(super) struct Running {
+    /// The gRPC server and what else may end a session.
+    pub(super) calls: Part,
+    /// Cancelled when the IPC server is to stop.
+    pub(super) stop_ipc: CancellationToken,
+    /// Questions to the portal.
+    pub(super) questions: Part,
+    /// The decisions' copy on disk.
+    pub(super) storing: Part,
+    /// Events on their way to the portal.
+    pub(super) deliveries: Part,
+    /// The connection to the portal, and whatever else lives as long as the process.
+    pub(super) whole: Part,
+    pub(super) events: Events,
+    pub(super) health: Option<Health>,
+}
+
 impl Running {
+    /// Nothing but `whole` runs yet.
+    pub(super) fn new(whole: Part, events: Events) -> Self {
+        Self {
+            calls: Part::default(),
+            stop_ipc: CancellationToken::new(),
+            questions: Part::default(),
+            storing: Part::default(),
+            deliveries: Part::default(),
+            whole,
+            events,
+            health: None,
+        }
+    }
+
     /// Not ready, then no new calls, then every login that has come is answered, then the decisions are stored, then the
     /// events, then the portal.
     pub(super) async fn drain(self, ipc: Option<JoinHandle<io::Result<()>>>) -> Outcome {
         notify::stopping("draining");
         let by = clock::now() + DRAIN_WITHIN;
-        let events = self.events.clone();
-        if timeout_at(by, self.in_order(ipc)).await.is_ok() {
-            tracing::info!("agent has stopped");
+        let drained = timeout_at(by, self.in_order(ipc)).await.is_ok();
+        let pending_events = self.events.counts().pending;
+        if !drained {
+            tracing::error!(within = ?DRAIN_WITHIN, pending_events, "stopping took too long: the rest is left behind");
+            return Outcome::CutShort;
+        }
+        tracing::info!("agent has stopped");
+        if pending_events == 0 {
             Outcome::Drained
         } else {
-            let pending_events = events.counts().pending;
-            tracing::error!(within = ?DRAIN_WITHIN, pending_events, "stopping took too long: the rest is left behind");
             Outcome::CutShort
         }
     }
 
-    async fn in_order(self, ipc: Option<JoinHandle<io::Result<()>>>) {
+    async fn in_order(&self, ipc: Option<JoinHandle<io::Result<()>>>) {
         if let Some(health) = &self.health {
             health.stopping().await;
         }
-        self.stop_grpc.cancel();
-        self.calls.close();
         // A caller that keeps its call open must not keep logins waiting.
         let calls = async {
-            if timeout(CALLS_WITHIN, self.calls.wait()).await.is_err() {
+            if timeout(CALLS_WITHIN, self.calls.end()).await.is_err() {
                 tracing::warn!(within = ?CALLS_WITHIN, "calls of the portal did not end: leaving them behind");
             }
         };
@@ -79,18 +110,9 @@ impl Running {
         tokio::join!(calls, logins);
 
         // Nobody waits for a decision any more; what was learned by now is stored.
-        self.stop_questions.cancel();
-        self.questions.close();
-        self.questions.wait().await;
-        self.stop_storing.cancel();
-        self.storing.close();
-        self.storing.wait().await;
-
-        self.stop_events.cancel();
-        self.deliveries.close();
-        self.deliveries.wait().await;
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.questions.end().await;
+        self.storing.end().await;
+        self.deliveries.end().await;
+        self.whole.end().await;
     }
 }

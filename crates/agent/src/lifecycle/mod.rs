@@ -10,6 +10,7 @@ mod pages;
 mod reload;
 mod serve;
 mod signals;
+mod start;
 
 use std::path::PathBuf;
 

@@ -30,12 +30,28 @@ impl Signals {
 
     /// The next one.
     pub(super) async fn next(&mut self) -> Wanted {
+        let Self {
+            terminate,
+            interrupt,
+            hangup,
+        } = self;
         tokio::select! {
-            Some(()) = self.terminate.recv() => Wanted::Stop("SIGTERM"),
-            Some(()) = self.interrupt.recv() => Wanted::Stop("SIGINT"),
-            Some(()) = self.hangup.recv() => Wanted::Reload,
-            // The runtime's signal driver is gone: no signal will come any more.
-            else => std::future::pending().await,
+            signal = stop(terminate, interrupt) => Wanted::Stop(signal),
+            Some(()) = hangup.recv() => Wanted::Reload,
         }
+    }
+
+    /// The next one that says stop. A SIGHUP that comes meanwhile is kept for [`Self::next`].
+    pub(super) async fn stop(&mut self) -> &'static str {
+        stop(&mut self.terminate, &mut self.interrupt).await
+    }
+}
+
+async fn stop(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        Some(()) = terminate.recv() => "SIGTERM",
+        Some(()) = interrupt.recv() => "SIGINT",
+        // The runtime's signal driver is gone: no signal will come any more.
+        else => std::future::pending().await,
     }
 }

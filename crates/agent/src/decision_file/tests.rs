@@ -1,0 +1,88 @@
+use std::sync::Mutex;
+
+use authz::{Answer, Check, Clock, Observer, Parts, PolicySource};
+use model::{Login, OcservId, Source, Username, Verdict};
+use resilience::Now;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::clock;
+use crate::config::tests::{Place, SHORT};
+use crate::pipeline;
+
+struct Yes;
+
+impl PolicySource for Yes {
+    fn source(&self) -> Source {
+        Source::Portal
+    }
+
+    fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> Check<'a> {
+        let verdict = Verdict::Allow(model::Grant::default());
+        Box::pin(async { Ok(Answer { verdict, ttl: None }) })
+    }
+}
+
+fn login(user: &str) -> Login {
+    Login {
+        username: Username::parse(user).unwrap(),
+        group: None,
+        client_ip: "192.0.2.1".parse().unwrap(),
+        vhost: None,
+        id: OcservId::new(1).unwrap(),
+        vpn_ip: None,
+        device: String::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
+    let place = Place::new();
+    let config = crate::config::load(&place.write(SHORT), []).unwrap();
+    let parts = Parts {
+        source: Arc::new(Yes),
+        clock: Clock::new(|| Now {
+            mono: clock::now().into_std(),
+            wall: clock::wall(),
+        }),
+        observer: Observer::new(drop),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
+    let authorizer = Authorizer::new(parts, pipeline::settings(&config));
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let tries: Arc<Mutex<Vec<Changes>>> = Arc::default();
+    let seen = Arc::clone(&tries);
+    let save = move |changes: &Changes| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(changes.clone());
+        if seen.len() < 3 {
+            return Err(StoreError::Io(std::io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    };
+    tracker.spawn(write(save, authorizer.clone(), stop.clone()));
+    let decide = async |user| {
+        let by = clock::now() + Duration::from_secs(3);
+        authorizer.decide(&login(user), by).await
+    };
+    decide("alice").await;
+    decide("bob").await;
+    sleep(GATHER * 2).await;
+    // Nothing happens any more but that alice is dropped: the copy has to learn of that all the same.
+    authorizer.invalidate_user(&Username::parse("alice").unwrap());
+    sleep(TRY_AGAIN * 5).await;
+    let tries: Vec<_> = tries.lock().unwrap().clone();
+    assert_eq!(tries.len(), 3, "{tries:?}");
+    let Changes::All(records) = &tries[2] else {
+        panic!("{tries:?}")
+    };
+    let users: Vec<_> = records
+        .iter()
+        .map(|record| record.key.username.as_str())
+        .collect();
+    assert_eq!(users, ["bob"]);
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+}

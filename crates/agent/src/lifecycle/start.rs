@@ -1,0 +1,328 @@
+//! Setting everything to work that was built, step by step: who decides, who remembers, who answers, who may call.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use authz::Authorizer;
+use model::{OcservId, Username};
+use occtl::{ControlSocket, State};
+use portal::{ConnectionState, Portal};
+use resilience::Backoff;
+use tls::ClientTls;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::build::{Agent, PolicyDoor};
+use super::drain::{LAST_CALL, Part, Running};
+use super::notify;
+use super::pages::{Status, pages};
+use super::reload::Reloader;
+use super::signals::Signals;
+use crate::clock;
+use crate::config::{self, Config};
+use crate::decision_file;
+use crate::ipc_server::{Decide, Desk, Door, Rules, Server};
+use crate::metrics::Metrics;
+use crate::ocserv::Ocserv;
+use crate::pipeline;
+use crate::revocation::Revocation;
+use crate::sessions::{Found, Sessions};
+use crate::sources::Authority;
+
+/// How long the start waits for ocserv's list of sessions: a hung ocserv must not keep logins waiting.
+const LIST_WITHIN: Duration = Duration::from_millis(500);
+
+/// An agent that serves.
+pub(super) struct Started {
+    pub(super) running: Running,
+    /// Ends with the IPC server.
+    pub(super) ipc: JoinHandle<io::Result<()>>,
+    pub(super) reloader: Reloader,
+    pub(super) signals: Signals,
+}
+
+/// What every step needs to know.
+struct Start {
+    config: Config,
+    metrics: Metrics,
+    control: ControlSocket,
+    sessions: Arc<Sessions>,
+    running: Running,
+}
+
+/// Starts everything; the last thing is to say that the agent is ready.
+pub(super) async fn start(agent: Agent) -> Started {
+    let Agent {
+        config,
+        source,
+        signals,
+        door,
+        rules,
+        policy,
+        grpc,
+        http,
+        metrics,
+        tasks,
+        stop,
+        control,
+        sessions,
+        events,
+    } = agent;
+    let stop = stop.disarm();
+    let mut start = Start {
+        config,
+        metrics,
+        control,
+        sessions,
+        running: Running::new(Part { tasks, stop }, events),
+    };
+    start.keep_metrics();
+    start.adopt_sessions().await;
+
+    let (authority, portal) = start.authority(policy);
+    let authorizer = start.pipeline(&authority);
+    let connected = portal.as_ref().map(|(portal, _)| start.deliver_events(portal));
+    if portal.is_some() {
+        // A policy file answers from memory: there is nothing to remember.
+        start.remember(&authorizer).await;
+    }
+
+    let inherited = door.is_inherited();
+    let server = start.ipc_server(door, &rules, &authorizer, connected.is_some());
+    let status = Status {
+        sessions: Arc::clone(&start.sessions),
+        connected,
+        authorizer: authorizer.clone(),
+        fail_mode: Arc::default(),
+        events: start.running.events.clone(),
+        ipc: server.counts(),
+        draining: start.running.stop_ipc.clone(),
+    };
+    status.set_fail_mode(start.config.resilience.fail_mode.0);
+    let whole = &start.running.whole;
+    let ipc = whole.tasks.spawn(server.serve(start.running.stop_ipc.clone()));
+    if let Some(http) = http {
+        let pages = pages(status.clone(), start.metrics.clone());
+        telemetry::serve(http, pages, &whole.tasks, whole.stop.clone());
+    }
+
+    let ocserv = start.look_after_sessions(authority, &authorizer);
+    let listen = grpc.as_ref().and_then(|grpc| grpc.server.local_addr().ok());
+    let grpc = grpc.map(|grpc| {
+        let calls = &start.running.calls;
+        let (authorizer, stop) = (authorizer.clone(), calls.stop.clone());
+        let health = grpc.server.spawn(ocserv, authorizer, &calls.tasks, stop);
+        start.running.health = Some(health);
+        (grpc.tls, grpc.roles)
+    });
+
+    announce(&start.config, inherited, listen);
+    Started {
+        ipc,
+        signals,
+        reloader: Reloader {
+            config: start.config,
+            source,
+            rules,
+            portal,
+            authorizer,
+            status,
+            grpc,
+        },
+        running: start.running,
+    }
+}
+
+impl Start {
+    /// Whether or not anybody looks at the metrics: see [`telemetry::Registry::upkeep`].
+    fn keep_metrics(&self) {
+        let (registry, whole) = (self.metrics.registry(), &self.running.whole);
+        let stop = whole.stop.clone();
+        whole.tasks.spawn(async move { registry.upkeep(stop).await });
+    }
+
+    /// Notes the sessions that are there already, so that they keep the names that an earlier run gave them.
+    async fn adopt_sessions(&self) {
+        let rows = match timeout(LIST_WITHIN, self.control.list()).await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "ocserv does not list its sessions: those that are there keep no notes");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "ocserv does not list its sessions in time: those that are there keep no notes"
+                );
+                return;
+            }
+        };
+        let connected = rows.into_iter().filter(|row| row.state == State::Connected);
+        self.sessions.adopt(connected.filter_map(|row| {
+            Some(Found {
+                id: OcservId::new(row.id).ok()?,
+                username: Username::parse(row.username.as_deref()?).ok()?,
+                connected_at: row.connected_at?,
+            })
+        }));
+        tracing::info!(sessions = self.sessions.count(), "ocserv listed its sessions");
+    }
+
+    /// Who decides; the portal's client where it is the portal.
+    fn authority(&self, policy: PolicyDoor) -> (Authority, Option<(Portal, ClientTls)>) {
+        match policy {
+            PolicyDoor::Portal(portal, tls) => (Authority::Portal(portal.clone()), Some((portal, tls))),
+            PolicyDoor::Embedded(file) => {
+                let whole = &self.running.whole;
+                whole.tasks.spawn(Arc::clone(&file).follow(whole.stop.clone()));
+                (Authority::Embedded(file), None)
+            }
+        }
+    }
+
+    fn pipeline(&self, authority: &Authority) -> Authorizer {
+        let Part { tasks, stop } = &self.running.questions;
+        pipeline::build(&self.config, authority.clone(), &self.metrics, tasks, stop)
+    }
+
+    /// Begins to offer events to `portal`; gives whether it is connected.
+    fn deliver_events(&self, portal: &Portal) -> watch::Receiver<bool> {
+        let connected = connections(portal, &self.running.whole);
+        let Part { tasks, stop } = &self.running.deliveries;
+        tasks.spawn(self.running.events.clone().deliver(
+            offer(portal.clone(), self.metrics.clone()),
+            backoff(&self.config.portal.reconnect),
+            connected.clone(),
+            stop.clone(),
+            LAST_CALL,
+        ));
+        connected
+    }
+
+    /// Gives the pipeline what an earlier run knew, and writes behind it what it learns.
+    async fn remember(&self, authorizer: &Authorizer) {
+        let Config {
+            state_dir, agent_id, ..
+        } = &self.config;
+        if let Some(store) = decision_file::open(state_dir, agent_id, authorizer).await {
+            let Part { tasks, stop } = &self.running.storing;
+            tasks.spawn(decision_file::follow(store, authorizer.clone(), stop.clone()));
+        }
+    }
+
+    /// The server that the connect-script asks. The portal hears of sessions if there is one.
+    fn ipc_server(
+        &self,
+        door: Door,
+        rules: &Arc<ArcSwap<Rules>>,
+        authorizer: &Authorizer,
+        is_portal: bool,
+    ) -> Server {
+        let recalled = authorizer.clone();
+        let desk = Desk::new(
+            decide(authorizer),
+            Arc::clone(&self.sessions),
+            is_portal.then(|| self.running.events.clone()),
+            self.control.clone(),
+            self.metrics.clone(),
+        )
+        .showing(Arc::new(move || recalled.recent()));
+        Server::new(door, desk, Arc::clone(rules), self.config.ipc.max_connections)
+    }
+
+    /// Begins to end sessions that the policy no longer allows.
+    fn look_after_sessions(&self, authority: Authority, authorizer: &Authorizer) -> Ocserv {
+        let ocserv = Ocserv::new(
+            self.control.clone(),
+            &self.config.agent_id,
+            Arc::clone(&self.sessions),
+        );
+        let revocation = Revocation {
+            ocserv: ocserv.clone(),
+            authority,
+            authorizer: authorizer.clone(),
+            metrics: self.metrics.clone(),
+            every: self.config.sessions.sync_interval.0,
+        };
+        let Part { tasks, stop } = &self.running.calls;
+        tasks.spawn(revocation.run(tasks.clone(), stop.clone()));
+        ocserv
+    }
+}
+
+fn announce(config: &Config, inherited: bool, listen: Option<std::net::SocketAddr>) {
+    let policy = match (config.portal.remote(), &config.portal.policy_file) {
+        (Some((address, _)), _) => address.to_string(),
+        (None, Some(file)) => format!("off: {} decides", file.display()),
+        (None, None) => "off".to_owned(),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        agent_id = config.agent_id,
+        hostname = config.hostname(),
+        environment = config.environment,
+        portal = policy,
+        fail_mode = %config.resilience.fail_mode.0,
+        ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
+        grpc = listen.map_or_else(|| "off: there is no [grpc] section".to_owned(), |address| address.to_string()),
+        "agent is ready"
+    );
+    notify::ready("serving");
+}
+
+fn decide(authorizer: &Authorizer) -> Decide {
+    let authorizer = authorizer.clone();
+    Arc::new(move |login, deadline| {
+        let authorizer = authorizer.clone();
+        Box::pin(async move { authorizer.decide(&login, deadline).await })
+    })
+}
+
+/// Offers one event to the portal and counts how that went.
+fn offer(
+    portal: Portal,
+    metrics: Metrics,
+) -> impl Fn(model::Event) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::DeliverError>> + Send>>
+{
+    move |event| {
+        let (portal, metrics) = (portal.clone(), metrics.clone());
+        Box::pin(async move {
+            let begin = clock::now();
+            let taken = portal.deliver(&event).await;
+            let method = match event.happening {
+                model::Happening::Connected(_) => "ReportConnect",
+                model::Happening::Disconnected(_) => "ReportDisconnect",
+            };
+            metrics.called(
+                method,
+                if taken.is_ok() { "answered" } else { "outage" },
+                clock::now() - begin,
+            );
+            taken
+        })
+    }
+}
+
+fn backoff(reconnect: &config::Reconnect) -> Backoff {
+    Backoff {
+        initial: reconnect.initial_delay.0,
+        max: reconnect.max_delay.0,
+        multiplier: reconnect.multiplier,
+    }
+}
+
+/// Whether the portal is connected, as a plain bool.
+fn connections(portal: &Portal, whole: &Part) -> watch::Receiver<bool> {
+    let mut state = portal.state();
+    let is_up = |state: &ConnectionState| matches!(state, ConnectionState::Connected);
+    let (sender, connected) = watch::channel(is_up(&state.borrow()));
+    let stop = whole.stop.clone();
+    whole.tasks.spawn(stop.run_until_cancelled_owned(async move {
+        while state.changed().await.is_ok() {
+            sender.send_replace(is_up(&state.borrow_and_update()));
+        }
+    }));
+    connected
+}
