@@ -13,8 +13,8 @@
 //! ```
 
 mod messages;
+mod state;
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -24,11 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use prost::Message;
+pub use messages::{FakeLogin, FakeSession, command};
 
-pub use messages::{FakeSession, command};
-
-use messages::{BoolMessage, IdRequest, StatusReply, UserList, UsernameRequest};
+use state::{State, answer};
 
 /// How long a peer may take with its request, and how long [`Fault::Hang`] lasts at most.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +55,27 @@ pub enum Fault {
     Raw(Vec<u8>),
 }
 
+/// Which ocserv it plays, by what the releases differ in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Release {
+    /// Debian 12's.
+    #[default]
+    V1_1_6,
+    /// The first that tells when a login began.
+    V1_4_1,
+    /// The first that knows `terminate`.
+    V1_4_2,
+}
+
+/// A login that was ended by `terminate session`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminated {
+    /// Which.
+    pub safe_id: String,
+    /// Whether a connection used it, which then reports no byte counts.
+    pub connected: bool,
+}
+
 /// A request that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlRequest {
@@ -64,14 +83,6 @@ pub struct ControlRequest {
     pub command: u8,
     /// Its message.
     pub payload: Vec<u8>,
-}
-
-#[derive(Default)]
-struct State {
-    sessions: Vec<FakeSession>,
-    recorded: HashMap<u8, Vec<u8>>,
-    fault: Option<Fault>,
-    requests: Vec<ControlRequest>,
 }
 
 /// The socket. Dropping it closes it and removes its file.
@@ -109,13 +120,39 @@ impl FakeControl {
 
     /// Who is there from now on. Disconnect commands take sessions out.
     pub fn set_sessions(&self, sessions: Vec<FakeSession>) {
-        self.state().sessions = sessions;
+        let mut state = self.state();
+        state.sessions = sessions;
+        state.leaving.clear();
     }
 
     /// Who is still there.
     #[must_use]
     pub fn sessions(&self) -> Vec<FakeSession> {
         self.state().sessions.clone()
+    }
+
+    /// Sessions that are told to end stay listed until the list has been asked for so many times, as those of a real
+    /// ocserv stay until their worker is gone.
+    pub fn set_linger(&self, looks: u32) {
+        self.state().linger = looks;
+    }
+
+    /// Starts anew as this release, with the sessions and logins that are there.
+    pub fn restart_as(&self, release: Release) {
+        let mut state = self.state();
+        state.release = release;
+        state.starts += 1;
+    }
+
+    /// Which logins are remembered from now on.
+    pub fn set_logins(&self, logins: Vec<FakeLogin>) {
+        self.state().logins = logins;
+    }
+
+    /// What was ended by `terminate session`, in order.
+    #[must_use]
+    pub fn terminated(&self) -> Vec<Terminated> {
+        self.state().terminated.clone()
     }
 
     /// Answers a command with these bytes, a whole recorded reply with its header, from now on.
@@ -175,7 +212,7 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, stop: &AtomicBool) {
     let (reply, fault) = {
         let mut state = lock(state);
         let reply = state.recorded.get(&request.command).cloned();
-        let reply = reply.or_else(|| answer(&mut state.sessions, &request));
+        let reply = reply.or_else(|| answer(&mut state, &request));
         state.requests.push(request);
         (reply, state.fault.clone())
     };
@@ -231,72 +268,4 @@ fn read(stream: &mut UnixStream) -> io::Result<ControlRequest> {
     let mut payload = vec![0; length];
     stream.read_exact(&mut payload)?;
     Ok(ControlRequest { command, payload })
-}
-
-/// What ocserv would say; `None` where it just closes.
-fn answer(sessions: &mut Vec<FakeSession>, request: &ControlRequest) -> Option<Vec<u8>> {
-    let name = || {
-        UsernameRequest::decode(request.payload.as_slice())
-            .ok()
-            .map(|request| request.username)
-    };
-    let id = || {
-        IdRequest::decode(request.payload.as_slice())
-            .ok()
-            .map(|request| request.id)
-    };
-    let mut end = |wanted: &dyn Fn(&FakeSession) -> bool| {
-        let before = sessions.len();
-        sessions.retain(|session| !wanted(session));
-        BoolMessage {
-            status: sessions.len() < before,
-        }
-    };
-    Some(match request.command {
-        command::STATUS => frame(command::STATUS_REPLY, &StatusReply::new(sessions.len())),
-        command::LIST => frame(command::LIST_REPLY, &list(sessions, |_| true)),
-        command::USER_INFO => {
-            let name = name()?;
-            frame(
-                command::LIST_REPLY,
-                &list(sessions, |session| session.username == name),
-            )
-        }
-        command::ID_INFO => {
-            let id = id()?;
-            frame(command::LIST_REPLY, &list(sessions, |session| session.id == id))
-        }
-        command::DISCONNECT_NAME => {
-            let name = name()?;
-            frame(
-                command::DISCONNECT_NAME_REPLY,
-                &end(&|session| session.username == name),
-            )
-        }
-        command::DISCONNECT_ID => {
-            let id = id()?;
-            frame(command::DISCONNECT_ID_REPLY, &end(&|session| session.id == id))
-        }
-        _ => return None,
-    })
-}
-
-fn list(sessions: &[FakeSession], wanted: impl Fn(&FakeSession) -> bool) -> UserList {
-    UserList {
-        user: sessions
-            .iter()
-            .filter(|session| wanted(session))
-            .map(FakeSession::to_message)
-            .collect(),
-    }
-}
-
-/// A message as ocserv frames it.
-fn frame(command: u8, message: &impl Message) -> Vec<u8> {
-    let body = message.encode_to_vec();
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let mut frame = vec![command];
-    frame.extend(length.to_ne_bytes());
-    frame.extend(body);
-    frame
 }

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession, Fault, command};
+use ocserv_agent_testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, command};
 use tempfile::TempDir;
 
 const DISCONNECT_ALICE: &[u8] = b"\x0a\x05alice";
@@ -69,6 +69,42 @@ fn a_disconnect_takes_the_user_out_once() {
 fn an_unknown_command_just_ends_the_connection() {
     let (fake, _directory) = fake();
     assert!(ask(&fake, 13, DISCONNECT_ALICE).is_empty());
+}
+
+#[test]
+fn a_session_that_lingers_is_listed_until_the_list_was_asked_for_so_often() {
+    let (fake, _directory) = fake();
+    fake.set_linger(2);
+    let done = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 1];
+    for looks in [1, 0] {
+        assert_eq!(
+            ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE),
+            done,
+            "told again"
+        );
+        let list = ask(&fake, command::LIST, &[]);
+        let listed = String::from_utf8_lossy(&list).contains("alice");
+        assert_eq!(listed, looks > 0);
+    }
+}
+
+#[test]
+fn a_newer_release_knows_terminate_and_tells_when_a_login_began() {
+    let (fake, _directory) = fake();
+    let id = "493QXRGitRB0evhV9UecXq8PDMo=";
+    fake.set_logins(vec![FakeLogin::detached(id, "carol")]);
+    let request = [&[10, 29], id.as_bytes(), b"\0"].concat();
+    let list = ask(&fake, command::LIST, &[]);
+    fake.restart_as(Release::V1_4_1);
+    assert!(ask(&fake, command::LIST, &[]).len() > list.len());
+    assert!(ask(&fake, command::TERMINATE_SESSION, &request).is_empty());
+    assert!(String::from_utf8_lossy(&ask(&fake, command::LIST_COOKIES, &[])).contains("carol"));
+    fake.restart_as(Release::V1_4_2);
+    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 1]);
+    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 0]);
+    assert_eq!(ask(&fake, command::LIST_COOKIES, &[]).len(), 5, "no entry");
+    assert_eq!(fake.terminated().len(), 2);
+    assert_eq!(ask(&fake, command::TERMINATE_USER, DISCONNECT_ALICE)[5..], [8, 1]);
 }
 
 #[test]

@@ -16,6 +16,12 @@ pub mod command {
     pub const DISCONNECT_NAME: u8 = 7;
     /// Ends one session.
     pub const DISCONNECT_ID: u8 = 8;
+    /// Asks for the logins that ocserv remembers.
+    pub const LIST_COOKIES: u8 = 12;
+    /// Ends the sessions of a user and forgets the logins; since 1.4.2.
+    pub const TERMINATE_USER: u8 = 13;
+    /// Ends one login and forgets it; since 1.4.2.
+    pub const TERMINATE_SESSION: u8 = 15;
     /// Answers [`STATUS`].
     pub const STATUS_REPLY: u8 = 101;
     /// Answers [`LIST`], [`USER_INFO`] and [`ID_INFO`].
@@ -24,6 +30,12 @@ pub mod command {
     pub const DISCONNECT_NAME_REPLY: u8 = 105;
     /// Answers [`DISCONNECT_ID`].
     pub const DISCONNECT_ID_REPLY: u8 = 106;
+    /// Answers [`LIST_COOKIES`].
+    pub const LIST_COOKIES_REPLY: u8 = 110;
+    /// Answers [`TERMINATE_USER`].
+    pub const TERMINATE_USER_REPLY: u8 = 111;
+    /// Answers [`TERMINATE_SESSION`].
+    pub const TERMINATE_SESSION_REPLY: u8 = 113;
 }
 
 /// A session as the fake has it. The texts are what ocserv sends: empty where it knows nothing.
@@ -94,8 +106,10 @@ impl FakeSession {
         }
     }
 
-    pub(super) fn to_message(&self) -> UserInfo {
+    /// The row; `session_start` says whether this release tells when the login began.
+    pub(super) fn to_message(&self, session_start: bool) -> UserInfo {
         UserInfo {
+            session_start_time: session_start.then(|| i64::from(self.connected_at)),
             id: self.id,
             username: self.username.clone(),
             groupname: self.group.clone(),
@@ -127,6 +141,49 @@ impl FakeSession {
             restrict_to_routes: 0,
             safe_id: format!("{}\0", self.safe_id),
             vhost: self.vhost.clone(),
+        }
+    }
+}
+
+/// A login that ocserv remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeLogin {
+    /// The login's own id, 28 characters.
+    pub safe_id: String,
+    /// Bytes, for that is what a client sends.
+    pub username: Vec<u8>,
+    /// Whether a connection uses it.
+    pub in_use: bool,
+    /// 1 failed, 2 and 3 on the way, 4 done.
+    pub state: u32,
+}
+
+impl FakeLogin {
+    /// A login that was let in and has no connection now: its client may come back without a password.
+    #[must_use]
+    pub fn detached(safe_id: &str, username: &str) -> Self {
+        Self {
+            safe_id: safe_id.to_owned(),
+            username: username.as_bytes().to_vec(),
+            in_use: false,
+            state: 4,
+        }
+    }
+
+    pub(super) fn to_message(&self) -> CookieInfo {
+        CookieInfo {
+            safe_id: format!("{}\0", self.safe_id).into_bytes(),
+            session_is_open: self.in_use,
+            tls_auth_ok: false,
+            created: 1_795_223_060,
+            username: self.username.clone(),
+            groupname: String::new(),
+            user_agent: String::new(),
+            remote_ip: "10.77.0.2".to_owned(),
+            expires: 1_795_223_360,
+            status: self.state,
+            in_use: u32::from(self.in_use),
+            vhost: "default".to_owned(),
         }
     }
 }
@@ -184,12 +241,55 @@ pub(super) struct UserInfo {
     safe_id: String,
     #[prost(string, required, tag = "33")]
     vhost: String,
+    #[prost(int64, optional, tag = "34")]
+    session_start_time: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct UserList {
     #[prost(message, repeated, tag = "1")]
     pub(super) user: Vec<UserInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CookieInfo {
+    /// Ends in a NUL, as C sends it.
+    #[prost(bytes = "vec", required, tag = "1")]
+    safe_id: Vec<u8>,
+    #[prost(bool, required, tag = "2")]
+    session_is_open: bool,
+    #[prost(bool, required, tag = "3")]
+    tls_auth_ok: bool,
+    #[prost(uint32, required, tag = "4")]
+    created: u32,
+    #[prost(bytes = "vec", required, tag = "5")]
+    username: Vec<u8>,
+    #[prost(string, required, tag = "6")]
+    groupname: String,
+    #[prost(string, required, tag = "7")]
+    user_agent: String,
+    #[prost(string, required, tag = "8")]
+    remote_ip: String,
+    #[prost(uint32, required, tag = "9")]
+    expires: u32,
+    #[prost(uint32, required, tag = "10")]
+    status: u32,
+    #[prost(uint32, required, tag = "11")]
+    in_use: u32,
+    #[prost(string, required, tag = "12")]
+    vhost: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CookieList {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) cookies: Vec<CookieInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SafeIdRequest {
+    #[prost(bytes = "vec", required, tag = "1")]
+    pub(super) safe_id: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -270,14 +370,14 @@ pub(super) struct StatusReply {
 }
 
 impl StatusReply {
-    pub(super) fn new(clients: usize) -> Self {
+    pub(super) fn new(clients: usize, starts: u32) -> Self {
         Self {
             status: true,
-            pid: 21_619,
-            sec_mod_pid: 21_620,
+            pid: 21_619 + 2 * starts,
+            sec_mod_pid: 21_620 + 2 * starts,
             active_clients: u32::try_from(clients).unwrap_or(u32::MAX),
-            start_time: 1_795_223_057,
-            last_reset: 1_795_223_057,
+            start_time: 1_795_223_057 + starts,
+            last_reset: 1_795_223_057 + starts,
             sec_mod_instances: 1,
             ..Self::default()
         }
