@@ -1,7 +1,11 @@
 //! The ocserv next to us: who is connected, and how to end a session for sure.
 
-use std::sync::Arc;
+mod logins;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use logins::{GOES_WITHIN, Known};
 use model::{DisconnectReason, OcservId, SessionUid};
 use occtl::{ControlError, ControlSocket, Session, State};
 
@@ -13,6 +17,8 @@ pub struct Ocserv {
     control: ControlSocket,
     agent_id: Arc<str>,
     sessions: Arc<Sessions>,
+    known: Arc<Mutex<Option<Known>>>,
+    goes_within: Duration,
 }
 
 /// A session that a client uses now, with everything that names it known.
@@ -38,7 +44,19 @@ impl Ocserv {
             control,
             agent_id: agent_id.into(),
             sessions,
+            known: Arc::default(),
+            goes_within: GOES_WITHIN,
         }
+    }
+
+    /// The same ocserv, but with this patience for sessions that were told to end.
+    #[cfg(test)]
+    fn patient_for(self, goes_within: Duration) -> Self {
+        Self { goes_within, ..self }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sessions that clients use now. Connections that have not logged in, and logins whose connect-script still
@@ -81,6 +99,9 @@ impl Ocserv {
     /// Ends `session` if it is still the same one: ocserv's number may have gone to another session since it was
     /// listed. The disconnect that follows is reported with `reason`. `false` when the session had ended already.
     ///
+    /// Where ocserv is 1.4.2 or newer this also waits, for 5 s at most, until the session is gone, and then has ocserv
+    /// forget its login.
+    ///
     /// # Errors
     /// When ocserv does not answer; the session may have been ended all the same.
     pub async fn end(&self, session: &LiveSession, reason: DisconnectReason) -> Result<bool, ControlError> {
@@ -89,16 +110,21 @@ impl Ocserv {
             .id(session.id.get())
             .await?
             .and_then(|row| self.live_session(row));
-        if now.is_none_or(|now| now.uid != session.uid || now.username != session.username) {
+        let Some(now) = now.filter(|now| now.uid == session.uid && now.username == session.username) else {
             return Ok(false);
-        }
+        };
         // Said before ocserv is asked: its disconnect-script may come back sooner than ocserv's answer.
         self.sessions.expect_end(session.id, reason);
         let ended = self.control.disconnect_id(session.id.get()).await;
-        if !matches!(ended, Ok(true)) {
+        if matches!(ended, Ok(true)) {
+            self.forget_login_of(&now).await;
+        } else {
             self.sessions
                 .expect_end(session.id, DisconnectReason::Unspecified);
         }
         ended
     }
 }
+
+#[cfg(test)]
+mod tests;
