@@ -75,9 +75,6 @@ impl VpnAgent {
         self.authorizer.invalidate_user(&name);
         let mut sessions = self.ocserv.live().await.map_err(|error| unavailable(&error))?;
         sessions.retain(|session| session.username == name.as_str());
-        if sessions.is_empty() {
-            return Ok(refused("the user has no session".to_owned()));
-        }
         if sessions.len() > 1 && !request.disconnect_all_sessions {
             let count = sessions.len();
             return Ok(refused(format!(
@@ -97,6 +94,15 @@ impl VpnAgent {
                     response.success = false;
                     response.error_message = format!("could not end session {}: {error}", session.id);
                 }
+            }
+        }
+        // Without a connection she may still have a login that brings her back without a password.
+        match self.ocserv.forget_logins(&name).await {
+            Ok(0) if sessions.is_empty() => return Ok(refused("the user has no session".to_owned())),
+            Ok(_) => {}
+            Err(error) => {
+                response.success = false;
+                response.error_message = format!("could not have ocserv forget the user's logins: {error}");
             }
         }
         Ok(response)

@@ -48,6 +48,8 @@ impl Ocserv {
         for login in logins.iter().filter_map(|login| login.safe_id.as_ref()) {
             forgotten += usize::from(self.control.terminate_session(login).await?);
         }
+        let user = username.as_str();
+        tracing::info!(target: "session", user, forgotten, "ocserv forgot logins that no connection uses");
         Ok(forgotten)
     }
 
