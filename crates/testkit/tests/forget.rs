@@ -1,6 +1,5 @@
 //! A user whom the portal disconnects cannot come back on a login that ocserv still remembers. The ocserv of the lab is too
 //! old for that, so a double plays one that is not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use ocserv_agent_testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Release};
 use ocserv_agent_testkit::lab::{AgentOptions, Lab};
