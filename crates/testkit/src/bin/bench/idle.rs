@@ -2,6 +2,7 @@
 
 use ocserv_agent_testkit::lab::{AgentOptions, Lab};
 
+use super::helper;
 use super::process::{Program, megabytes};
 use super::report::{Failure, Limit, Report};
 
@@ -15,6 +16,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let lab = Lab::builder("idle")
         .users(&["alice"])
         .portal_dev("version = 1\ndefault = \"allow\"\n")
+        .script(helper::wrapper()?)
         .agent(options)
         .start()?;
     // A login proves that the agent is connected to the portal and has done everything once.

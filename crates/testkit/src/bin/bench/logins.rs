@@ -1,28 +1,20 @@
 //! A hundred openconnect clients that log in at once, with the agent and the helper as they are shipped, beside an ocserv
 //! that runs no script at all.
 
-use std::env;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ocserv_agent_testkit::lab::{AgentOptions, Client, Lab, Script, own_program};
+use ocserv_agent_testkit::lab::{AgentOptions, Client, Lab};
 use ocserv_agent_testkit::wait;
 
-use super::listing;
 use super::report::{Failure, Limit, Report};
 use super::stats::{median, ratio, show};
+use super::{helper, listing};
 
 const CLIENTS: u32 = 100;
 const ROUNDS: usize = 5;
 const TOTAL: Limit = Limit::ratio(1.10);
-/// The helper as it is shipped; the one beside this program if it is not set.
-const HELPER: &str = "OCSERV_AGENT_HELPER";
 
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
-    let helper = match env::var_os(HELPER) {
-        Some(path) => PathBuf::from(path),
-        None => own_program("vpn-auth")?,
-    };
     let options = AgentOptions {
         log_level: "info".to_owned(),
         ..AgentOptions::default()
@@ -31,7 +23,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let agent = Lab::builder("agent")
         .numbered_users(CLIENTS)
         .portal_dev("version = 1\ndefault = \"allow\"\n")
-        .script(wrapper(&helper))
+        .script(helper::wrapper()?)
         .agent(options)
         .start()?;
     // The portal decides the first round; what comes later is decided as it would be in an office at nine o'clock.
@@ -75,12 +67,4 @@ fn round(lab: &Lab) -> Result<Duration, Failure> {
         lab.rows().ok().filter(Vec::is_empty)
     })?;
     Ok(time)
-}
-
-/// The wrapper as operators get it, for this helper and the lab's socket.
-fn wrapper(helper: &Path) -> Script {
-    let text = include_str!("../../../../../deploy/connect-script")
-        .replace("/usr/bin/vpn-auth", &helper.to_string_lossy())
-        .replace("/run/ocserv-agent/ipc.sock", "@DIR@/agent/ipc.sock");
-    Script::Text(text)
 }

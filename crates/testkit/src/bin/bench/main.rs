@@ -7,6 +7,7 @@
 mod cached;
 mod cores;
 mod echo;
+mod helper;
 mod idle;
 mod listing;
 mod load;

@@ -1,0 +1,23 @@
+//! The helper as it is shipped, and the script by which ocserv runs it.
+
+use std::env;
+use std::path::PathBuf;
+
+use ocserv_agent_testkit::lab::{Script, own_program};
+
+use super::report::Failure;
+
+/// Where the helper is; it is looked for among the other programs if this is not set.
+const HELPER: &str = "OCSERV_AGENT_HELPER";
+
+/// The wrapper as operators get it, for this helper and the lab's socket.
+pub(crate) fn wrapper() -> Result<Script, Failure> {
+    let helper = match env::var_os(HELPER) {
+        Some(path) => PathBuf::from(path),
+        None => own_program("vpn-auth")?,
+    };
+    let text = include_str!("../../../../../deploy/connect-script")
+        .replace("/usr/bin/vpn-auth", &helper.to_string_lossy())
+        .replace("/run/ocserv-agent/ipc.sock", "@DIR@/agent/ipc.sock");
+    Ok(Script::Text(text))
+}
