@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::sources::Authority;
 
 /// What is kept of a login's budget for the way back to the helper.
-const MARGIN: Duration = Duration::from_millis(100);
+pub(crate) const MARGIN: Duration = Duration::from_millis(100);
 /// Questions to the portal at once: more than ocserv brings, so that only a flood meets the bound.
 const MAX_QUESTIONS: usize = 1_024;
 /// The longest time that the portal may ask a decision to be kept for.

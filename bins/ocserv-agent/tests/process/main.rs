@@ -14,6 +14,7 @@ use ipc::Request;
 use ipc::client::ask;
 use nix::sys::signal::Signal;
 use testkit::fake_control::FakeSession;
+use testkit::pki::Validity;
 use testkit::portal_double::{PortalEvent, Reply};
 use testkit::wait::{BOUND, until};
 
@@ -111,7 +112,10 @@ fn a_name_that_looks_like_fields_of_the_audit_line_forges_none() {
     let agent = place.start("");
     assert!(!place.login(name, 7).allowed);
     let line = agent.logs("login decided");
-    assert!(line.contains("user=\"mallory outcome=\\\"allow\\\" source=portal\" "), "{line}");
+    assert!(
+        line.contains("user=\"mallory outcome=\\\"allow\\\" source=portal\" "),
+        "{line}"
+    );
     assert!(line.contains(" outcome=\"deny\""), "{line}");
     assert!(!line.contains(" outcome=\"allow\""), "{line}");
 }
@@ -214,6 +218,37 @@ fn a_reload_shows_the_portal_the_new_certificate() {
     place.portal.cut_connections();
     until("a login over it", BOUND, || {
         place.login("alice", 2).allowed.then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_certificate_that_expired_does_not_keep_a_reload_from_changing_the_rest() {
+    let place = Place::new();
+    let agent = place.start("");
+    let expired = place
+        .pki
+        .issue("expired", &["agent.test"], Validity::Expired)
+        .unwrap();
+    fs::copy(&expired.cert, &place.files.cert).unwrap();
+    fs::copy(&expired.key, &place.files.key).unwrap();
+    let config = place.path("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        format!("{text}[resilience]\nallow_fail_open_in_production = true\nfail_mode = \"open\"\n"),
+    )
+    .unwrap();
+    agent.signal(Signal::SIGHUP);
+    let line = agent.logs("could not reload an identity");
+    assert!(
+        line.contains("portal.tls") && line.contains("expired on"),
+        "{line}"
+    );
+    // What an operator does about it works: the portal is gone, and everyone is to be let in.
+    place.portal.stop();
+    until("the new fail mode", BOUND, || {
+        (place.login("bob", 2).source.as_deref() == Some("fail_open")).then_some(())
     })
     .unwrap();
 }

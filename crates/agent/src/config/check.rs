@@ -5,6 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Config;
+use crate::pipeline::MARGIN;
+
+/// The shortest time that is more than the noise of clocks and schedulers.
+pub(super) const MOMENT: Duration = Duration::from_millis(10);
 
 /// Collects what is wrong: the key and a text that fits after it.
 #[derive(Debug, Default)]
@@ -17,11 +21,18 @@ impl Checker {
         self.problems.push((key.to_owned(), what));
     }
 
-    /// A time that has to be there: over nothing and not over `most`.
+    /// A time that has to be there: a moment at least, and not over `most`.
     pub(super) fn period(&mut self, key: &str, value: super::Period, most: Duration) {
-        if value.0.is_zero() || value.0 > most {
-            let most = humantime::format_duration(most);
-            self.problem(key, format!("{value} is not between 1ms and {most}"));
+        self.period_from(key, value, MOMENT, most);
+    }
+
+    pub(super) fn period_from(&mut self, key: &str, value: super::Period, least: Duration, most: Duration) {
+        if !(least..=most).contains(&value.0) {
+            let (least, most) = (
+                humantime::format_duration(least),
+                humantime::format_duration(most),
+            );
+            self.problem(key, format!("{value} is not between {least} and {most}"));
         }
     }
 
@@ -66,7 +77,7 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     }
     checker.absolute("state_dir", &config.state_dir);
     config.portal.check(&mut checker);
-    config.resilience.check(&config.environment, &mut checker);
+    config.resilience.check(&mut checker);
     config.ipc.check(&mut checker);
     if let Some(grpc) = &config.grpc {
         grpc.check(&mut checker);
@@ -75,32 +86,59 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     config.sessions.check(&mut checker);
     config.events.check(&mut checker);
     config.log.check(&mut checker);
+    doors_differ(config, &mut checker);
+    checker.problems.extend(together(config));
+    checker.problems
+}
+
+/// What is wrong with values that are good alone.
+pub(super) fn together(config: &Config) -> Vec<(String, String)> {
+    let mut checker = Checker::default();
+    config
+        .resilience
+        .check_environment(&config.environment, &mut checker);
     budgets_nest(config, &mut checker);
     checker.problems
 }
 
+/// One address or path cannot be two doors.
+fn doors_differ(config: &Config, checker: &mut Checker) {
+    let listen = config.http.listen;
+    if listen.port() != 0 && config.grpc.as_ref().is_some_and(|grpc| grpc.listen == listen) {
+        checker.problem("http.listen", format!("{listen} is grpc.listen, too"));
+    }
+    if config.ipc.socket == config.ocserv.occtl_socket {
+        let socket = config.ipc.socket.display();
+        checker.problem("ipc.socket", format!("\"{socket}\" is ocserv.occtl_socket, too"));
+    }
+}
+
 /// Who asks must wait longer than who answers, or an answer comes to nobody: portal call < login < helper.
 fn budgets_nest(config: &Config, checker: &mut Checker) {
-    let budgets = [
-        ("portal.timeout", config.portal.timeout),
-        ("ipc.deadline", config.ipc.deadline),
-        ("ipc.helper_deadline", config.ipc.helper_deadline),
-    ];
-    if config.portal.mode == super::PortalMode::Portal
-        && config.portal.timeout > config.resilience.circuit_breaker.timeout
-    {
-        let (call, open) = (config.portal.timeout, config.resilience.circuit_breaker.timeout);
-        let what = format!(
-            "{call} is longer than resilience.circuit_breaker.timeout ({open}), within which a probe has to end"
-        );
-        checker.problem("portal.timeout", what);
-    }
-    for pair in budgets.windows(2) {
-        let [(inner, short), (outer, long)] = pair else {
-            continue;
-        };
-        if short >= long {
-            checker.problem(inner, format!("{short} is not shorter than {outer} ({long})"));
+    let (call, login, helper) = (
+        config.portal.timeout,
+        config.ipc.deadline,
+        config.ipc.helper_deadline,
+    );
+    if config.portal.mode == super::PortalMode::Portal {
+        let open = config.resilience.circuit_breaker.timeout;
+        if call > open {
+            let what = format!(
+                "{call} is longer than resilience.circuit_breaker.timeout ({open}), within which a probe has to end"
+            );
+            checker.problem("portal.timeout", what);
         }
+        if call >= login {
+            let what = format!("{call} is not shorter than ipc.deadline ({login})");
+            checker.problem("portal.timeout", what);
+        } else if call.0 + MARGIN > login.0 {
+            let what =
+                format!("{call} leaves less than {MARGIN:?} of ipc.deadline ({login}) for the way back");
+            checker.problem("portal.timeout", what);
+        }
+    }
+    if login >= helper {
+        let what = format!("{login} is not shorter than ipc.helper_deadline ({helper})");
+        checker.problem("ipc.deadline", what);
     }
 }

@@ -43,6 +43,10 @@ impl Default for Ipc {
 impl Ipc {
     pub(super) fn check(&self, checker: &mut Checker) {
         checker.absolute("ipc.socket", &self.socket);
+        if self.socket.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            let what = format!("\"{}\" names a directory", self.socket.display());
+            checker.problem("ipc.socket", what);
+        }
         // sun_path holds 108 bytes with its NUL (man 7 unix).
         let bytes = self.socket.as_os_str().len();
         if bytes > 107 {

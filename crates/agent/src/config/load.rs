@@ -92,7 +92,7 @@ impl Loader<'_> {
                 // A required key whose value was refused is missing now: that has been said.
                 break;
             }
-            problems.push(self.problem(&path, in_words(&error.kind)));
+            problems.push(self.problem(&path, in_words(&error.kind) + hint(&path, &error.kind)));
             match error.kind {
                 Kind::MissingField(_) => insert(&mut values, &path, Value::from("")),
                 _ if replace(&mut values, &path, None) => {}
@@ -105,8 +105,11 @@ impl Loader<'_> {
 
     fn syntax(&self, text: &str) -> Result<(), ConfigError> {
         let (_, errors) = DeTable::parse_recoverable(text);
+        // What reads like TOML may still be none, such as a number that is too large.
+        let beyond = text.parse::<toml::Table>().err().filter(|_| errors.is_empty());
         let problems: Vec<Problem> = errors
             .iter()
+            .chain(&beyond)
             .map(|err| Problem {
                 place: self.in_file(err.span().map(|span| self.lines.line_at(span.start))),
                 key: String::new(),
@@ -215,8 +218,20 @@ fn in_words(kind: &Kind) -> String {
         Kind::UnknownVariant(found, known) => {
             format!("expected one of {}, found \"{found}\"", known.join(", "))
         }
+        Kind::Message(what) if what == "invalid socket address syntax" => {
+            "expected an address and a port such as 127.0.0.1:9090".to_owned()
+        }
         Kind::Message(what) => what.clone(),
         other => other.to_string(),
+    }
+}
+
+/// What else people should hear about a value that is none.
+fn hint(path: &[String], kind: &Kind) -> &'static str {
+    let is_role = path.len() > 2 && path[..2] == ["grpc", "roles"];
+    match kind {
+        Kind::InvalidType(Actual::Map, _) if is_role => "; a name with dots stands in quotes",
+        _ => "",
     }
 }
 
@@ -224,11 +239,13 @@ fn in_words(kind: &Kind) -> String {
 fn wanted(expected: &str) -> &str {
     match expected {
         "u32" | "usize" => "a whole number",
+        "a nonzero u32" => "a whole number from 1",
         "f64" => "a number",
         "a string" => "a text",
         "path string" => "a path",
         "a sequence" => "a list",
         "a map" => "a section",
+        "enum" => "a word",
         section if section.starts_with("struct ") => "a section",
         other => other,
     }

@@ -105,7 +105,8 @@ impl Config {
         })
     }
 
-    /// What `--check-config` shows of a good config: every key with its effective value, one a line, and what is off.
+    /// What `--check-config` shows of a good config: every key with its effective value, one a line, what is off, and
+    /// what an operator should look at. Blocks on the disk.
     #[must_use]
     pub fn summary(&self, path: &Path) -> String {
         let mut text = format!("{}: config is good\n", path.display());
@@ -118,7 +119,30 @@ impl Config {
         if self.grpc.is_none() {
             text.push_str("  off: the gRPC server, there is no [grpc] section\n");
         }
+        for warning in self.warnings() {
+            text.push_str(&format!("  warning: {warning}\n"));
+        }
         text
+    }
+
+    /// What works and is not meant: an identity that peers will refuse, a server that serves nobody. Reads the
+    /// identities again.
+    fn warnings(&self) -> Vec<String> {
+        let portal = self.portal.tls.as_ref().map(|tls| ("portal.tls", tls.files()));
+        let grpc = self.grpc.as_ref().map(|grpc| ("grpc.tls", grpc.tls.clone()));
+        let mut warnings = Vec::new();
+        for (section, files) in portal.into_iter().chain(grpc) {
+            let of_identity = match tls::Identity::load(&files.identity()) {
+                Ok(identity) => identity.warnings().to_vec(),
+                // It could be loaded when the config was checked.
+                Err(error) => vec![chain(&error)],
+            };
+            warnings.extend(of_identity.iter().map(|warning| format!("{section}: {warning}")));
+        }
+        if self.grpc.as_ref().is_some_and(|grpc| grpc.roles.is_empty()) {
+            warnings.push("grpc.roles is empty: nobody may call anything but health".to_owned());
+        }
+        warnings
     }
 }
 

@@ -80,6 +80,17 @@ impl Address {
         if authority.as_str().contains('@') {
             return Err("carries a user name");
         }
+        // A port that is none is no port to `http`, and would be taken for 443.
+        let after_host = authority
+            .as_str()
+            .strip_prefix(authority.host())
+            .unwrap_or_default();
+        if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err("has no port from 1 to 65535");
+        }
+        if text.contains('#') {
+            return Err("has a fragment");
+        }
         if !matches!(
             uri.path_and_query().map(http::uri::PathAndQuery::as_str),
             None | Some("" | "/")
@@ -87,6 +98,14 @@ impl Address {
             return Err("has a path");
         }
         Ok(Self(uri))
+    }
+
+    /// Whether the host is a DNS name or an IP address, as certificates have them.
+    fn host_can_be_certified(&self) -> bool {
+        // An IPv6 address stands in brackets in a URL, and without them everywhere else.
+        let host = self.0.host().unwrap_or_default();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        rustls::pki_types::ServerName::try_from(bare.unwrap_or(host)).is_ok()
     }
 
     /// The URL.
@@ -173,9 +192,10 @@ impl Portal {
         if let Some(connect_timeout) = self.connect_timeout {
             checker.period("portal.connect_timeout", connect_timeout, Duration::from_mins(1));
         }
-        checker.period(
+        checker.period_from(
             "portal.keepalive_interval",
             self.keepalive_interval,
+            Duration::from_millis(100),
             Duration::from_hours(1),
         );
         checker.period(
@@ -226,6 +246,13 @@ impl Portal {
             checker.problem("portal.tls", "is missing: ca, cert and key".to_owned());
             return;
         };
+        if let Some(address) = &self.address
+            && tls.server_name.is_none()
+            && !address.host_can_be_certified()
+        {
+            let what = format!("\"{address}\" names a host that no certificate can bear");
+            checker.problem("portal.address", what);
+        }
         if let Some(name) = &tls.server_name
             && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
         {

@@ -2,17 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use super::Config;
+use super::{Config, check};
 
 /// The keys that SIGHUP takes over; every other key needs a restart. A key that ends in a dot stands for all below it.
 /// The contents of the files that `portal.tls` and `grpc.tls` name are read again whenever SIGHUP comes.
-pub const RELOADABLE: [&str; 5] = [
+pub const RELOADABLE: [&str; 6] = [
     "grpc.roles.",
     "ipc.allowed_uids",
     "ipc.deadline",
+    "ipc.helper_deadline",
     "log.level",
     "resilience.",
 ];
+
+impl Config {
+    /// What a running agent with this config makes of `fresh`: the keys of [`RELOADABLE`] are those of `fresh`, the
+    /// others stay as they are.
+    #[must_use]
+    pub fn taking_over(&self, fresh: &Self) -> Self {
+        let mut effective = self.clone();
+        if let (Some(running), Some(fresh)) = (&mut effective.grpc, &fresh.grpc) {
+            running.roles.clone_from(&fresh.roles);
+        }
+        effective.ipc.allowed_uids.clone_from(&fresh.ipc.allowed_uids);
+        effective.ipc.deadline = fresh.ipc.deadline;
+        effective.ipc.helper_deadline = fresh.ipc.helper_deadline;
+        effective.log.level.clone_from(&fresh.log.level);
+        effective.resilience = fresh.resilience.clone();
+        effective
+    }
+
+    /// What is wrong with values that are good alone: a mix of an old and a fresh config may not be what either is.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<String> {
+        let told = |(key, what)| format!("{key}: {what}");
+        check::together(self).into_iter().map(told).collect()
+    }
+}
 
 /// Every key that is set with its value in TOML, as `--check-config` shows it.
 pub(super) fn flat(config: &Config) -> BTreeMap<String, String> {

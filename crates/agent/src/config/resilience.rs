@@ -142,7 +142,8 @@ impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Word<T> {
 const DAY: Duration = Duration::from_hours(24);
 
 impl Resilience {
-    pub(super) fn check(&self, environment: &str, checker: &mut Checker) {
+    /// Letting everyone in takes a second word where it counts.
+    pub(super) fn check_environment(&self, environment: &str, checker: &mut Checker) {
         let open = self.fail_mode.0 == FailMode::Open;
         if open && environment == "production" && !self.allow_fail_open_in_production {
             checker.problem(
@@ -152,6 +153,9 @@ impl Resilience {
                     .to_owned(),
             );
         }
+    }
+
+    pub(super) fn check(&self, checker: &mut Checker) {
         let breaker = &self.circuit_breaker;
         checker.count(
             "resilience.circuit_breaker.failure_threshold",
@@ -174,7 +178,7 @@ impl Resilience {
             ),
         ] {
             if let Some(rate) = rate {
-                checker.period(key, rate.every, DAY);
+                checker.period_from(key, rate.every, Duration::from_millis(1), DAY);
             }
         }
     }

@@ -25,9 +25,10 @@ impl Default for Sessions {
 
 impl Sessions {
     pub(super) fn check(&self, checker: &mut Checker) {
-        checker.period(
+        checker.period_from(
             "sessions.sync_interval",
             self.sync_interval,
+            Duration::from_millis(100),
             Duration::from_hours(24),
         );
     }

@@ -1,10 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use testkit::pki::Pki;
+use testkit::pki::{Pki, Validity};
 
 use super::*;
+
+mod documents;
+mod reloading;
+mod values;
 
 /// A directory with good certificates, in which configs are written.
 pub(crate) struct Place {
@@ -234,174 +238,6 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
 }
 
 #[test]
-fn a_reload_names_what_needs_a_restart_and_nothing_else() {
-    let place = Place::new();
-    let old = place.load(SHORT, &[]).unwrap();
-    let fresh = place
-        .load(
-            &format!(
-                "{}[ipc]\ndeadline = \"2500ms\"\nmax_connections = 9\nallowed_uids = [0, 1]\n\
-                 [log]\nlevel = \"debug\"\n[grpc.tls]\n@TLS[grpc.roles]\n\"p.test\" = \"viewer\"",
-                SHORT.replace("a1", "a2")
-            ),
-            &[],
-        )
-        .unwrap();
-    let keys = needing_restart(&old, &fresh);
-    assert!(
-        keys.iter().any(|key| key == "agent_id") && keys.iter().any(|key| key == "grpc.listen"),
-        "{keys:?}"
-    );
-    assert!(
-        !keys
-            .iter()
-            .any(|key| RELOADABLE.iter().any(|known| key.starts_with(known))),
-        "{keys:?}"
-    );
-    assert!(needing_restart(&old, &old).is_empty());
-    let only_roles = Config {
-        grpc: fresh.grpc.clone().map(|g| Grpc {
-            roles: BTreeMap::new(),
-            ..g
-        }),
-        ..fresh.clone()
-    };
-    assert!(needing_restart(&fresh, &only_roles).is_empty());
-}
-
-/// Every key that can be written, with its default in TOML where it has one.
-fn schema() -> BTreeMap<String, String> {
-    let everything = format!("{SHORT}[grpc.tls]\n@TLS");
-    let mut config = Place::new().load(&everything, &[]).unwrap();
-    // What has no value by default is set, so that its key shows.
-    config.hostname = Some("x".to_owned());
-    config.portal.connect_timeout = Some(Period::seconds(1));
-    config.portal.policy_file = Some("x".into());
-    config.portal.tls.as_mut().unwrap().server_name = Some("x".to_owned());
-    let rate = Rate {
-        burst: 1.try_into().unwrap(),
-        every: Period::seconds(1),
-    };
-    config.resilience.rate_limit = RateLimit {
-        per_user: Some(rate),
-        per_address: Some(rate),
-    };
-    let mut keys = reload::flat(&config);
-    keys.insert("grpc.roles".to_owned(), "{}".to_owned());
-    keys
-}
-
-fn repository_file(path: &str) -> String {
-    std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
-#[test]
-fn the_page_lists_every_key_with_its_default_and_no_other() {
-    let page = repository_file("docs/configuration.md");
-    let mut listed = BTreeSet::new();
-    for row in page
-        .lines()
-        .filter(|line| line.starts_with("| `") && !line.starts_with("| `key"))
-    {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, key, kind, default, reload, ..] = cells[..] else {
-            panic!("{row}")
-        };
-        let key = key.trim_matches('`').to_owned();
-        let schema = schema();
-        let value = schema
-            .get(&key)
-            .unwrap_or_else(|| panic!("{key} is on the page and not in the schema"));
-        let open = [
-            "required",
-            "required with `portal`",
-            "required with `embedded`",
-            "no limit",
-            "the system's",
-            "`portal.timeout`",
-            "host of `portal.address`",
-            "empty",
-        ];
-        if !open.contains(&default) {
-            assert_eq!(default.trim_matches('`'), value.trim_matches('"'), "{key}");
-        }
-        let known = RELOADABLE.iter().any(|known| {
-            known.trim_end_matches('.') == key || (known.ends_with('.') && key.starts_with(known))
-        });
-        let expected = match key.rsplit('.').next() {
-            _ if known => "yes",
-            Some("ca" | "cert" | "key" | "policy_file") => "content",
-            _ => "restart",
-        };
-        assert_eq!(reload, expected, "{key}");
-        assert!(!kind.is_empty());
-        listed.insert(key);
-    }
-    let schema: BTreeSet<String> = schema().into_keys().collect();
-    assert_eq!(listed, schema);
-}
-
-#[test]
-fn the_example_is_good_and_shows_every_key_with_its_default() {
-    let example = repository_file("deploy/examples/config.toml");
-    let place = Place::new();
-    let with_files = |text: &str| -> String {
-        let mut text = text.to_owned();
-        for line in place.tls.lines() {
-            let key = line.split(' ').next().unwrap();
-            text = text
-                .lines()
-                .map(|old| {
-                    if old.starts_with(&format!("{key} = ")) {
-                        line
-                    } else {
-                        old
-                    }
-                })
-                .collect::<Vec<_>>()
-                .join("\n");
-        }
-        text
-    };
-    let as_it_is = place.load(&with_files(&example), &[]).unwrap();
-    // "# key = value" is a default; prose after "# " has no "=" behind its first word.
-    let spelled_out: String = example
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.split_whitespace().nth(1) == Some("=") => rest,
-            _ => line,
-        })
-        .collect::<Vec<_>>()
-        .join("\n");
-    let spelled_out = place.load(&with_files(&spelled_out), &[]).unwrap();
-
-    let keys = reload::flat(&spelled_out);
-    for key in schema()
-        .keys()
-        .filter(|key| !["grpc.roles", "portal.policy_file"].contains(&key.as_str()))
-    {
-        assert!(keys.contains_key(key), "{key} is not in the example");
-    }
-    let defaults = Config {
-        hostname: as_it_is.hostname.clone(),
-        portal: Portal {
-            connect_timeout: as_it_is.portal.connect_timeout,
-            tls: spelled_out.portal.tls.clone().map(|tls| PortalTls {
-                server_name: None,
-                ..tls
-            }),
-            ..spelled_out.portal.clone()
-        },
-        resilience: Resilience {
-            rate_limit: RateLimit::default(),
-            ..spelled_out.resilience.clone()
-        },
-        ..spelled_out
-    };
-    assert_eq!(defaults, as_it_is, "what is commented out is the default");
-}
-
-#[test]
 fn what_check_config_shows_names_every_key_in_effect() {
     let place = Place::new();
     let config = place.load(SHORT, &[]).unwrap();
@@ -413,4 +249,29 @@ fn what_check_config_shows_names_every_key_in_effect() {
         "{shown}"
     );
     assert!(shown.contains("off: the gRPC server"), "{shown}");
+}
+
+#[test]
+fn what_check_config_shows_holds_what_an_operator_should_look_at() {
+    let place = Place::new();
+    let old = tempfile::tempdir().unwrap();
+    let pki = Pki::create(old.path()).unwrap();
+    let old = pki.issue("old", &["agent.test"], Validity::Expired).unwrap();
+    let tls = format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", old.ca, old.cert, old.key);
+    let text = format!("{SHORT}[grpc.tls]\n{tls}");
+    let config = place.load(&text, &[]).unwrap();
+    let shown = config.summary(&place.dir.path().join("config.toml"));
+    assert!(shown.contains("config is good"), "{shown}");
+    let warnings: Vec<_> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("  warning: "))
+        .collect();
+    let [expired, roles] = warnings[..] else {
+        panic!("{shown}")
+    };
+    assert!(
+        expired.starts_with("grpc.tls: ") && expired.contains("the certificate expired on"),
+        "{expired}"
+    );
+    assert!(roles.starts_with("grpc.roles is empty"), "{roles}");
 }

@@ -33,9 +33,19 @@ impl Reloader {
         tracing::info!("reloading");
         notify::reloading();
         let status = match self.read_again(logs).await {
-            Ok(()) => {
+            Ok(kept) if kept.is_empty() => {
                 tracing::info!("reloaded");
                 "serving".to_owned()
+            }
+            Ok(kept) => {
+                for problem in &kept {
+                    tracing::error!(problem, "could not reload an identity: the old one stays in use");
+                }
+                tracing::info!("reloaded, but for what is named above");
+                format!(
+                    "serving with an old identity, the new one is bad: {}",
+                    kept.join("; ")
+                )
             }
             Err(problems) => {
                 for problem in &problems {
@@ -50,30 +60,35 @@ impl Reloader {
         notify::ready(&status);
     }
 
-    async fn read_again(&mut self, logs: Option<&Logs>) -> Result<(), Vec<String>> {
-        let source = self.source.clone();
+    /// Gives the identities that could not be taken over: each stands for itself, and a certificate that expired must
+    /// not keep an operator from changing what to do about it.
+    async fn read_again(&mut self, logs: Option<&Logs>) -> Result<Vec<String>, Vec<String>> {
+        let (source, running) = (self.source.clone(), self.config.clone());
         let portal_tls = self.portal.as_ref().map(|(_, tls)| tls.clone());
         let grpc_tls = self.grpc.as_ref().map(|(tls, _)| tls.clone());
         // Reads files: not on a thread that serves.
         let read = tokio::task::spawn_blocking(move || {
-            let config = source
+            let fresh = source
                 .load()
                 .map_err(|err| err.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-            // The config's check has loaded the identities, so that these fail only if a file changed since.
-            let portal = portal_tls
-                .map(|tls| named("portal.tls", tls.reload()))
-                .transpose()?;
-            let grpc = grpc_tls.map(|tls| named("grpc.tls", tls.reload())).transpose()?;
-            Ok::<_, Vec<String>>((config, portal, grpc))
+            let effective = running.taking_over(&fresh);
+            let contradictions: Vec<_> = effective
+                .contradictions()
+                .into_iter()
+                .map(|what| format!("{what}, as long as other changes wait for a restart"))
+                .collect();
+            if !contradictions.is_empty() {
+                return Err(contradictions);
+            }
+            let portal = portal_tls.map(|tls| tls.reload());
+            let grpc = grpc_tls.map(|tls| tls.reload());
+            Ok((fresh, effective, portal, grpc))
         });
-        let (fresh, portal, grpc) = read.await.map_err(|err| vec![err.to_string()])??;
-        if let Some(portal) = &portal {
-            build::warn("portal.tls", portal);
-        }
-        if let Some(grpc) = &grpc {
-            build::warn("grpc.tls", grpc);
-        }
-        if let Some((portal, _)) = &self.portal {
+        let (fresh, effective, portal, grpc) = read.await.map_err(|err| vec![err.to_string()])??;
+        let mut kept = Vec::new();
+        let renewed = in_use("portal.tls", portal, &mut kept);
+        in_use("grpc.tls", grpc, &mut kept);
+        if let Some((portal, _)) = self.portal.as_ref().filter(|_| renewed) {
             portal.reconnect();
         }
         for key in needing_restart(&self.config, &fresh) {
@@ -82,32 +97,37 @@ impl Reloader {
                 "changed in the configuration, but needs a restart to take effect"
             );
         }
-        self.take_over(fresh, logs);
-        Ok(())
+        self.take_over(effective, logs);
+        Ok(kept)
     }
 
-    /// Takes over the keys of [`crate::config::RELOADABLE`]; the others keep the value that is in effect, so that the
-    /// next reload names them again.
-    fn take_over(&mut self, fresh: Config, logs: Option<&Logs>) {
-        self.rules.store(Arc::new(build::rules(&fresh)));
-        if let (Some(logs), Ok(level)) = (logs, fresh.log.level.parse()) {
+    /// Tells everyone whom it concerns. Keys that need a restart keep their value in `effective`, so that the next reload
+    /// names them again.
+    fn take_over(&mut self, effective: Config, logs: Option<&Logs>) {
+        self.rules.store(Arc::new(build::rules(&effective)));
+        if let (Some(logs), Ok(level)) = (logs, effective.log.level.parse()) {
             logs.set_level(&level);
         }
-        self.config.ipc.deadline = fresh.ipc.deadline;
-        self.config.ipc.allowed_uids = fresh.ipc.allowed_uids;
-        self.config.log.level = fresh.log.level;
-        self.config.resilience = fresh.resilience;
-        self.status.set_fail_mode(self.config.resilience.fail_mode.0);
-        self.authorizer.configure(pipeline::settings(&self.config));
-        if let (Some((_, roles)), Some(running), Some(fresh)) =
-            (&self.grpc, &mut self.config.grpc, fresh.grpc)
-        {
-            roles.replace(fresh.roles.clone());
-            running.roles = fresh.roles;
+        self.status.set_fail_mode(effective.resilience.fail_mode.0);
+        self.authorizer.configure(pipeline::settings(&effective));
+        if let (Some((_, roles)), Some(grpc)) = (&self.grpc, &effective.grpc) {
+            roles.replace(grpc.roles.clone());
         }
+        self.config = effective;
     }
 }
 
-fn named(section: &str, loaded: Result<Loaded, IdentityError>) -> Result<Loaded, Vec<String>> {
-    loaded.map_err(|err| vec![format!("{section}: {}", chain(&err))])
+/// Logs what there is to say about a reloaded identity; gives whether the new one is in use.
+fn in_use(section: &str, reloaded: Option<Result<Loaded, IdentityError>>, kept: &mut Vec<String>) -> bool {
+    match reloaded {
+        Some(Ok(loaded)) => {
+            build::warn(section, &loaded);
+            true
+        }
+        Some(Err(error)) => {
+            kept.push(format!("{section}: {}", chain(&error)));
+            false
+        }
+        None => false,
+    }
 }

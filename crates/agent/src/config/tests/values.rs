@@ -1,0 +1,144 @@
+//! Values that cannot be meant.
+
+use super::*;
+
+/// What is said about [`SHORT`] with `more` at its end.
+fn told(more: &str) -> String {
+    match Place::new().load(&format!("{SHORT}{more}"), &[]) {
+        Ok(_) => "nothing".to_owned(),
+        Err(told) => told.replace("DIR/config.toml:", ""),
+    }
+}
+
+fn told_of_address(address: &str) -> String {
+    let text = SHORT.replace("https://portal.test:8443", address);
+    match Place::new().load(&text, &[]) {
+        Ok(_) => "nothing".to_owned(),
+        Err(told) => told,
+    }
+}
+
+#[test]
+fn an_address_that_would_be_dialled_otherwise_than_it_reads_is_refused() {
+    for (address, what) in [
+        ("https://portal.test:99999", "has no port from 1 to 65535"),
+        ("https://portal.test:0", "has no port from 1 to 65535"),
+        ("https://portal.test:", "has no port from 1 to 65535"),
+        ("https://portal.test#top", "has a fragment"),
+        ("https://a..b", "names a host that no certificate can bear"),
+        ("https://-x.test", "names a host that no certificate can bear"),
+        ("https://1.2.3.999", "names a host that no certificate can bear"),
+    ] {
+        let told = told_of_address(address);
+        assert!(
+            told.contains(what) && told.contains("portal.address"),
+            "{address}: {told}"
+        );
+    }
+    for good in ["https://[::1]:8443", "https://10.0.0.1", "https://portal.test/"] {
+        assert_eq!(told_of_address(good), "nothing", "{good}");
+    }
+    // The name in the certificate is another matter where it is given.
+    let text = format!("{SHORT}server_name = \"portal.test\"\n").replace("portal.test:8443", "a..b:8443");
+    assert!(Place::new().load(&text, &[]).is_ok());
+}
+
+#[test]
+fn times_that_no_clock_or_network_can_keep_are_refused() {
+    for (more, what) in [
+        (
+            "[ipc]\nhelper_deadline = \"1ns\"",
+            "ipc.helper_deadline: 1ns is not between 10ms and 2m",
+        ),
+        (
+            "[sessions]\nsync_interval = \"1ms\"",
+            "sessions.sync_interval: 1ms is not between 100ms and 1day",
+        ),
+        (
+            "[ocserv]\nocctl_timeout = \"0s\"",
+            "ocserv.occtl_timeout: 0s is not between 10ms and 1m",
+        ),
+    ] {
+        let told = told(more);
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn a_call_that_leaves_no_time_for_the_way_back_is_refused() {
+    // The pipeline keeps 100 ms of a login's time: with this little, nobody would ever be asked.
+    insta::assert_snapshot!(
+        told("[ipc]\ndeadline = \"2050ms\""),
+        @"2: portal.timeout: 2s leaves less than 100ms of ipc.deadline (2s 50ms) for the way back"
+    );
+    assert_eq!(told("[ipc]\ndeadline = \"2100ms\""), "nothing");
+}
+
+#[test]
+fn without_a_portal_its_timeout_is_in_nobodys_way() {
+    let place = Place::new();
+    let policy = place.dir.path().join("policy.toml");
+    let mut file = std::fs::File::create(&policy).unwrap();
+    file.write_all(b"version = 1\n").unwrap();
+    let text = format!(
+        "agent_id = \"a1\"\n[portal]\nmode = \"embedded\"\npolicy_file = {policy:?}\n[ipc]\ndeadline = \"1s\"\n"
+    );
+    assert_eq!(
+        place.load(&text, &[]).map(|config| config.ipc.deadline),
+        Ok(Period::seconds(1))
+    );
+}
+
+#[test]
+fn a_role_that_no_caller_can_have_is_refused() {
+    insta::assert_snapshot!(
+        told("[grpc.tls]\n@TLS[grpc.roles]\n\"CN=portal, O=x\" = \"operator\"\n"),
+        @r#"11: grpc.roles: "CN=portal, O=x" cannot be a name (SAN) in a certificate"#
+    );
+    insta::assert_snapshot!(
+        told("[grpc.tls]\n@TLS[grpc.roles]\nportal.test = \"operator\"\n"),
+        @r#"
+    12: grpc.roles.portal.test: expected one of viewer, operator, found "test"
+    12: grpc.roles.portal: expected a word, found a section; a name with dots stands in quotes
+    "#
+    );
+}
+
+#[test]
+fn two_doors_in_one_place_are_refused() {
+    for (more, what) in [
+        (
+            "[grpc]\nlisten = \"127.0.0.1:9090\"\n[grpc.tls]\n@TLS",
+            "http.listen: 127.0.0.1:9090 is grpc.listen, too",
+        ),
+        (
+            "[ipc]\nsocket = \"/run/occtl.socket\"",
+            "ipc.socket: \"/run/occtl.socket\" is ocserv.occtl_socket, too",
+        ),
+        (
+            "[ipc]\nsocket = \"/run/agent/\"",
+            "ipc.socket: \"/run/agent/\" names a directory",
+        ),
+    ] {
+        let told = told(more);
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
+    for (more, what) in [
+        (
+            "[http]\nlisten = \"localhost:9090\"",
+            "8: http.listen: expected an address and a port such as 127.0.0.1:9090",
+        ),
+        (
+            "[resilience.rate_limit]\nper_user = { burst = 0, every = \"1s\" }",
+            "8: resilience.rate_limit.per_user.burst: expected a whole number from 1, found 0",
+        ),
+        ("[events]\nmax_pending = 99999999999999999999", "8: is not TOML: "),
+    ] {
+        let told = told(more);
+        assert!(told.starts_with(what) && told.lines().count() == 1, "{told}");
+    }
+}
