@@ -282,7 +282,7 @@ fn audit(login: &Login, decision: &Decision, arrived: Instant, waiting: usize) {
 }
 
 /// The line of a login that the agent itself refused before anybody was asked. What the request says is unchecked: it is
-/// cut, and quoted so that it cannot break the line.
+/// cut, and logged as texts, which both formats quote, so that it cannot break the line.
 pub(super) fn audit_refusal(request: &ipc::Request, response: &ipc::Response, arrived: Instant) {
     if request.reason != "connect" {
         return;
@@ -290,9 +290,9 @@ pub(super) fn audit_refusal(request: &ipc::Request, response: &ipc::Response, ar
     let cut = |text: &str| text.chars().take(64).collect::<String>();
     tracing::info!(
         target: "audit",
-        user = ?cut(&request.username),
-        client_ip = ?cut(&request.ip_real),
-        id = ?cut(&request.session_id),
+        user = cut(&request.username),
+        client_ip = cut(&request.ip_real),
+        id = cut(&request.session_id),
         outcome = "deny",
         source = response.source,
         deny_code = response.deny_code,
