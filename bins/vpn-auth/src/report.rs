@@ -101,7 +101,14 @@ fn write_line(
     outcome: &Outcome,
     microseconds: u128,
 ) -> fmt::Result {
-    let word = if outcome.exit_code() == 0 { "allow" } else { "deny" };
+    // Only a connect lets in or keeps out; the other reasons report something.
+    let report = request.is_some_and(|request| request.reason != "connect");
+    let word = match (report, outcome.exit_code()) {
+        (false, 0) => "allow",
+        (false, _) => "deny",
+        (true, 0) => "noted",
+        (true, _) => "not_noted",
+    };
     write!(line, "vpn-auth: outcome={word} exit={}", outcome.exit_code())?;
     write!(
         line,

@@ -211,8 +211,12 @@ impl Owner {
                 }
                 Err(reason) => reason.into(),
             };
+            if self.token.is_cancelled() {
+                // A connection that we end ourselves is nothing to warn of, and no attempt follows.
+                return std::future::pending().await;
+            }
             failures += 1;
-            let delay = backoff.delay(failures, fastrand::f64());
+            let delay = whole_milliseconds(backoff.delay(failures, fastrand::f64()));
             self.down(
                 &reason,
                 delay,
@@ -300,6 +304,11 @@ impl Owner {
             } => {}
         }
     }
+}
+
+/// A delay that reads well in a log line.
+fn whole_milliseconds(delay: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Waits for a moment, for ever if there is none.

@@ -38,6 +38,12 @@ pub fn explain_tls(error: &Error) -> String {
     }
 }
 
+/// A name as people write it: rustls has `DnsName("portal")` and `IpAddress(10.0.0.1)`.
+fn plain(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
+}
+
 fn certificate(problem: &CertificateError) -> String {
     match problem {
         CertificateError::UnknownIssuer => "its certificate was issued by a CA we do not trust".to_owned(),
@@ -51,7 +57,11 @@ fn certificate(problem: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => {
             format!(
                 "its certificate is for {} and not for {}",
-                presented.join(", "),
+                presented
+                    .iter()
+                    .map(|name| plain(name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 expected.to_str()
             )
         }

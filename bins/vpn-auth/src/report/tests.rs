@@ -95,3 +95,24 @@ fn a_line_is_short_whatever_the_agent_says() {
     let line = line(Some(&request()), &Outcome::Allowed(response), u128::MAX);
     assert!(line.len() <= MAX_LINE && line.ends_with('\n'), "{}", line.len());
 }
+
+#[test]
+fn only_a_connect_is_said_to_be_allowed_or_denied() {
+    let words = |reason: &str, outcome: &Outcome| {
+        let request = Request {
+            reason: reason.into(),
+            ..request()
+        };
+        line(Some(&request), outcome, 0)
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let down = Outcome::AgentDown(AskError::Late(Duration::from_secs(4)));
+    let noted = Outcome::Allowed(Response::new(true));
+    assert_eq!(words("connect", &noted), "outcome=allow");
+    assert_eq!(words("connect", &down), "outcome=deny");
+    assert_eq!(words("disconnect", &noted), "outcome=noted");
+    assert_eq!(words("host-update", &down), "outcome=not_noted");
+}
