@@ -9,6 +9,7 @@
 
 mod calls;
 mod convert;
+mod dial;
 mod error;
 mod link;
 mod owner;

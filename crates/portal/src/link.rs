@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::convert::one_line;
+use crate::dial::{Lookup, dial};
 use crate::error::chain;
 use crate::settings::{Settings, Target};
 
@@ -39,16 +40,19 @@ impl Link {
     /// The reason in plain words.
     pub(crate) async fn connect(
         settings: &Settings,
-        target: &Target,
+        (target, lookup): (&Target, &mut Lookup),
         tls: &tls::ClientTls,
         tracker: &TaskTracker,
         token: &CancellationToken,
     ) -> Result<Self, String> {
         let timeout = settings.connect_timeout;
-        let stage = Mutex::new("no TCP connection");
+        let by = Instant::now() + timeout;
+        let stage = Mutex::new("no address of its name");
         let at = |text| *stage.lock().unwrap_or_else(PoisonError::into_inner) = text;
         let attempt = async {
-            let tcp = TcpStream::connect((target.host.as_str(), target.port))
+            let addresses = lookup.addresses().await.map_err(|error| error.to_string())?;
+            at("no TCP connection");
+            let tcp = dial(&addresses, by, TcpStream::connect)
                 .await
                 .map_err(|error| tls::explain(&error))?;
             // Small frames both ways: waiting to fill a packet would only add delay. Works without, too.
@@ -61,7 +65,7 @@ impl Link {
             at("not a word over HTTP/2");
             Self::over(stream, settings, tracker, token).await
         };
-        match tokio::time::timeout(timeout, attempt).await {
+        match tokio::time::timeout_at(by, attempt).await {
             Ok(outcome) => outcome.map_err(|reason| one_line(&reason)),
             Err(_) => Err(format!(
                 "{} within {timeout:?}",

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::dial::Lookup;
 use crate::link::Link;
 use crate::settings::{Settings, SettingsError, Target};
 
@@ -92,6 +93,7 @@ impl Portal {
         let (urge, renew) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let owner = Owner {
             settings: settings.clone(),
+            lookup: Lookup::new(&target),
             target,
             tls,
             tracker: tracker.clone(),
@@ -163,6 +165,7 @@ impl Portal {
 struct Owner {
     settings: Settings,
     target: Target,
+    lookup: Lookup,
     tls: tls::ClientTls,
     tracker: TaskTracker,
     token: CancellationToken,
@@ -228,10 +231,10 @@ impl Owner {
         }
     }
 
-    async fn connect(&self) -> Result<Link, String> {
+    async fn connect(&mut self) -> Result<Link, String> {
         Link::connect(
             &self.settings,
-            &self.target,
+            (&self.target, &mut self.lookup),
             &self.tls,
             &self.tracker,
             &self.token,
