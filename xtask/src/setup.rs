@@ -14,7 +14,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         program: "ocserv",
         packages: &["ocserv"],
@@ -39,6 +39,11 @@ const NEEDS: [Need; 5] = [
         program: "cc",
         packages: &["gcc", "libc6-dev"],
         why: "links Rust programs and builds their TLS library",
+    },
+    Need {
+        program: "openssl",
+        packages: &["openssl"],
+        why: "plays a TLS 1.2 peer, which must be refused",
     },
 ];
 
