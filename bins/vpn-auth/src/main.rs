@@ -5,7 +5,7 @@
 //! non-zero**; `--on-agent-down allow` turns 2 into 0 and nothing else.
 //!
 //! It reads no file and not stdin (which is a listening socket of ocserv's), starts no thread and no child, and leaves
-//! every signal at its default, so SIGTERM ends it at once. It leans on `ipc`, and on `rustix` (that `ipc` links
+//! SIGTERM at its default, which ends it at once. It leans on `ipc`, and on `rustix` (that `ipc` links
 //! already) to ask whether stderr would block. It never knows who may log in.
 
 mod args;

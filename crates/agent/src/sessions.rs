@@ -3,7 +3,8 @@
 //! ocserv is the truth about who is connected; a note is what ocserv does not know. A session is noted when its
 //! connect-script asks, counts as begun when the answer has reached the helper, and is forgotten when its
 //! disconnect-script reports. The notes are bounded, and lost in a crash: a session that nobody noted gets its name
-//! back from ocserv's list ([`Sessions::adopt`]) or from the duration that its disconnect-script tells.
+//! back from ocserv's list ([`Sessions::adopt`]) or, give or take a second, from the duration that its disconnect-script
+//! tells.
 
 mod notes;
 

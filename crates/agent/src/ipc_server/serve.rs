@@ -127,8 +127,8 @@ impl Server {
         }
         drop(listener);
         if !door.is_inherited() {
-            // Who connected before the socket is gone is in the queue by then, so nobody is left behind. (What comes to
-            // systemd's socket waits there for the next agent.)
+            // Whoever is in the queue when the socket is gone is answered; whoever comes later finds no socket. (What comes
+            // to systemd's socket waits there for the next agent.)
             shared.sweep(&door, &conversations);
             door.unlink();
             shared.sweep(&door, &conversations);

@@ -78,6 +78,7 @@ async fn the_helpers_own_deadline_counts_when_it_is_sooner() {
     });
     for (deadline_ms, most) in [
         (None, LONG),
+        (Some(u64::MAX), LONG),
         (Some(5_000), Duration::from_millis(4_950)),
         (Some(10), Duration::ZERO),
     ] {
