@@ -21,6 +21,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::{Peer, ServerTls, explain, peer_of};
 
+mod refusals;
+
+use refusals::Refusals;
+
 /// Handshakes under way at once. Further peers wait in the kernel's queue.
 const MAX_HANDSHAKES: usize = 256;
 
@@ -67,6 +71,7 @@ impl Incoming {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             token,
             sender,
+            refusals: Refusals::default(),
         };
         tracker.spawn(accept_loop(listener, Arc::new(shared), tracker.clone()));
         Self { ready }
@@ -92,6 +97,7 @@ struct Shared {
     connections: Arc<Semaphore>,
     token: CancellationToken,
     sender: mpsc::Sender<TlsConn>,
+    refusals: Refusals,
 }
 
 async fn accept_loop(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker) {
@@ -138,28 +144,30 @@ async fn admit(tcp: TcpStream, address: SocketAddr, shared: &Shared) {
     let stream = match tokio::time::timeout(shared.handshake_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, tcp))) => {
-            log_refusal(address, &error);
+            log_refusal(address, &error, &shared.refusals);
             farewell(tcp).await;
             return;
         }
         Err(_) => {
             let timeout = shared.handshake_timeout;
-            tracing::warn!("refused {address}: it did not finish the TLS handshake within {timeout:?}");
+            let why = format_args!("it did not finish the TLS handshake within {timeout:?}");
+            shared.refusals.warn(address, why);
             return;
         }
     };
     let peer = match peer_of(stream.get_ref().1.peer_certificates().unwrap_or_default()) {
         Ok(peer) => peer,
         Err(error) => {
-            tracing::warn!("refused {address}: it {error}");
+            shared.refusals.warn(address, format_args!("it {error}"));
             return;
         }
     };
     let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
-        tracing::warn!(
-            peer = peer.label(),
-            "refused {address}: as many connections as allowed are up"
+        let why = format_args!(
+            "as many connections as allowed are up ({} wanted one more)",
+            peer.label()
         );
+        shared.refusals.warn(address, why);
         return;
     };
     let conn = TlsConn {
@@ -172,14 +180,14 @@ async fn admit(tcp: TcpStream, address: SocketAddr, shared: &Shared) {
     let _ = shared.sender.send(conn).await;
 }
 
-fn log_refusal(address: SocketAddr, error: &io::Error) {
+fn log_refusal(address: SocketAddr, error: &io::Error, refusals: &Refusals) {
     let why = explain(error);
     match error.kind() {
         // Port scanners and load balancers that only knock.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             tracing::debug!("lost {address} during the TLS handshake: {why}");
         }
-        _ => tracing::warn!("refused {address}: {why}"),
+        _ => refusals.warn(address, why),
     }
 }
 
