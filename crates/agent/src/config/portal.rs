@@ -131,6 +131,10 @@ impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(|why| {
+            // What stands before an `@` may be a password, and this goes into the log.
+            let text = text
+                .rsplit_once('@')
+                .map_or(text.clone(), |(_, host)| format!("…@{host}"));
             de::Error::custom(format!(
                 "\"{text}\" {why}, expected a URL such as \"https://portal.example.com:8443\""
             ))

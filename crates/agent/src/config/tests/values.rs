@@ -38,6 +38,11 @@ fn an_address_that_would_be_dialled_otherwise_than_it_reads_is_refused() {
     for good in ["https://[::1]:8443", "https://10.0.0.1", "https://portal.test/"] {
         assert_eq!(told_of_address(good), "nothing", "{good}");
     }
+    let told = told_of_address("https://agent:secret@portal.test");
+    assert!(
+        told.contains("\"…@portal.test\" carries a user name") && !told.contains("secret"),
+        "{told}"
+    );
     // The name in the certificate is another matter where it is given.
     let text = format!("{SHORT}server_name = \"portal.test\"\n").replace("portal.test:8443", "a..b:8443");
     assert!(Place::new().load(&text, &[]).is_ok());
