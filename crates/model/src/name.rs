@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// The longest name that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's vpn.h).
+/// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
+/// vpn.h).
 const MAX_BYTES: usize = 63;
+/// The longest DNS name, in bytes: virtual hosts are named by them.
+const MAX_HOST_BYTES: usize = 253;
 
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +14,13 @@ const MAX_BYTES: usize = 63;
 pub enum NameError {
     /// Nothing in it.
     Empty,
-    /// Over 63 bytes; carries the length found.
-    TooLong(usize),
+    /// Longer than such a name can be.
+    TooLong {
+        /// Its bytes.
+        found: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// A slash: it would name a file in another directory.
     Slash,
     /// `.` or `..`: it would name a directory.
@@ -29,7 +37,7 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("is empty"),
-            Self::TooLong(bytes) => write!(f, "has {bytes} bytes, at most {MAX_BYTES} are allowed"),
+            Self::TooLong { found, most } => write!(f, "has {found} bytes, at most {most} are allowed"),
             Self::Slash => f.write_str("contains a slash"),
             Self::Dots => f.write_str("is a directory name"),
             Self::Option => f.write_str("begins with a dash"),
@@ -41,12 +49,15 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-fn check(text: &str) -> Result<(), NameError> {
+fn check(text: &str, most: usize) -> Result<(), NameError> {
     let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if text.is_empty() {
         Err(NameError::Empty)
-    } else if text.len() > MAX_BYTES {
-        Err(NameError::TooLong(text.len()))
+    } else if text.len() > most {
+        Err(NameError::TooLong {
+            found: text.len(),
+            most,
+        })
     } else if text.chars().any(breaks_lines) {
         Err(NameError::Control)
     } else if text.contains('/') {
@@ -63,7 +74,7 @@ fn check(text: &str) -> Result<(), NameError> {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident) => {
+    ($(#[$doc:meta])* $type:ident, $most:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $type(Box<str>);
@@ -74,7 +85,7 @@ macro_rules! name {
             /// # Errors
             /// [`NameError`] says what stands in the way.
             pub fn parse(text: &str) -> Result<Self, NameError> {
-                check(text).map(|()| Self(text.into()))
+                check(text, $most).map(|()| Self(text.into()))
             }
 
             /// The name as it was given.
@@ -94,15 +105,19 @@ macro_rules! name {
 
 name!(
     /// Who logs in: 1 to 63 bytes of UTF-8, safe as a file name, in a line and as an argument.
-    Username
+    Username,
+    MAX_BYTES
 );
 name!(
     /// The group that ocserv put the user in: the same rules as [`Username`]. "No group" is `Option::None`.
-    GroupName
+    GroupName,
+    MAX_BYTES
 );
 name!(
-    /// The virtual host that the client came to: the same rules as [`Username`]. ocserv calls its main one `default`.
-    VhostName
+    /// The virtual host that the client came to: up to 253 bytes, else the same rules as [`Username`]. ocserv calls its
+    /// main one `default`.
+    VhostName,
+    MAX_HOST_BYTES
 );
 
 #[cfg(test)]
@@ -144,9 +159,21 @@ mod tests {
             ("a\0", NameError::Control),
             ("a\u{85}b", NameError::Control),
             ("a\u{2028}b", NameError::Control),
-            (&"u".repeat(64), NameError::TooLong(64)),
+            (&"u".repeat(64), NameError::TooLong { found: 64, most: 63 }),
         ] {
             assert_eq!(Username::parse(bad), Err(why), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_virtual_host_may_be_as_long_as_a_dns_name() {
+        assert!(VhostName::parse(&"h".repeat(253)).is_ok());
+        assert_eq!(
+            VhostName::parse(&"h".repeat(254)),
+            Err(NameError::TooLong {
+                found: 254,
+                most: 253
+            })
+        );
     }
 }

@@ -54,7 +54,7 @@ fn a_partition_is_an_outage_like_any_other_and_heals_without_a_restart() {
     assert_eq!(lab.agent().process().unwrap().pid(), pid);
     assert!(lab.agent().process().unwrap().exit().is_none());
     let helper = lab.server().process().unwrap().logs();
-    assert!(!helper.contains("not reachable or late"), "{helper}");
+    assert!(!helper.contains("exit=2"), "{helper}");
 }
 
 #[test]
