@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ocserv_agent_testkit::lab::Running;
 use ocserv_agent_testkit::wait;
@@ -14,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio_util::task::TaskTracker;
 
-use super::process::Program;
+use super::process::{self, Program};
 use super::report::Failure;
 
 /// Makes this program the echo server; the socket follows.
@@ -34,7 +33,7 @@ impl Echo {
     /// Starts one in `directory` and waits until it listens.
     pub(crate) fn start(directory: &Path) -> Result<Self, Failure> {
         let socket = directory.join("echo.sock");
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = process::tied(std::env::current_exe()?);
         command.arg(FLAG).arg(&socket);
         let running = Running::spawn("the echo server", command, &directory.join("echo.log"), &[])?;
         running.wait_until("its socket", wait::BOUND, || {

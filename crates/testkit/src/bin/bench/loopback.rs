@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use ipc::client::ask;
@@ -16,7 +15,7 @@ use ocserv_agent_testkit::portal_double::PortalDouble;
 use ocserv_agent_testkit::wait;
 use tempfile::TempDir;
 
-use super::process::Program;
+use super::process::{self, Program};
 use super::report::Failure;
 
 /// The helper's own deadline in its default.
@@ -45,7 +44,7 @@ impl Loopback {
             &config,
             configuration(directory.path(), &portal, &pki.agent()?, extra),
         )?;
-        let mut command = Command::new(own_program("ocserv-agent")?);
+        let mut command = process::tied(own_program("ocserv-agent")?);
         command.arg("--config").arg(&config);
         let agent = Running::spawn("the agent", command, &directory.path().join("agent.log"), &[])?;
         let loopback = Self {

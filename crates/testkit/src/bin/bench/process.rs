@@ -1,6 +1,8 @@
 //! What the kernel says about a running program.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,13 @@ const QUIET: Duration = Duration::from_millis(300);
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// What a tick of `/proc/<pid>/stat` is on every architecture that Linux has today.
 const TICK: Duration = Duration::from_millis(10);
+
+/// A command that runs `program` and ends with this one, however this one ends.
+pub(crate) fn tied(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
 
 /// A program by its pid.
 #[derive(Debug, Clone, Copy)]
