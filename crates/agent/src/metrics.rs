@@ -155,7 +155,6 @@ impl Metrics {
         let status = match end {
             CallEnd::Answered => "answered",
             CallEnd::Overtaken => "overtaken",
-            CallEnd::Unusable => "unusable",
             CallEnd::Outage => "outage",
             CallEnd::Cancelled => "cancelled",
         };

@@ -13,8 +13,6 @@ pub(crate) enum Landing {
     Answered(Verdict),
     /// The source gave this verdict, but an invalidation came after the question: ask again.
     Overtaken(Verdict),
-    /// The source cannot answer this question.
-    Unusable(String),
     /// The source gave no answer.
     Outage(String),
 }

@@ -91,8 +91,6 @@ pub enum CallEnd {
     Answered,
     /// With a verdict that an invalidation had overtaken.
     Overtaken,
-    /// With an error that is no outage.
-    Unusable,
     /// Without an answer.
     Outage,
     /// The agent stopped first.

@@ -23,10 +23,6 @@ pub enum SourceError {
     /// The source is gone, late, or answers nonsense: counts against the breaker, and the fail mode decides.
     #[error("{0}")]
     Outage(String),
-    /// The source is there and cannot answer this question: no fail mode lets the login in, and it is not counted
-    /// against the source.
-    #[error("{0}")]
-    Unusable(String),
 }
 
 /// A question under way.

@@ -59,8 +59,6 @@ enum Does {
     IsGone,
     /// Never answers.
     Hangs,
-    /// Cannot make sense of the question.
-    Balks,
     /// Has a bug.
     Panics,
 }
@@ -87,7 +85,6 @@ impl PolicySource for Double {
                 }
                 Does::IsGone => Err(SourceError::Outage("not connected".to_owned())),
                 Does::Hangs => std::future::pending().await,
-                Does::Balks => Err(SourceError::Unusable("refused as InvalidArgument".to_owned())),
                 Does::Panics => panic!("a bug in the source"),
             }
         })

@@ -60,10 +60,6 @@ impl Ask {
                     }
                 }
             }
-            Some(Err(SourceError::Unusable(why))) => {
-                self.land(|_, _| ());
-                (Outcome::Success, CallEnd::Unusable, Landing::Unusable(why))
-            }
             Some(Err(SourceError::Outage(why))) => {
                 self.land(|_, _| ());
                 (Outcome::Failure, CallEnd::Outage, Landing::Outage(why))

@@ -81,12 +81,6 @@ impl Inner {
             };
             match landing {
                 Some(Landing::Answered(verdict)) => return (at_once(verdict, source), None),
-                Some(Landing::Unusable(why)) => {
-                    return (
-                        at_once(Verdict::deny(DenyCode::BadRequest, why.clone()), source),
-                        Some(why),
-                    );
-                }
                 Some(Landing::Outage(why)) => return self.without_answer(&key, refused, why),
                 Some(Landing::Overtaken(verdict)) => refused = Some(verdict).filter(|said| !said.is_allow()),
                 None => {}
@@ -138,7 +132,7 @@ impl Inner {
     async fn decide_here(&self, login: &Login, patience: Instant) -> (Decision, Option<String>) {
         match timeout_at(patience, self.parts.source.check(login, patience)).await {
             Ok(Ok(answer)) => (at_once(answer.verdict, Source::Embedded), None),
-            Ok(Err(SourceError::Outage(why) | SourceError::Unusable(why))) => (closed(), Some(why)),
+            Ok(Err(SourceError::Outage(why))) => (closed(), Some(why)),
             Err(_) => (closed(), Some("no answer before the login's deadline".to_owned())),
         }
     }

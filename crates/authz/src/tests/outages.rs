@@ -122,28 +122,28 @@ async fn every_fail_mode_meets_everything_that_can_be_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_source_cannot_answer_is_denied_in_every_mode_and_is_no_outage() {
+async fn a_no_that_must_not_be_kept_is_no_outage_and_outlasts_one_in_every_mode() {
     for fail_mode in FailMode::ALL {
         let rig = Rig::new(Settings {
             fail_mode,
             ..SETTINGS
         });
-        rig.source_does(Does::Balks);
+        let alice = login("alice", 1);
+        rig.source_does(Does::Says {
+            verdict: deny(),
+            ttl: Some(Duration::ZERO),
+            after: Duration::ZERO,
+        });
         for _ in 0..20 {
-            let decision = rig.decide(&login("alice", 1)).await;
-            let Verdict::Deny(refusal) = decision.verdict else {
-                panic!("let in by {}", decision.source)
-            };
-            assert_eq!(
-                (refusal.code, decision.source),
-                (DenyCode::BadRequest, Source::Portal)
-            );
+            assert_eq!(rig.outcome(&alice).await, (false, Source::Portal));
         }
-        let stats = rig.authorizer.stats();
         assert_eq!(
-            (rig.calls(), stats.breaker_state, stats.cache.size),
-            (20, BreakerState::Closed, 0)
+            (rig.calls(), rig.authorizer.stats().breaker_state),
+            (20, BreakerState::Closed),
+            "each login asks, and none counts against the source"
         );
+        rig.source_does(Does::IsGone);
+        assert!(!rig.outcome(&alice).await.0, "{fail_mode}");
     }
 }
 
