@@ -17,6 +17,7 @@ mod lifecycle;
 pub mod metrics;
 mod ocserv;
 mod pipeline;
+mod port;
 mod revocation;
 mod sessions;
 mod sources;

@@ -35,7 +35,7 @@ impl Default for Ipc {
             deadline: Period::seconds(3),
             helper_deadline: Period::seconds(4),
             allowed_uids: vec![0],
-            max_connections: 256,
+            max_connections: 1024,
         }
     }
 }

@@ -9,7 +9,6 @@ mod roles;
 mod usage;
 mod vpn_agent;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +17,12 @@ use authz::Authorizer;
 use proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
 use tls::ServerTls;
 use tls::accept::Incoming;
-use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ocserv::Ocserv;
+use crate::port::Port;
 use connection::Connection;
 
 pub use roles::{Role, Roles};
@@ -45,9 +44,9 @@ pub struct Settings {
     pub handshake_timeout: Duration,
 }
 
-/// A server that is bound and does not answer yet.
+/// A server that does not answer yet.
 pub struct Server {
-    listener: TcpListener,
+    port: Port,
     tls: ServerTls,
     settings: Settings,
     roles: Arc<Roles>,
@@ -68,31 +67,21 @@ impl Health {
 }
 
 impl Server {
-    /// Takes the port.
-    ///
-    /// # Errors
-    /// When the address cannot be bound.
-    pub async fn bind(
-        listen: SocketAddr,
-        tls: ServerTls,
-        roles: Arc<Roles>,
-        settings: Settings,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        Ok(Self {
-            listener,
+    /// A server on `port`, which it waits for if it is not to be had yet.
+    #[must_use]
+    pub fn new(port: Port, tls: ServerTls, roles: Arc<Roles>, settings: Settings) -> Self {
+        Self {
+            port,
             tls,
             settings,
             roles,
-        })
+        }
     }
 
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The address that it is bound to; `None` while it is not.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.port.local_addr()
     }
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
@@ -110,10 +99,14 @@ impl Server {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
         };
-        let incoming = Incoming::start(self.listener, self.tls, settings, tracker, stop.clone());
+        let (port, tls, accepts) = (self.port, self.tls, tracker.clone());
         let service = VpnAgentServiceServer::new(VpnAgent::new(ocserv, authorizer, self.roles))
             .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
+            let Some(listener) = port.taken(&stop).await else {
+                return;
+            };
+            let incoming = Incoming::start(listener, tls, settings, &accepts, stop.clone());
             reporter.set_serving::<VpnAgentServiceServer<VpnAgent>>().await;
             let served = tonic::transport::Server::builder()
                 .max_concurrent_streams(MAX_STREAMS)

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use occtl::ControlSocket;
 use portal::Portal;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +20,7 @@ use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
 use crate::metrics::Metrics;
+use crate::port::Port;
 use crate::sessions::Sessions;
 
 /// Why the agent did not start.
@@ -48,15 +48,6 @@ pub enum StartError {
         #[source]
         source: IdentityError,
     },
-    /// The gRPC server's port cannot be taken.
-    #[error("grpc.listen: {address} cannot be taken")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
     /// The portal cannot be dialled as configured.
     #[error("portal")]
     Portal(#[from] portal::SettingsError),
@@ -80,7 +71,7 @@ pub struct Agent {
     pub(super) rules: Arc<ArcSwap<Rules>>,
     pub(super) policy: PolicyDoor,
     pub(super) grpc: Option<GrpcDoor>,
-    pub(super) http: Option<TcpListener>,
+    pub(super) http: Port,
     pub(super) metrics: Metrics,
     /// Where the tasks of the whole process run.
     pub(super) tasks: TaskTracker,
@@ -115,7 +106,7 @@ impl PolicyDoor {
     }
 }
 
-/// The gRPC server, bound.
+/// The gRPC server.
 pub(super) struct GrpcDoor {
     pub(super) server: grpc::Server,
     pub(super) tls: ServerTls,
@@ -141,13 +132,14 @@ impl Agent {
         inherited: Option<Door>,
     ) -> Result<Self, StartError> {
         tls::install_provider();
-        let grpc = match &config.grpc {
-            Some(grpc) => Some(GrpcDoor::bind(grpc).await?),
-            None => None,
-        };
+        // The socket first: it tells whether another agent runs.
         let door = match inherited {
             Some(door) => door,
             None => Door::bind(&config.ipc.socket, config.ipc.socket_mode.0)?,
+        };
+        let grpc = match &config.grpc {
+            Some(grpc) => Some(GrpcDoor::open(grpc).await?),
+            None => None,
         };
         let signals = Signals::take().map_err(StartError::Signals)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -159,7 +151,7 @@ impl Agent {
             rules: Arc::new(ArcSwap::from_pointee(rules(&config))),
             policy,
             grpc,
-            http: http(config.http.listen).await,
+            http: Port::take("http.listen", config.http.listen).await,
             metrics: Metrics::new(&config.agent_id)?,
             tasks,
             stop: guard,
@@ -174,12 +166,12 @@ impl Agent {
     /// Where the gRPC server listens, if there is one: the port that the kernel chose when port 0 was asked for.
     #[must_use]
     pub fn grpc_addr(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().and_then(|grpc| grpc.server.local_addr().ok())
+        self.grpc.as_ref().and_then(|grpc| grpc.server.local_addr())
     }
 }
 
 impl GrpcDoor {
-    async fn bind(config: &config::Grpc) -> Result<Self, StartError> {
+    async fn open(config: &config::Grpc) -> Result<Self, StartError> {
         let tls = ServerTls::load(config.tls.identity()).map_err(|source| StartError::Identity {
             section: "grpc.tls",
             source,
@@ -193,10 +185,8 @@ impl GrpcDoor {
             max_connections: config.max_connections,
             handshake_timeout: config.handshake_timeout.0,
         };
-        let address = config.listen;
-        let server = grpc::Server::bind(address, tls.clone(), Arc::clone(&roles), settings)
-            .await
-            .map_err(|source| StartError::Listen { address, source })?;
+        let port = Port::take("grpc.listen", config.listen).await;
+        let server = grpc::Server::new(port, tls.clone(), Arc::clone(&roles), settings);
         Ok(Self { server, tls, roles })
     }
 }
@@ -212,17 +202,6 @@ pub(super) fn rules(config: &Config) -> Rules {
     Rules {
         deadline: config.ipc.deadline.0,
         allowed_uids: config.ipc.allowed_uids.clone(),
-    }
-}
-
-/// Takes the port of the metrics. Without it the agent still decides logins, which matters more.
-async fn http(listen: SocketAddr) -> Option<TcpListener> {
-    match TcpListener::bind(listen).await {
-        Ok(listener) => Some(listener),
-        Err(error) => {
-            tracing::error!(%listen, %error, "http.listen cannot be taken: there are no metrics and no probes");
-            None
-        }
     }
 }
 

@@ -64,6 +64,7 @@ pub enum Outcome {
 /// When it could not start; nothing was served.
 pub fn run(config: Config, source: ConfigSource) -> Result<Outcome, StartError> {
     let inherited = ipc_server::inherited()?;
+    allow_many_files();
     let logs = telemetry::init(&config.log.settings()?)?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -81,6 +82,16 @@ pub fn run(config: Config, source: ConfigSource) -> Result<Outcome, StartError> 
     // What still blocks by then (a name look-up) is left behind.
     runtime.shutdown_background();
     outcome
+}
+
+/// Raises the soft limit of open files to the hard one: each login under way holds one, and the usual soft limit of
+/// 1,024 is that of programs which use select(2).
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it cannot be raised it stays as it is, and accepting pauses when it is reached.
+    let _unraised = setrlimit(Resource::Nofile, limit);
 }
 
 impl From<BindError> for StartError {

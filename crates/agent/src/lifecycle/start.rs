@@ -104,13 +104,16 @@ pub(super) async fn start(agent: Agent) -> Started {
     status.set_fail_mode(start.config.resilience.fail_mode.0);
     let whole = &start.running.whole;
     let ipc = whole.tasks.spawn(server.serve(start.running.stop_ipc.clone()));
-    if let Some(http) = http {
-        let pages = pages(status.clone(), start.metrics.clone());
-        telemetry::serve(http, pages, &whole.tasks, whole.stop.clone());
-    }
+    let pages = pages(status.clone(), start.metrics.clone());
+    let (tasks, stop) = (whole.tasks.clone(), whole.stop.clone());
+    whole.tasks.spawn(async move {
+        if let Some(listener) = http.taken(&stop).await {
+            telemetry::serve(listener, pages, &tasks, stop);
+        }
+    });
 
     let ocserv = start.look_after_sessions(authority, &authorizer);
-    let listen = grpc.as_ref().and_then(|grpc| grpc.server.local_addr().ok());
+    let listen = grpc.as_ref().map(|grpc| grpc.server.local_addr());
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
         let (authorizer, stop) = (authorizer.clone(), calls.stop.clone());
@@ -252,11 +255,17 @@ impl Start {
     }
 }
 
-fn announce(config: &Config, inherited: bool, listen: Option<std::net::SocketAddr>) {
+/// `listen` is `None` without a gRPC server, and has no address while its port is not to be had.
+fn announce(config: &Config, inherited: bool, listen: Option<Option<std::net::SocketAddr>>) {
     let policy = match (config.portal.remote(), &config.portal.policy_file) {
         (Some((address, _)), _) => address.to_string(),
         (None, Some(file)) => format!("off: {} decides", file.display()),
         (None, None) => "off".to_owned(),
+    };
+    let grpc = match listen {
+        Some(Some(address)) => address.to_string(),
+        Some(None) => "waiting for grpc.listen".to_owned(),
+        None => "off: there is no [grpc] section".to_owned(),
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -266,7 +275,7 @@ fn announce(config: &Config, inherited: bool, listen: Option<std::net::SocketAdd
         portal = policy,
         fail_mode = %config.resilience.fail_mode.0,
         ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
-        grpc = listen.map_or_else(|| "off: there is no [grpc] section".to_owned(), |address| address.to_string()),
+        grpc,
         "agent is ready"
     );
     notify::ready("serving");
