@@ -15,8 +15,9 @@ use crate::sources::Authority;
 
 /// What is kept of a login's budget for the way back to the helper.
 pub(crate) const MARGIN: Duration = Duration::from_millis(100);
-/// Questions to the portal at once: more than ocserv brings, so that only a flood meets the bound.
-const MAX_QUESTIONS: usize = 1_024;
+/// Questions to the portal at once, for each login that may wait: its own, and one in the background for a decision that
+/// is about to expire. So no login that was let in finds the bound reached by other logins, while the portal answers.
+const QUESTIONS_PER_LOGIN: usize = 2;
 /// The longest time that the portal may ask a decision to be kept for.
 const MAX_TTL: Duration = Duration::from_hours(24);
 /// Users and addresses that are remembered for rate limits.
@@ -51,7 +52,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         fail_mode: resilience.fail_mode.0,
         source_timeout: config.portal.timeout.0,
         margin: MARGIN,
-        max_questions: MAX_QUESTIONS,
+        max_questions: config.ipc.max_connections.saturating_mul(QUESTIONS_PER_LOGIN),
         breaker: BreakerSettings {
             failure_threshold: breaker.failure_threshold,
             interval: breaker.interval.0,
