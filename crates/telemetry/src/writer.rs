@@ -16,6 +16,11 @@ const MAX_LINE: usize = 8 * 1024;
 /// How often a flush looks whether the queue has room again.
 const FLUSH_STEP: Duration = Duration::from_millis(5);
 
+/// How long lines are collected before they are written in one piece.
+const COLLECT: Duration = Duration::from_millis(2);
+/// How much is written in one piece, in bytes, and a line more.
+const MAX_BATCH: usize = 64 * 1024;
+
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
@@ -50,17 +55,10 @@ pub(crate) fn start(out: impl Write + Send + 'static) -> io::Result<Writer> {
 
 fn run(mut out: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
     let mut told = 0;
-    for message in lines {
+    while let Ok(first) = lines.recv() {
+        let batch = collect(first, lines);
         // A log that cannot be written has nowhere to say so.
-        match message {
-            Message::Line(line) => {
-                let _unwritten = out.write_all(&line);
-            }
-            Message::Flush(done) => {
-                let _unwritten = out.flush();
-                let _gave_up = done.try_send(());
-            }
-        }
+        let _unwritten = out.write_all(&batch.lines);
         let lost = dropped.load(Ordering::Relaxed);
         if lost > told {
             let missing = lost - told;
@@ -70,7 +68,44 @@ fn run(mut out: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
             );
             told = lost;
         }
+        if let Some(done) = batch.flush {
+            let _unwritten = out.flush();
+            let _gave_up = done.try_send(());
+        }
     }
+}
+
+/// What is written in one piece.
+struct Batch {
+    lines: Vec<u8>,
+    /// Somebody waits until these lines are written.
+    flush: Option<SyncSender<()>>,
+}
+
+/// The first message and those that come within [`COLLECT`] of it, up to a flush or [`MAX_BATCH`]. While this thread
+/// sleeps, whoever logs has nobody to wake.
+fn collect(first: Message, lines: &Receiver<Message>) -> Batch {
+    let mut batch = Batch {
+        lines: Vec::new(),
+        flush: None,
+    };
+    let (mut next, mut slept) = (Some(first), false);
+    while batch.lines.len() < MAX_BATCH {
+        match next {
+            Some(Message::Line(line)) => batch.lines.extend_from_slice(&line),
+            Some(Message::Flush(done)) => {
+                batch.flush = Some(done);
+                break;
+            }
+            None if slept => break,
+            None => {
+                thread::sleep(COLLECT);
+                slept = true;
+            }
+        }
+        next = lines.try_recv().ok();
+    }
+    batch
 }
 
 impl LineSink {

@@ -62,6 +62,10 @@ pub(super) struct Decided {
     ticket: Ticket,
     /// `Some` once ocserv has answered, with the second at which it accepted the connection if it said so.
     connected_at: Option<Option<u64>>,
+    /// From the helper's connect to the decision.
+    took: std::time::Duration,
+    /// Logins under way at that moment, this one included.
+    waiting: usize,
 }
 
 impl Desk {
@@ -105,7 +109,7 @@ impl Desk {
         }
     }
 
-    /// Decides `login` by `deadline` and writes the audit line. The session is noted as being answered; give the result
+    /// Decides `login` by `deadline`. The session is noted as being answered; give the result
     /// to [`Self::settle`] when the answer has been written or could not be.
     pub(super) async fn connect(
         &self,
@@ -138,7 +142,7 @@ impl Desk {
                 }
             }
         };
-        audit(&login, &decision, arrived, waiting);
+        let took = clock::now() - arrived;
         (
             respond::decision(&decision),
             Decided {
@@ -146,17 +150,22 @@ impl Desk {
                 decision,
                 ticket,
                 connected_at,
+                took,
+                waiting,
             },
         )
     }
 
-    /// Draws the consequences of an answered login. `heard` says whether the answer reached the helper.
+    /// Writes the audit line of an answered login and draws the consequences. `heard` says whether the answer reached the helper.
     pub(super) async fn settle(&self, decided: Decided, heard: bool) {
+        // After the answer: a line in the log is no reason for a client to wait.
+        audit(&decided);
         let Decided {
             login,
             decision,
             ticket,
             connected_at,
+            ..
         } = decided;
         if !decision.verdict.is_allow() {
             self.sessions.denied(&ticket);
@@ -252,7 +261,14 @@ fn late() -> Decision {
 }
 
 /// The one line that every decision leaves.
-fn audit(login: &Login, decision: &Decision, arrived: Instant, waiting: usize) {
+fn audit(decided: &Decided) {
+    let Decided {
+        login,
+        decision,
+        took,
+        waiting,
+        ..
+    } = decided;
     let (outcome, deny_code, reason) = match &decision.verdict {
         Verdict::Allow(_) => ("allow", None, None),
         Verdict::Deny(refusal) => (
@@ -275,7 +291,7 @@ fn audit(login: &Login, decision: &Decision, arrived: Instant, waiting: usize) {
         reason,
         outage = decision.outage,
         age_ms = u64::try_from(decision.age.as_millis()).unwrap_or(u64::MAX),
-        duration_ms = u64::try_from((clock::now() - arrived).as_millis()).unwrap_or(u64::MAX),
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         waiting,
         "login decided"
     );

@@ -48,6 +48,8 @@ fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
                 let login = login(number);
                 let (ticket, _) = desk.sessions.begin(&login, clock::wall());
                 let decided = Decided {
+                    took: Duration::ZERO,
+                    waiting: 1,
                     login,
                     decision: allow(),
                     ticket,
