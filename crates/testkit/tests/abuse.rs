@@ -73,7 +73,7 @@ fn no_answer_but_a_whole_allow_lets_anyone_in_and_none_overrules_what_the_portal
         eager(&format!(
             r#"
             resilience.fail_mode = "{mode}"
-            resilience.cache = {{ ttl = "10ms", deny_ttl = "10ms" }}
+            resilience.cache = {{ ttl = "1ms", deny_ttl = "1ms" }}
             resilience.circuit_breaker.failure_threshold = 1000
             "#
         ))
@@ -123,7 +123,7 @@ fn decide(lab: &Lab, portal: &PortalDouble, user: &str, reply: Reply<CheckPolicy
 #[test]
 fn a_no_of_the_portal_is_remembered_in_an_outage_in_whatever_words_it_came() {
     let options =
-        eager("resilience.fail_mode = \"open\"\nresilience.cache = { ttl = \"10ms\", deny_ttl = \"10ms\" }");
+        eager("resilience.fail_mode = \"open\"\nresilience.cache = { ttl = \"1ms\", deny_ttl = \"1ms\" }");
     let lab = Lab::builder("no-is-no")
         .agent(options)
         .deployed_script()
