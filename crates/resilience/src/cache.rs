@@ -14,8 +14,7 @@
 //! that was [restored](Cache::restore) is stale too, however young: between the last write and the end of the process
 //! it may have been revoked, so after a restart the source is asked again.
 //!
-//! Every answer belongs to a [`Question`]. When the user, the key or everything was invalidated after the question was
-//! asked, the answer is not stored.
+//! Every answer belongs to a [`Question`]; one from before an invalidation that concerns it is not stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -255,15 +254,16 @@ impl Cache {
         usize::from(self.forget(key))
     }
 
-    /// Drops every answer about `user`; says how many there were.
+    /// Has `user` decided anew; says how many answers there were. A deny is never fresh again but keeps her out in an outage.
     pub fn invalidate_user(&mut self, user: &Username) -> usize {
         self.invalidations.note(Scope::User(user.clone()));
-        let slots: Vec<Slot> = self
-            .users
-            .get(user)
-            .map_or_else(Vec::new, |ends| self.by_user.walk(*ends).collect());
+        let ends = self.users.get(user);
+        let slots: Vec<Slot> = ends.map_or_else(Vec::new, |ends| self.by_user.walk(*ends).collect());
         for &slot in &slots {
-            self.remove(slot);
+            match self.answers.at_mut(slot) {
+                Some(answer) if !answer.verdict.is_allow() => answer.ttl = Some(Duration::ZERO),
+                _ => self.remove(slot),
+            }
         }
         slots.len()
     }

@@ -136,7 +136,11 @@ async fn live_through_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source)
         let login = login(&format!("user{who}"), dice.u8(1..3));
         if dice.u8(..200) == 0 {
             rig.authorizer.invalidate_user(&login.username);
-            reference.known.retain(|key, _| key.username != login.username);
+            reference.known.retain(|key, (verdict, _, ttl, _)| {
+                let hers = key.username == login.username;
+                *ttl = if hers { 0 } else { *ttl };
+                !hers || !verdict.is_allow()
+            });
         }
         let Policy { verdict, ttl } = policies[who].clone();
         rig.source_does(match portal {
