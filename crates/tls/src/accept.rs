@@ -1,7 +1,8 @@
 //! The accept loop: TCP in, authenticated connections out.
 //!
 //! Handshakes run next to each other, each against its own time, so that a peer that stalls delays nobody. They have a
-//! bound of their own: who has not proved an identity cannot use up the connections of those who have.
+//! bound of their own: who has not proved an identity cannot use up the connections of those who have. What a connection
+//! proved is checked again when the identity is reloaded.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,22 +11,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::{Peer, ServerTls, explain, peer_of};
 
+mod connections;
+mod handshakes;
 mod refusals;
 
+use connections::{Connections, Listed, Proof};
+use handshakes::{Handshake, Handshakes};
 use refusals::Refusals;
 
-/// Handshakes under way at once. Further peers wait in the kernel's queue.
+/// Handshakes under way at once. For one more another one has to go.
 const MAX_HANDSHAKES: usize = 256;
 
 /// The pause after a failed accept: out of file descriptors, it would fail again at once.
@@ -54,8 +60,9 @@ pub struct Incoming {
 
 impl Incoming {
     /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake takes the identity that `tls` holds at
-    /// that moment. Cancelling `token` closes the listener and drops unfinished handshakes; connections that were
-    /// handed out live on.
+    /// that moment; a connection whose peer it would no longer let in after a reload ends with
+    /// [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops unfinished handshakes;
+    /// connections that were handed out live on.
     #[must_use]
     pub fn start(
         listener: TcpListener,
@@ -68,7 +75,8 @@ impl Incoming {
         let shared = Shared {
             tls,
             handshake_timeout: settings.handshake_timeout,
-            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            room: Arc::new(Semaphore::new(settings.max_connections)),
+            connections: Connections::default(),
             token,
             sender,
             refusals: Refusals::default(),
@@ -94,32 +102,35 @@ impl Stream for Incoming {
 struct Shared {
     tls: ServerTls,
     handshake_timeout: Duration,
-    connections: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    connections: Connections,
     token: CancellationToken,
     sender: mpsc::Sender<TlsConn>,
     refusals: Refusals,
 }
 
 async fn accept_loop(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let handshakes = Handshakes::new(MAX_HANDSHAKES);
+    let mut reloads = shared.tls.reloads();
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&handshakes).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = shared.token.cancelled() => return,
             () = shared.sender.closed() => return,
-            accepted = accepted => accepted,
+            () = reloads.next() => {
+                let shared = Arc::clone(&shared);
+                tracker.spawn(async move { shared.connections.judge(&shared.tls).await });
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, address)) => {
+                let handshake = handshakes.begin(address.ip());
                 let shared = Arc::clone(&shared);
                 tracker.spawn(async move {
-                    let _permit = permit;
                     tokio::select! {
                         () = shared.token.cancelled() => {}
-                        () = admit(tcp, address, &shared) => {}
+                        () = admit(tcp, address, handshake, &shared) => {}
                     }
                 });
             }
@@ -135,49 +146,75 @@ async fn accept_loop(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTr
 }
 
 /// Takes one peer through the handshake and hands it over, or says why not.
-async fn admit(tcp: TcpStream, address: SocketAddr, shared: &Shared) {
+async fn admit(tcp: TcpStream, address: SocketAddr, handshake: Handshake, shared: &Shared) {
+    let identity = shared.tls.current();
+    let shaken = tokio::select! {
+        shaken = shake_hands(tcp, address, Arc::clone(&identity), shared) => shaken,
+        () = handshake.expelled.cancelled() => {
+            let why = "it had to make room for others: it had not finished the TLS handshake";
+            return shared.refusals.warn(address, why);
+        }
+    };
+    drop(handshake);
+    let Some(stream) = shaken else { return };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = match peer_of(chain) {
+        Ok(peer) => Arc::new(peer),
+        Err(error) => return shared.refusals.warn(address, format_args!("it {error}")),
+    };
+    let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
+        let why = format_args!(
+            "as many connections as allowed are up ({} wanted one more)",
+            peer.label()
+        );
+        return shared.refusals.warn(address, why);
+    };
+    let proof = Arc::new(Proof {
+        peer,
+        address,
+        chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
+        distrusted: CancellationToken::new(),
+    });
+    let listed = shared.connections.enter(Arc::clone(&proof));
+    // Listed first, so that no reload comes in between.
+    if !Arc::ptr_eq(&identity, &shared.tls.current()) {
+        proof.judge(&shared.tls);
+    }
+    let conn = TlsConn {
+        stream,
+        distrusted: Box::pin(proof.distrusted.clone().cancelled_owned()),
+        proof,
+        _listed: listed,
+        _room: room,
+    };
+    // Fails only when the receiver is gone: then nobody wants connections any more.
+    let _ = shared.sender.send(conn).await;
+}
+
+/// The handshake with `identity`, within its time. `None` when it failed, and the peer has been told.
+async fn shake_hands(
+    tcp: TcpStream,
+    address: SocketAddr,
+    identity: Arc<ServerConfig>,
+    shared: &Shared,
+) -> Option<TlsStream<TcpStream>> {
     // Small frames both ways: waiting to fill a packet would only add delay. Works without, too.
     let _ = tcp.set_nodelay(true);
-    let handshake = TlsAcceptor::from(shared.tls.current())
-        .accept(tcp)
-        .into_fallible();
-    let stream = match tokio::time::timeout(shared.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => stream,
+    let handshake = TlsAcceptor::from(identity).accept(tcp).into_fallible();
+    match tokio::time::timeout(shared.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => Some(stream),
         Ok(Err((error, tcp))) => {
             log_refusal(address, &error, &shared.refusals);
             farewell(tcp).await;
-            return;
+            None
         }
         Err(_) => {
             let timeout = shared.handshake_timeout;
             let why = format_args!("it did not finish the TLS handshake within {timeout:?}");
             shared.refusals.warn(address, why);
-            return;
+            None
         }
-    };
-    let peer = match peer_of(stream.get_ref().1.peer_certificates().unwrap_or_default()) {
-        Ok(peer) => peer,
-        Err(error) => {
-            shared.refusals.warn(address, format_args!("it {error}"));
-            return;
-        }
-    };
-    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
-        let why = format_args!(
-            "as many connections as allowed are up ({} wanted one more)",
-            peer.label()
-        );
-        shared.refusals.warn(address, why);
-        return;
-    };
-    let conn = TlsConn {
-        stream,
-        peer: Arc::new(peer),
-        address,
-        _permit: permit,
-    };
-    // Fails only when the receiver is gone: then nobody wants connections any more.
-    let _ = shared.sender.send(conn).await;
+    }
 }
 
 fn log_refusal(address: SocketAddr, error: &io::Error, refusals: &Refusals) {
@@ -205,23 +242,47 @@ async fn farewell(mut tcp: TcpStream) {
 #[derive(Debug)]
 pub struct TlsConn {
     stream: TlsStream<TcpStream>,
-    peer: Arc<Peer>,
-    address: SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    proof: Arc<Proof>,
+    distrusted: Pin<Box<WaitForCancellationFutureOwned>>,
+    _listed: Listed,
+    _room: OwnedSemaphorePermit,
 }
 
 impl TlsConn {
     /// Who it is.
     #[must_use]
     pub fn peer(&self) -> &Arc<Peer> {
-        &self.peer
+        &self.proof.peer
     }
 
     /// Where it came from.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.proof.address
     }
+
+    /// Fails once its peer is no longer trusted; until then that moment wakes the task.
+    fn poll_trust(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.distrusted.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(distrusted()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// The same without waking anybody: who writes also reads.
+    fn check_trust(&self) -> io::Result<()> {
+        if self.proof.distrusted.is_cancelled() {
+            return Err(distrusted());
+        }
+        Ok(())
+    }
+}
+
+fn distrusted() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the peer's certificate is no longer trusted",
+    )
 }
 
 impl AsyncRead for TlsConn {
@@ -230,12 +291,14 @@ impl AsyncRead for TlsConn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_trust(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for TlsConn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_trust()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -252,6 +315,7 @@ impl AsyncWrite for TlsConn {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_trust()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

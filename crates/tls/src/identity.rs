@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
@@ -234,10 +235,7 @@ impl Identity {
     /// # Errors
     /// When rustls refuses the identity.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, IdentityError> {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|error| IdentityError::Config(rustls::Error::General(error.to_string())))?;
+        let verifier = self.client_verifier().map_err(IdentityError::Config)?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(IdentityError::Config)?
@@ -247,6 +245,22 @@ impl Identity {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
+    }
+
+    /// Whether a client with this chain, its own certificate first, would be let in now.
+    pub(crate) fn verify_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let (own, intermediates) = chain
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.client_verifier()?
+            .verify_client_cert(own, intermediates, UnixTime::now())
+            .map(|_| ())
+    }
+
+    fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))
     }
 
     /// When the first certificate of our chain expires.

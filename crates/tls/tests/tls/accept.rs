@@ -1,8 +1,11 @@
 //! Who gets in, who does not, and what the log says about it.
 
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use ocserv_agent_tls::accept::{Incoming, Settings};
@@ -335,6 +338,28 @@ async fn stalled_handshakes_hold_nobody_up_and_end_at_their_timeout() {
 }
 
 #[tokio::test]
+async fn as_many_stalled_handshakes_as_there_is_room_for_hold_nobody_up() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let settings = Settings {
+        max_connections: 1,
+        // None of them ends by its time here.
+        handshake_timeout: Duration::from_hours(1),
+    };
+    let mut server = server(&ca, settings).await;
+    let mut stalled = Vec::new();
+    for _ in 0..300 {
+        stalled.push(bounded(TcpStream::connect(server.address)).await.unwrap());
+    }
+    let tls = client(&ca, &ca, "portal.test");
+    let (dialled, accepted) =
+        bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
+    dialled.unwrap();
+    assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
+    log.wait_for("it had to make room").await;
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_closed_and_room_comes_back_when_one_ends() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
@@ -375,6 +400,56 @@ async fn a_reloaded_identity_serves_the_next_connection() {
         server.tls.reload().unwrap();
     }
     assert_ne!(seen[0], seen[1]);
+}
+
+#[tokio::test]
+async fn a_reload_that_takes_a_ca_out_ends_the_connections_that_it_vouched_for_and_no_other() {
+    let (log, _guard) = Log::capture();
+    let (staying, leaving) = (Ca::new("staying"), Ca::new("leaving"));
+    let mut server = server(&staying, roomy()).await;
+    write(&server.files.ca, &format!("{}{}", staying.pem(), leaving.pem()));
+    server.tls.reload().unwrap();
+    let mut up = Vec::new();
+    for ca in [&staying, &leaving] {
+        let tls = client(&staying, ca, "portal.test");
+        let dialled = bounded(dial(server.address, &tls)).await.unwrap();
+        up.push((dialled, bounded(server.incoming.next()).await.unwrap()));
+    }
+    write(&server.files.ca, &staying.pem());
+    server.tls.reload().unwrap();
+
+    let (_, distrusted) = &mut up[1];
+    // It waits for the peer meanwhile, as a server does.
+    let error = bounded(distrusted.read(&mut [0])).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    distrusted.write_all(b"x").await.unwrap_err();
+    log.wait_for("a reload: its certificate was issued by a CA we do not trust")
+        .await;
+    let (dialled, trusted) = &mut up[0];
+    dialled.write_all(b"x").await.unwrap();
+    dialled.flush().await.unwrap();
+    bounded(trusted.read_exact(&mut [0])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_a_reload_overtakes_is_judged_by_the_new_cas() {
+    let (staying, leaving) = (Ca::new("staying"), Ca::new("leaving"));
+    let mut server = server(&staying, roomy()).await;
+    write(&server.files.ca, &format!("{}{}", staying.pem(), leaving.pem()));
+    server.tls.reload().unwrap();
+    let tcp = TcpStream::connect(server.address).await.unwrap();
+    let tls = client(&staying, &leaving, "portal.test");
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut half = TlsConnector::from(tls.current()).connect(name, tcp);
+    let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll(cx).is_pending())).await;
+    assert!(begun);
+    // The server answers the first half of the handshake: it has begun with the old CAs.
+    bounded(half.get_ref().unwrap().peek(&mut [0])).await.unwrap();
+    write(&server.files.ca, &staying.pem());
+    server.tls.reload().unwrap();
+    let _dialled = bounded(half).await;
+    let mut accepted = bounded(server.incoming.next()).await.unwrap();
+    bounded(accepted.read(&mut [0])).await.unwrap_err();
 }
 
 #[tokio::test]
