@@ -39,7 +39,7 @@ pub use error::{ControlError, DecodeError};
 pub use prost;
 pub use safe_id::{SafeId, SafeIdError};
 pub use session::{PortProtocol, PortRule, Session, State, reports_session_start};
-pub use socket::ControlSocket;
+pub use socket::{ControlSocket, Observer};
 pub use status::Status;
 
 #[cfg(doctest)]

@@ -1,12 +1,15 @@
 //! The connection: one for each call, the request in one write, one time limit around everything.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use crate::command::Command;
 use crate::cookie::Cookie;
@@ -32,17 +35,44 @@ const NOBODY: [u8; 200] = [b'-'; 200];
 ///
 /// A call that is dropped, or that ran out of time, has sent its whole request or none of it, never a piece that ocserv
 /// would wait to see completed. ocserv may still do what was asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ControlSocket {
     path: PathBuf,
     timeout: Duration,
+    observer: Option<Observer>,
+}
+
+/// Hears how each request on a [`ControlSocket`] ended: what was asked, what went wrong if anything did, and how long it
+/// took. It runs before the caller gets the answer, so it must be quick. A call that is dropped is not told.
+pub type Observer = Arc<dyn Fn(Command, Option<&ControlError>, Duration) + Send + Sync>;
+
+impl fmt::Debug for ControlSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlSocket")
+            .field("path", &self.path)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ControlSocket {
     /// The socket at `path`; `timeout` bounds each call as a whole. Nothing is opened yet.
     #[must_use]
     pub const fn new(path: PathBuf, timeout: Duration) -> Self {
-        Self { path, timeout }
+        Self {
+            path,
+            timeout,
+            observer: None,
+        }
+    }
+
+    /// The same socket, whose requests `observer` hears of.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     /// Where the socket is.
@@ -171,7 +201,21 @@ impl ControlSocket {
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T, ControlError> {
         let request = encode_request(command, body)?;
-        let reply = tokio::time::timeout(self.timeout, self.exchange(command, &request))
+        let begin = Instant::now();
+        let answer = self.answer(command, &request, decode).await;
+        if let Some(observer) = &self.observer {
+            observer(command, answer.as_ref().err(), begin.elapsed());
+        }
+        answer
+    }
+
+    async fn answer<T>(
+        &self,
+        command: Command,
+        request: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, ControlError> {
+        let reply = tokio::time::timeout(self.timeout, self.exchange(command, request))
             .await
             .map_err(|_| ControlError::Timeout {
                 command,

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -320,6 +321,38 @@ async fn terminate_is_unsupported_only_where_status_is_answered() {
     );
     // Nobody's sessions can end by the probe: no name of ocserv has more than 63 bytes.
     assert_eq!((requests[2][0], requests[2].len()), (13, 5 + 3 + 200));
+}
+
+#[tokio::test]
+async fn an_observer_hears_how_every_request_ended_before_its_caller_does() {
+    let fake = Fake::start(vec![
+        Conduct::Reply(recorded("1.5.0", "status.bin")),
+        Conduct::CloseAfterReading,
+        Conduct::Reply(encode_reply(104, NO)),
+    ]);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let teller = Arc::clone(&heard);
+    let ocserv = fake.client(LONG).observed(Arc::new(move |command, error, took| {
+        assert!(took < LONG);
+        let what = match error {
+            None => "answered",
+            Some(ControlError::Refused { .. }) => "refused",
+            Some(ControlError::WrongReply { .. }) => "wrong",
+            Some(_) => "other",
+        };
+        teller.lock().unwrap().push((command, what));
+    }));
+    let clone = ocserv.clone();
+    ocserv.status().await.unwrap();
+    assert_eq!(heard.lock().unwrap()[..], [(Command::Status, "answered")]);
+    clone.disconnect_id(7).await.unwrap_err();
+    clone.status().await.unwrap_err();
+    ocserv.id(-1).await.unwrap_err();
+    assert_eq!(
+        heard.lock().unwrap()[1..],
+        [(Command::DisconnectId, "refused"), (Command::Status, "wrong")],
+        "what is not fit to be sent is no request"
+    );
 }
 
 #[tokio::test]
