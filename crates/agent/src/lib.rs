@@ -19,6 +19,7 @@ mod ocserv;
 mod pipeline;
 mod port;
 mod revocation;
+mod rush;
 mod sessions;
 mod sources;
 

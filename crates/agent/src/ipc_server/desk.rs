@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use authz::DecisionRecord;
 use model::{Decision, DenyCode, Login, Source, Username, Verdict};
 use occtl::ControlSocket;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::beginnings::{Beginning, Registrar};
+use super::ledger::Ledger;
 use super::respond;
 use crate::clock;
-use crate::config::chain;
 use crate::decisions;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::rush::Rush;
 use crate::sessions::{Ended, Sessions, Ticket};
 
 /// A decision under way.
@@ -29,7 +33,19 @@ pub type Decide = Arc<dyn Fn(Login, Instant) -> Deciding + Send + Sync>;
 pub type Recall = Arc<dyn Fn() -> Vec<Arc<DecisionRecord>> + Send + Sync>;
 
 /// Takes requests to those whom they concern.
-pub struct Desk {
+pub(super) struct Desk {
+    decide: Decide,
+    recall: Option<Recall>,
+    ledger: Arc<Ledger>,
+    beginnings: mpsc::Sender<Beginning>,
+    /// What is counted.
+    pub(super) metrics: Metrics,
+    rush: Rush,
+    under_way: AtomicUsize,
+}
+
+/// What a desk works with.
+pub struct Parts {
     /// Who decides.
     pub decide: Decide,
     /// Who is noted.
@@ -40,10 +56,10 @@ pub struct Desk {
     pub control: ControlSocket,
     /// What is counted.
     pub metrics: Metrics,
-    recall: Option<Recall>,
-    under_way: AtomicUsize,
-    /// Held while something happens to a session and the portal's queue takes the events of it.
-    turn: Mutex<()>,
+    /// Where it is noted that logins come.
+    pub rush: Rush,
+    /// Who shows the last decisions to whoever may ask, if anybody does.
+    pub recall: Option<Recall>,
 }
 
 impl fmt::Debug for Desk {
@@ -60,43 +76,36 @@ pub(super) struct Decided {
     login: Login,
     decision: Decision,
     ticket: Ticket,
-    /// `Some` once ocserv has answered, with the second at which it accepted the connection if it said so.
-    connected_at: Option<Option<u64>>,
     /// From the helper's connect to the decision.
-    took: std::time::Duration,
+    took: Duration,
     /// Logins under way at that moment, this one included.
     waiting: usize,
 }
 
 impl Desk {
-    /// A desk with nothing under way.
-    #[must_use]
-    pub fn new(
-        decide: Decide,
-        sessions: Arc<Sessions>,
-        events: Option<Events>,
-        control: ControlSocket,
-        metrics: Metrics,
-    ) -> Self {
-        Self {
+    /// A desk with nothing under way, and who makes sessions of the logins that it lets in; `room` of them may wait.
+    pub(super) fn new(parts: Parts, room: usize) -> (Self, Registrar) {
+        let Parts {
             decide,
             sessions,
             events,
             control,
             metrics,
-            recall: None,
+            rush,
+            recall,
+        } = parts;
+        let ledger = Arc::new(Ledger::new(sessions, events, metrics.clone()));
+        let (registrar, beginnings) = Registrar::new(Arc::clone(&ledger), control, room);
+        let desk = Self {
+            decide,
+            recall,
+            ledger,
+            beginnings,
+            metrics,
+            rush,
             under_way: AtomicUsize::new(0),
-            turn: Mutex::default(),
-        }
-    }
-
-    /// The same desk that also shows the last decisions to whoever may ask.
-    #[must_use]
-    pub fn showing(self, recall: Recall) -> Self {
-        Self {
-            recall: Some(recall),
-            ..self
-        }
+        };
+        (desk, registrar)
     }
 
     /// The last decisions as a table, about `user` or all of them. It says nothing about a login, so it allows nothing.
@@ -117,31 +126,12 @@ impl Desk {
         arrived: Instant,
         deadline: Instant,
     ) -> (ipc::Response, Decided) {
-        let ticket = self.in_turn(|| {
-            let (ticket, superseded) = self.sessions.begin(&login, clock::wall());
-            if let Some(event) = superseded {
-                let (user, uid) = (event.username.as_str(), &event.uid);
-                tracing::info!(target: "session", user, %uid, "session ended unseen");
-                self.report(event);
-            }
-            ticket
-        });
+        self.rush.login(arrived);
+        let ticket = self.ledger.asks(&login);
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);
-
-        // ocserv is asked meanwhile when the session began: that never delays the answer.
-        let mut connected_at = None;
-        let decision = {
-            let mut deciding = pin!(timeout_at(deadline, (self.decide)(login.clone(), deadline)));
-            let mut asking = pin!(self.connected_at(&login));
-            loop {
-                tokio::select! {
-                    biased;
-                    decision = &mut deciding => break decision.unwrap_or_else(|_| late()),
-                    answer = &mut asking, if connected_at.is_none() => connected_at = Some(answer),
-                }
-            }
-        };
+        let deciding = (self.decide)(login.clone(), deadline);
+        let decision = timeout_at(deadline, deciding).await.unwrap_or_else(|_| late());
         let took = clock::now() - arrived;
         (
             respond::decision(&decision),
@@ -149,7 +139,6 @@ impl Desk {
                 login,
                 decision,
                 ticket,
-                connected_at,
                 took,
                 waiting,
             },
@@ -164,82 +153,28 @@ impl Desk {
             login,
             decision,
             ticket,
-            connected_at,
             ..
         } = decided;
         if !decision.verdict.is_allow() {
-            self.sessions.denied(&ticket);
-            return;
+            return self.ledger.denied(&ticket);
         }
         if !heard {
-            let (user, id) = (login.username.as_str(), login.id);
-            tracing::warn!(target: "session", user, %id, "nobody heard the answer");
-            self.sessions.undelivered(&ticket);
-            return;
+            return self.ledger.undelivered(&ticket, &login);
         }
-        let connected_at = match connected_at {
-            Some(answer) => answer,
-            None => self.connected_at(&login).await,
+        let source = decision.source;
+        let beginning = Beginning {
+            ticket,
+            login,
+            source,
         };
-        self.in_turn(|| {
-            for event in self.sessions.delivered(&ticket, decision.source, connected_at) {
-                self.tell(event);
-            }
-        });
+        // The registrar works for as long as there is a desk.
+        let _registered = self.beginnings.send(beginning).await;
     }
 
     /// Takes the report that a session is over.
     pub(super) fn disconnect(&self, ended: Ended) -> ipc::Response {
-        self.in_turn(|| {
-            for event in self.sessions.ended(ended, clock::wall()) {
-                self.tell(event);
-            }
-        });
+        self.ledger.ended(ended);
         respond::noted()
-    }
-
-    /// One happening at a time: else the end of a session could get into the queue before its beginning.
-    fn in_turn<T>(&self, happens: impl FnOnce() -> T) -> T {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        happens()
-    }
-
-    fn tell(&self, event: model::Event) {
-        let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
-        match &event.happening {
-            model::Happening::Connected(_) => {
-                tracing::info!(target: "session", user, %id, %uid, "session began");
-            }
-            model::Happening::Disconnected(end) => {
-                let duration_s = end.duration.map(|duration| duration.as_secs());
-                let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
-                let reason = end.reason;
-                tracing::info!(
-                    target: "session", user, %id, %uid, %reason, duration_s, bytes_in, bytes_out, "session ended"
-                );
-            }
-        }
-        self.report(event);
-    }
-
-    fn report(&self, event: model::Event) {
-        self.metrics.happened(&event.happening);
-        if let Some(events) = &self.events {
-            events.push(event);
-        }
-    }
-
-    /// The second at which ocserv accepted the connection of `login`, if it lists a connection with this number and
-    /// user now.
-    async fn connected_at(&self, login: &Login) -> Option<u64> {
-        match self.control.id(login.id.get()).await {
-            Ok(Some(row)) if row.username.as_deref() == Some(login.username.as_str()) => row.connected_at,
-            Ok(_) => None,
-            Err(error) => {
-                tracing::debug!(id = %login.id, error = chain(&error), "ocserv does not say when a session began");
-                None
-            }
-        }
     }
 }
 
@@ -255,7 +190,7 @@ fn late() -> Decision {
     Decision {
         verdict: Verdict::deny(DenyCode::Outage, "there was no decision in time"),
         source: Source::Agent,
-        age: std::time::Duration::ZERO,
+        age: Duration::ZERO,
         outage: None,
     }
 }
@@ -317,6 +252,3 @@ pub(super) fn audit_refusal(request: &ipc::Request, response: &ipc::Response, ar
         "login decided"
     );
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::beginnings::Registrar;
 use super::counts::Counts;
-use super::desk::{self, Desk};
+use super::desk::{self, Desk, Parts};
 use super::gate::Gate;
 use super::quiet::Quiet;
 use super::{Ask, Door, read_request, respond};
@@ -47,6 +48,7 @@ pub struct Rules {
 pub struct Server {
     door: Door,
     shared: Arc<Shared>,
+    registrar: Registrar,
 }
 
 #[derive(Debug)]
@@ -69,10 +71,11 @@ struct Warnings {
 }
 
 impl Server {
-    /// Serves `desk` behind `door`: at most `max_connections` that still send their request, and as many that wait for
-    /// their answer.
+    /// Serves behind `door` with `parts`: at most `max_connections` that still send their request, and as many that wait
+    /// for their answer.
     #[must_use]
-    pub fn new(door: Door, desk: Desk, rules: Arc<ArcSwap<Rules>>, max_connections: usize) -> Self {
+    pub fn new(door: Door, parts: Parts, rules: Arc<ArcSwap<Rules>>, max_connections: usize) -> Self {
+        let (desk, registrar) = Desk::new(parts, max_connections);
         let shared = Shared {
             desk,
             rules,
@@ -85,6 +88,7 @@ impl Server {
         Self {
             door,
             shared: Arc::new(shared),
+            registrar,
         }
     }
 
@@ -95,16 +99,21 @@ impl Server {
     }
 
     /// Serves until `stop`. Then whoever has connected by then is answered, the socket is taken away (unless systemd
-    /// holds it), and it returns when the last answer is given.
+    /// holds it), and it returns when the last answer is given and whoever was let in is noted.
     ///
     /// # Errors
     /// When the socket cannot be served at all.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
-        let Self { door, shared } = self;
+        let Self {
+            door,
+            shared,
+            registrar,
+        } = self;
         let listener = door.listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let conversations = TaskTracker::new();
+        conversations.spawn(registrar.run());
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
@@ -134,6 +143,8 @@ impl Server {
             shared.sweep(&door, &conversations);
         }
         drop(door);
+        // The registrar ends when nobody can give it more to do.
+        drop(shared);
         conversations.close();
         conversations.wait().await;
         Ok(())

@@ -24,11 +24,13 @@ use super::signals::Signals;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::decision_file;
-use crate::ipc_server::{Decide, Desk, Door, Rules, Server};
+use crate::events::Delivery;
+use crate::ipc_server::{self, Decide, Door, Rules, Server};
 use crate::metrics::Metrics;
 use crate::ocserv::Ocserv;
 use crate::pipeline;
 use crate::revocation::Revocation;
+use crate::rush::Rush;
 use crate::sessions::{Found, Sessions};
 use crate::sources::Authority;
 
@@ -50,6 +52,7 @@ struct Start {
     metrics: Metrics,
     control: ControlSocket,
     sessions: Arc<Sessions>,
+    rush: Rush,
     running: Running,
 }
 
@@ -77,6 +80,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         metrics,
         control,
         sessions,
+        rush: Rush::default(),
         running: Running::new(Part { tasks, stop }, events),
     };
     start.keep_metrics();
@@ -194,13 +198,14 @@ impl Start {
     fn deliver_events(&self, portal: &Portal) -> watch::Receiver<bool> {
         let connected = connections(portal, &self.running.whole);
         let Part { tasks, stop } = &self.running.deliveries;
-        tasks.spawn(self.running.events.clone().deliver(
-            offer(portal.clone(), self.metrics.clone()),
-            backoff(&self.config.portal.reconnect),
-            connected.clone(),
-            stop.clone(),
-            LAST_CALL,
-        ));
+        let delivery = Delivery {
+            backoff: backoff(&self.config.portal.reconnect),
+            connected: connected.clone(),
+            rush: self.rush.clone(),
+            last_call: LAST_CALL,
+        };
+        let offer = offer(portal.clone(), self.metrics.clone());
+        tasks.spawn(self.running.events.clone().deliver(offer, delivery, stop.clone()));
         connected
     }
 
@@ -224,15 +229,16 @@ impl Start {
         is_portal: bool,
     ) -> Server {
         let recalled = authorizer.clone();
-        let desk = Desk::new(
-            decide(authorizer),
-            Arc::clone(&self.sessions),
-            is_portal.then(|| self.running.events.clone()),
-            self.control.clone(),
-            self.metrics.clone(),
-        )
-        .showing(Arc::new(move || recalled.recent()));
-        Server::new(door, desk, Arc::clone(rules), self.config.ipc.max_connections)
+        let parts = ipc_server::Parts {
+            decide: decide(authorizer),
+            sessions: Arc::clone(&self.sessions),
+            events: is_portal.then(|| self.running.events.clone()),
+            control: self.control.clone(),
+            metrics: self.metrics.clone(),
+            rush: self.rush.clone(),
+            recall: Some(Arc::new(move || recalled.recent())),
+        };
+        Server::new(door, parts, Arc::clone(rules), self.config.ipc.max_connections)
     }
 
     /// Begins to end sessions that the policy no longer allows.

@@ -14,6 +14,7 @@ use super::*;
 use crate::events::Events;
 use crate::ipc_server::{Decide, Deciding};
 use crate::metrics::Metrics;
+use crate::rush::Rush;
 use crate::sessions::Sessions;
 
 /// Far more than anything here takes.
@@ -93,20 +94,22 @@ fn lab(setup: Setup) -> Lab {
     let sessions = Arc::new(Sessions::new("a1"));
     let events = Events::new(1000);
     let control = ControlSocket::new(dir.path().join("no-ocserv"), Duration::from_millis(100));
-    let desk = Desk::new(
-        setup.decide,
-        Arc::clone(&sessions),
-        Some(events.clone()),
+    let parts = Parts {
+        decide: setup.decide,
+        sessions: Arc::clone(&sessions),
+        events: Some(events.clone()),
         control,
-        Metrics::new("a1").unwrap(),
-    );
+        metrics: Metrics::new("a1").unwrap(),
+        rush: Rush::default(),
+        recall: None,
+    };
     let uid = rustix::process::geteuid().as_raw();
     let rules = Rules {
         deadline: setup.deadline,
         allowed_uids: vec![uid],
     };
     let rules = Arc::new(ArcSwap::from_pointee(rules));
-    let server = Server::new(door, desk, Arc::clone(&rules), setup.max_connections);
+    let server = Server::new(door, parts, Arc::clone(&rules), setup.max_connections);
     let counts = server.counts();
     let stop = CancellationToken::new();
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));

@@ -1,0 +1,108 @@
+//! Logins that were let in become sessions: off the login's path, and many of them with one question to ocserv.
+//!
+//! A session bears the second at which ocserv accepted its connection in its name, and only ocserv knows it. In a rush
+//! of logins one question for each would load ocserv's single main process while it is busiest.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Login, Source};
+use occtl::{ControlError, ControlSocket, Session};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::ledger::Ledger;
+use crate::config::chain;
+use crate::sessions::Ticket;
+
+/// How long beginnings are collected for one question.
+const COLLECT: Duration = Duration::from_millis(10);
+
+/// A login whose allow has reached the helper.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) ticket: Ticket,
+    pub(super) login: Login,
+    pub(super) source: Source,
+}
+
+/// The one who makes sessions of logins.
+pub(super) struct Registrar {
+    ledger: Arc<Ledger>,
+    control: ControlSocket,
+    beginnings: mpsc::Receiver<Beginning>,
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar").finish_non_exhaustive()
+    }
+}
+
+impl Registrar {
+    /// A registrar, and where beginnings go in; `room` of them may wait.
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        control: ControlSocket,
+        room: usize,
+    ) -> (Self, mpsc::Sender<Beginning>) {
+        let (sender, beginnings) = mpsc::channel(room);
+        let registrar = Self {
+            ledger,
+            control,
+            beginnings,
+        };
+        (registrar, sender)
+    }
+
+    /// Works until the last sender is gone and nothing waits.
+    pub(super) async fn run(mut self) {
+        let room = self.beginnings.max_capacity();
+        let mut batch = Vec::new();
+        while self.beginnings.recv_many(&mut batch, room).await > 0 {
+            sleep(COLLECT).await;
+            while batch.len() < room
+                && let Ok(more) = self.beginnings.try_recv()
+            {
+                batch.push(more);
+            }
+            self.register(&mut batch).await;
+        }
+    }
+
+    async fn register(&self, batch: &mut Vec<Beginning>) {
+        let rows = match self.rows(batch).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                let (error, sessions) = (chain(&error), batch.len());
+                tracing::debug!(error, sessions, "ocserv does not say when sessions began");
+                HashMap::new()
+            }
+        };
+        for Beginning {
+            ticket,
+            login,
+            source,
+        } in batch.drain(..)
+        {
+            let is_hers = |row: &&Session| row.username.as_deref() == Some(login.username.as_str());
+            let row = rows.get(&login.id.get()).filter(is_hers);
+            self.ledger
+                .began(&ticket, source, row.and_then(|row| row.connected_at));
+        }
+    }
+
+    /// What ocserv says about those in `batch`, and perhaps others, by its number of them.
+    async fn rows(&self, batch: &[Beginning]) -> Result<HashMap<i32, Session>, ControlError> {
+        let rows = match batch {
+            [one] => self.control.id(one.login.id.get()).await?.into_iter().collect(),
+            _ => self.control.list().await?,
+        };
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

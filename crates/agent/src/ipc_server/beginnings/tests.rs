@@ -1,0 +1,118 @@
+use model::{Event, OcservId, Username};
+use testkit::fake_control::{FakeControl, FakeSession, command};
+
+use super::*;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+
+const ROOM: usize = 64;
+
+struct Office {
+    fake: FakeControl,
+    ledger: Arc<Ledger>,
+    events: Events,
+    registrar: Registrar,
+    beginnings: mpsc::Sender<Beginning>,
+    _dir: tempfile::TempDir,
+}
+
+/// An ocserv with `sessions`.
+fn office(sessions: Vec<FakeSession>) -> Office {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("occtl.sock");
+    let fake = FakeControl::start(&path).unwrap();
+    fake.set_sessions(sessions);
+    let events = Events::new(1_000);
+    let ledger = Arc::new(Ledger::new(
+        Arc::new(Sessions::new("a1")),
+        Some(events.clone()),
+        Metrics::new("a1").unwrap(),
+    ));
+    let control = ControlSocket::new(path, Duration::from_secs(5));
+    let (registrar, beginnings) = Registrar::new(Arc::clone(&ledger), control, ROOM);
+    Office {
+        fake,
+        ledger,
+        events,
+        registrar,
+        beginnings,
+        _dir: dir,
+    }
+}
+
+fn session(id: i32, name: &str) -> FakeSession {
+    FakeSession {
+        connected_at: 1_000_000 + id.unsigned_abs(),
+        ..FakeSession::connected(id, name)
+    }
+}
+
+fn login(id: i32, name: &str) -> Login {
+    Login {
+        username: Username::parse(name).unwrap(),
+        group: None,
+        client_ip: [10, 77, 0, 2].into(),
+        vhost: None,
+        id: OcservId::new(id).unwrap(),
+        vpn_ip: None,
+        device: String::new(),
+    }
+}
+
+impl Office {
+    async fn let_in(&self, id: i32, name: &str) {
+        let login = login(id, name);
+        let beginning = Beginning {
+            ticket: self.ledger.asks(&login),
+            login,
+            source: Source::Cache,
+        };
+        self.beginnings.send(beginning).await.unwrap();
+    }
+
+    /// Registers all that were let in; gives the names of their sessions.
+    async fn close(self) -> (FakeControl, Vec<String>) {
+        drop(self.beginnings);
+        self.registrar.run().await;
+        let uid = |event: Event| event.uid.to_string();
+        (self.fake, self.events.waiting().into_iter().map(uid).collect())
+    }
+}
+
+#[tokio::test]
+async fn many_beginnings_are_one_question_and_each_session_has_its_own_second_in_its_name() {
+    let office = office((1..=20).map(|id| session(id, "alice")).collect());
+    for id in 1..=20 {
+        office.let_in(id, "alice").await;
+    }
+    let (fake, names) = office.close().await;
+    let expected: Vec<_> = (1..=20).map(|id| format!("a1/{id}/{}", 1_000_000 + id)).collect();
+    assert_eq!(names, expected);
+    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (1, 0));
+}
+
+#[tokio::test]
+async fn one_beginning_is_a_question_about_one_connection() {
+    let office = office(vec![session(7, "alice"), session(8, "bob")]);
+    office.let_in(7, "alice").await;
+    let (fake, names) = office.close().await;
+    assert_eq!(names, ["a1/7/1000007"]);
+    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (0, 1));
+}
+
+#[tokio::test]
+async fn a_number_that_is_another_users_by_now_lends_no_second() {
+    let office = office(vec![session(7, "bob"), session(8, "bob")]);
+    for id in [7, 8] {
+        office.let_in(id, "alice").await;
+    }
+    let (_fake, names) = office.close().await;
+    assert_eq!(names.len(), 2, "the session is reported all the same");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.ends_with("/1000007") || name.ends_with("/1000008")),
+        "{names:?}"
+    );
+}
