@@ -1,9 +1,10 @@
 //! Arguments and exit codes; everything else is `agent`.
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::config::{Config, DEFAULT_PATH, ENV_PREFIX};
+use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket};
 use agent::{ConfigSource, Outcome};
 use clap::{Parser, Subcommand};
 
@@ -37,7 +38,16 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the last decisions of the running agent, the last one first: who, when, from where, by whom, why
+    #[command(
+        after_help = "Needs nothing of the configuration but ipc.socket, and root's rights or those of a user in \
+                      ipc.allowed_uids.\n\
+                      Exit codes: 0 shown, or there is none; 1 the agent did not answer or refused; \
+                      2 bad arguments, or the configuration does not say where the socket is."
+    )]
     Decisions {
+        /// The agent's socket; without it the configuration says where it is
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
         /// Only those about this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
@@ -49,6 +59,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> u8 {
+    if let Some(Command::Decisions { socket, user }) = arguments.command {
+        return show_decisions(&arguments.config, socket, user.as_deref());
+    }
     let source = ConfigSource {
         path: arguments.config,
         environment: environment(),
@@ -64,9 +77,6 @@ fn run(arguments: Arguments) -> u8 {
         print!("{}", config.summary(&source.path));
         return EXIT_OK;
     }
-    if let Some(Command::Decisions { user }) = arguments.command {
-        return show_decisions(&config, user.as_deref());
-    }
     match agent::run(config, source) {
         Ok(Outcome::Drained) => EXIT_OK,
         Ok(Outcome::CutShort) => EXIT_CUT_SHORT,
@@ -78,17 +88,22 @@ fn run(arguments: Arguments) -> u8 {
     }
 }
 
-fn show_decisions(config: &Config, user: Option<&str>) -> u8 {
-    match agent::decisions::ask(&config.ipc.socket, user) {
+fn show_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -> u8 {
+    let socket = match socket.map_or_else(|| ipc_socket(config, environment()), Ok) {
+        Ok(socket) => socket,
+        Err(error) => {
+            eprintln!("{error}\n--socket PATH says where the agent's socket is");
+            return EXIT_BAD_CONFIG;
+        }
+    };
+    match agent::decisions::ask(&socket, user) {
         Ok(table) => {
-            print!("{table}");
+            // A reader that has seen enough (`| head`) is no failure.
+            let _read = io::stdout().write_all(table.as_bytes());
             EXIT_OK
         }
         Err(error) => {
-            eprintln!(
-                "could not ask the agent at {}: {error}",
-                config.ipc.socket.display()
-            );
+            eprintln!("could not ask the agent at {}: {error}", socket.display());
             EXIT_FAILED
         }
     }

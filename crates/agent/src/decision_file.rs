@@ -29,7 +29,7 @@ pub(crate) async fn open(state_dir: &Path, agent_id: &str, authorizer: &Authoriz
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("the disk does not answer within {OPEN_WITHIN:?}"),
     };
-    tracing::error!(path = %path.display(), error = trouble, "decisions cannot be stored: they are lost in a restart");
+    tracing::error!(key = "state_dir", path = %path.display(), error = trouble, "decisions cannot be stored: they are lost in a restart");
     None
 }
 

@@ -1,12 +1,14 @@
 //! The last decisions, for an operator to see: asked over the IPC socket, shown as a table.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use authz::DecisionRecord;
-use model::{GroupName, Username};
+use ipc::client::AskError;
+use model::{DenyCode, GroupName, Username};
 
 /// How long the agent may take to show them.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -21,10 +23,27 @@ const MAX_REASON: usize = 120;
 pub enum ShowError {
     /// The agent did not answer.
     #[error("{0}")]
-    NoAnswer(#[from] ipc::client::AskError),
+    NoAnswer(AskError),
+    /// The file system does not let this user of the system near the socket.
+    #[error("permission denied: run this as root")]
+    NoPermission,
+    /// The agent does not listen to this user of the system.
+    #[error("it does not listen to this user: run this as root, or as a user in ipc.allowed_uids")]
+    NotAllowed,
     /// The agent refused.
     #[error("it refused: {0}")]
     Refused(String),
+}
+
+impl From<AskError> for ShowError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NotReachable(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+                Self::NoPermission
+            }
+            other => Self::NoAnswer(other),
+        }
+    }
 }
 
 /// Asks the agent behind `socket` for its last decisions, about `user` or all of them.
@@ -38,21 +57,31 @@ pub fn ask(socket: &Path, user: Option<&str>) -> Result<String, ShowError> {
         ..ipc::Request::default()
     };
     let response = ipc::client::ask(socket, WITHIN, &request)?;
+    if response.deny_code.as_deref() == Some(DenyCode::PeerRefused.as_str()) {
+        return Err(ShowError::NotAllowed);
+    }
     response
         .message
         .ok_or_else(|| ShowError::Refused(response.error.unwrap_or_else(|| "it does not say why".to_owned())))
 }
 
-/// One line for each decision, under a heading; the last decision first.
+/// One line for each decision, under a heading; the last decision first. A sentence where there is none.
 pub(crate) fn table(records: &[Arc<DecisionRecord>], user: Option<&Username>) -> String {
+    let mut records = records
+        .iter()
+        .filter(|record| user.is_none_or(|user| record.username == *user))
+        .peekable();
+    if records.peek().is_none() {
+        return match user {
+            Some(user) => format!("no decision about {}\n", user.as_str()),
+            None => "no decision yet\n".to_owned(),
+        };
+    }
     let mut text = format!(
         "{:<24} {:<20} {:<12} {:<24} {:<6} {:<10} {:>8} {:>8}  {}\n",
         "TIME", "USER", "GROUP", "FROM", "GOT", "BY", "AGE", "TOOK", "WHY"
     );
-    for record in records
-        .iter()
-        .filter(|record| user.is_none_or(|user| record.username == *user))
-    {
+    for record in records {
         if text.len() > LONGEST {
             text.push_str("older ones are left out: name a user to see hers\n");
             break;
@@ -86,4 +115,19 @@ fn line(text: &mut String, record: &DecisionRecord) {
         record.age.as_secs(),
         record.took.as_millis(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_ask_hears_what_to_do_about_it() {
+        let denied = |kind| ShowError::from(AskError::NotReachable(io::Error::from(kind))).to_string();
+        assert_eq!(
+            denied(io::ErrorKind::PermissionDenied),
+            "permission denied: run this as root"
+        );
+        assert!(!denied(io::ErrorKind::NotFound).contains("root"));
+    }
 }

@@ -24,4 +24,4 @@ mod sessions;
 mod sources;
 
 pub use embedded::PolicyFileError;
-pub use lifecycle::{Agent, ConfigSource, DRAIN_WITHIN, Outcome, StartError, run};
+pub use lifecycle::{Agent, ConfigSource, Outcome, StartError, run};

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod decisions;
 mod place;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -77,31 +79,6 @@ fn a_login_is_decided_by_the_portal_and_the_portal_hears_of_the_session() {
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
     assert!(!place.socket().exists());
-}
-
-#[test]
-fn an_operator_sees_who_was_decided_how_and_why() {
-    let place = Place::new();
-    place.portal.on_check_of("mallory", Reply::deny("not you"));
-    let _agent = place.start("");
-    assert!(place.login("alice", 4242).allowed);
-    assert!(!place.login("mallory", 4243).allowed);
-
-    let shown = |arguments: &[&str]| {
-        let output = run(arguments, &place.path("config.toml"));
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let all = shown(&["decisions"]);
-    let lines: Vec<&str> = all.lines().collect();
-    assert_eq!(lines.len(), 3, "{all}");
-    assert!(lines[0].starts_with("TIME"), "{all}");
-    for part in ["mallory", "10.77.0.2", "denied", "portal", "not you"] {
-        assert!(lines[1].contains(part), "{part} is missing in {all}");
-    }
-    assert!(lines[2].contains("alice") && lines[2].contains(" in "), "{all}");
-    let hers = shown(&["decisions", "--user", "alice"]);
-    assert_eq!(hers.lines().count(), 2, "{hers}");
 }
 
 #[test]
@@ -341,6 +318,40 @@ fn a_bad_configuration_has_its_own_exit_code_and_a_good_one_is_shown() {
 }
 
 #[test]
+fn helpers_of_other_users_get_to_the_socket_though_the_umask_would_keep_them_out() {
+    let place = Place::new();
+    let config = place.configure("");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("/run/ipc.sock", "/made/run/ipc.sock")).unwrap();
+    let log = fs::File::create(place.path("agent.log")).unwrap();
+    let child = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" --config \"$1\"", PROGRAM])
+        .arg(config)
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let agent = Running {
+        child,
+        log: place.path("agent.log"),
+    };
+    agent.logs("agent is ready");
+    for directory in ["made", "made/run"] {
+        let mode = place.path(directory).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "{directory}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_named_and_logins_go_on() {
+    let place = Place::new();
+    fs::write(place.path("state"), "in the way").unwrap();
+    let agent = place.start("");
+    let line = agent.logs("decisions cannot be stored");
+    assert!(line.contains("key=\"state_dir\""), "{line}");
+    assert!(place.login("alice", 1).allowed);
+}
+
+#[test]
 fn systemd_is_told_and_its_socket_is_used_and_left_in_place() {
     let place = Place::new();
     let notify = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
@@ -376,7 +387,11 @@ fn systemd_is_told_and_its_socket_is_used_and_left_in_place() {
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert!(told().starts_with("READY=1"));
     agent.signal(Signal::SIGTERM);
-    assert!(told().starts_with("STOPPING=1"));
+    let stopping = told();
+    assert!(
+        stopping.starts_with("STOPPING=1") && stopping.contains("\nEXTEND_TIMEOUT_USEC=15000000\n"),
+        "{stopping}"
+    );
     assert_eq!(agent.exit_code(), Some(0));
     assert!(place.socket().exists(), "it is systemd's");
     drop(listener);

@@ -45,10 +45,12 @@ impl Checker {
         }
     }
 
-    pub(super) fn absolute(&mut self, key: &str, path: &Path) {
+    /// Whether `path` means the same wherever the agent is started.
+    pub(super) fn absolute(&mut self, key: &str, path: &Path) -> bool {
         if !path.is_absolute() {
             self.problem(key, format!("\"{}\" does not begin with a slash", path.display()));
         }
+        path.is_absolute()
     }
 }
 

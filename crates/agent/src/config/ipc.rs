@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Period;
 use super::check::Checker;
@@ -89,13 +90,26 @@ impl Serialize for Mode {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if digits && mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(Self(mode)),
-            _ => Err(de::Error::custom(format!(
-                "\"{text}\" is no mode for a socket, expected octal digits in quotes such as \"0600\" or \"0660\""
-            ))),
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Mode;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("octal digits in quotes such as \"0600\" or \"0660\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mode, E> {
+                let digits =
+                    (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+                match u32::from_str_radix(text, 8) {
+                    Ok(mode) if digits && mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(Mode(mode)),
+                    _ => Err(E::custom(format!(
+                        "\"{text}\" is no mode for a socket, expected {}",
+                        &self as &dyn de::Expected
+                    ))),
+                }
+            }
         }
+        deserializer.deserialize_str(Digits)
     }
 }

@@ -21,16 +21,7 @@ pub fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|err| ConfigError {
-        problems: vec![Problem {
-            place: Place::File {
-                path: path.to_owned(),
-                line: None,
-            },
-            key: String::new(),
-            what: format!("cannot be read: {err}"),
-        }],
-    })?;
+    let text = read(path)?;
     Loader {
         path,
         lines: Lines::new(&text),
@@ -39,8 +30,23 @@ pub fn load(
     .load(&text)
 }
 
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|err| ConfigError {
+        problems: vec![Problem {
+            place: Place::File {
+                path: path.to_owned(),
+                line: None,
+            },
+            key: String::new(),
+            what: format!("cannot be read: {err}"),
+        }],
+    })
+}
+
 /// The variables that set keys, by the path of the key.
-fn variables(environment: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Vec<String>, String> {
+pub(super) fn variables(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<Vec<String>, String> {
     let key = |name: &str| -> Option<Vec<String>> {
         Some(
             name.strip_prefix(ENV_PREFIX)?
@@ -113,7 +119,7 @@ impl Loader<'_> {
             .map(|err| Problem {
                 place: self.in_file(err.span().map(|span| self.lines.line_at(span.start))),
                 key: String::new(),
-                what: format!("is not TOML: {}", err.message()),
+                what: format!("is not TOML: {}{}", err.message(), syntax_hint(err, text)),
             })
             .collect();
         if problems.is_empty() {
@@ -219,10 +225,20 @@ fn in_words(kind: &Kind) -> String {
             format!("expected one of {}, found \"{found}\"", known.join(", "))
         }
         Kind::Message(what) if what == "invalid socket address syntax" => {
-            "expected an address and a port such as 127.0.0.1:9090".to_owned()
+            format!("expected {}", wanted("socket address"))
         }
         Kind::Message(what) => what.clone(),
         other => other.to_string(),
+    }
+}
+
+/// What else people should hear about text that is no TOML.
+fn syntax_hint(error: &toml::de::Error, text: &str) -> String {
+    let there = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+    match error.message() {
+        "duplicate key" => format!(" \"{}\"", there.trim_matches(['"', '\''])),
+        message if message.contains("leading zero") => "; a mode stands in quotes: \"0600\"".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -243,6 +259,7 @@ fn wanted(expected: &str) -> &str {
         "f64" => "a number",
         "a string" => "a text",
         "path string" => "a path",
+        "socket address" => "an address and a port such as \"127.0.0.1:9090\"",
         "a sequence" => "a list",
         "a map" => "a section",
         "enum" => "a word",

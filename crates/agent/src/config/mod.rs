@@ -9,6 +9,7 @@ mod events;
 mod grpc;
 mod http;
 mod ipc;
+mod ipc_socket;
 mod load;
 mod locate;
 mod log;
@@ -30,6 +31,7 @@ pub use events::Events;
 pub use grpc::{Grpc, Role};
 pub use http::Http;
 pub use ipc::{Ipc, Mode};
+pub use ipc_socket::ipc_socket;
 pub use load::load;
 pub use log::{Log, LogFormat};
 pub use ocserv::Ocserv;
@@ -125,8 +127,8 @@ impl Config {
         text
     }
 
-    /// What works and is not meant: an identity that peers will refuse, a server that serves nobody. Reads the
-    /// identities again.
+    /// What works and is not meant: an identity that peers will refuse, a server that serves nobody, a directory that is
+    /// none. Reads the identities again.
     fn warnings(&self) -> Vec<String> {
         let portal = self.portal.tls.as_ref().map(|tls| ("portal.tls", tls.files()));
         let grpc = self.grpc.as_ref().map(|grpc| ("grpc.tls", grpc.tls.clone()));
@@ -142,7 +144,23 @@ impl Config {
         if self.grpc.as_ref().is_some_and(|grpc| grpc.roles.is_empty()) {
             warnings.push("grpc.roles is empty: nobody may call anything but health".to_owned());
         }
+        if let Some(trouble) = self.no_state_dir() {
+            warnings.push(format!(
+                "state_dir: {trouble}: decisions would be lost in a restart"
+            ));
+        }
         warnings
+    }
+
+    /// Why `state_dir` cannot be a directory, as far as that can be seen without making it.
+    fn no_state_dir(&self) -> Option<String> {
+        let path = &self.state_dir;
+        match path.metadata() {
+            Ok(meta) if meta.is_dir() => None,
+            Ok(_) => Some(format!("{} is not a directory", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => Some(format!("{} cannot be used: {error}", path.display())),
+        }
     }
 }
 

@@ -278,7 +278,9 @@ impl Portal {
         }
         match &self.policy_file {
             Some(path) => {
-                if let Err(fault) = crate::embedded::load(path) {
+                if checker.absolute("portal.policy_file", path)
+                    && let Err(fault) = crate::embedded::load(path)
+                {
                     checker.problem("portal.policy_file", crate::embedded::describe(&fault));
                 }
             }

@@ -7,6 +7,7 @@ use testkit::pki::{Pki, Validity};
 use super::*;
 
 mod documents;
+mod ipc_socket;
 mod reloading;
 mod values;
 
@@ -258,7 +259,8 @@ fn what_check_config_shows_holds_what_an_operator_should_look_at() {
     let pki = Pki::create(old.path()).unwrap();
     let old = pki.issue("old", &["agent.test"], Validity::Expired).unwrap();
     let tls = format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", old.ca, old.cert, old.key);
-    let text = format!("{SHORT}[grpc.tls]\n{tls}");
+    let file = place.write("");
+    let text = format!("state_dir = {file:?}\n{SHORT}[grpc.tls]\n{tls}");
     let config = place.load(&text, &[]).unwrap();
     let shown = config.summary(&place.dir.path().join("config.toml"));
     assert!(shown.contains("config is good"), "{shown}");
@@ -266,9 +268,13 @@ fn what_check_config_shows_holds_what_an_operator_should_look_at() {
         .lines()
         .filter_map(|line| line.strip_prefix("  warning: "))
         .collect();
-    let [expired, roles] = warnings[..] else {
+    let [expired, roles, state_dir] = warnings[..] else {
         panic!("{shown}")
     };
+    assert!(
+        state_dir.starts_with("state_dir: ") && state_dir.contains("config.toml is not a directory"),
+        "{state_dir}"
+    );
     assert!(
         expired.starts_with("grpc.tls: ") && expired.contains("the certificate expired on"),
         "{expired}"

@@ -25,6 +25,11 @@ impl TlsFiles {
         let files = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         let mut readable = true;
         for (key, path) in files {
+            let key = format!("{section}.{key}");
+            if !checker.absolute(&key, path) {
+                readable = false;
+                continue;
+            }
             let opened = File::open(path).and_then(|file| file.metadata());
             let trouble = match opened {
                 Ok(meta) if meta.is_file() => continue,
@@ -32,10 +37,7 @@ impl TlsFiles {
                 Err(err) => format!("cannot be read: {err}"),
             };
             readable = false;
-            checker.problem(
-                &format!("{section}.{key}"),
-                format!("{} {trouble}", path.display()),
-            );
+            checker.problem(&key, format!("{} {trouble}", path.display()));
         }
         if readable && let Err(err) = tls::Identity::load(&self.identity()) {
             checker.problem(section, chain(&err));

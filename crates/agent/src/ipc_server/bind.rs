@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -168,11 +168,7 @@ fn socket() -> Result<OwnedFd, Errno> {
 /// Makes the directory if it is missing and checks that nobody else could change what is in it.
 fn own_directory(path: &Path) -> Result<(), BindError> {
     let failed = |err| BindError::Directory(path.to_owned(), err);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(failed)?;
+    make_directory(path).map_err(failed)?;
     let meta = path.metadata().map_err(failed)?;
     let ours = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
     if !meta.is_dir() {
@@ -187,6 +183,24 @@ fn own_directory(path: &Path) -> Result<(), BindError> {
         });
     }
     Ok(())
+}
+
+/// Makes the directory, and those above it that are missing, with the mode 0755 whatever the umask is: helpers that are
+/// not root have to get through.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    match (make(), path.parent()) {
+        (Ok(()), _) => {}
+        (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+            make_directory(above)?;
+            make()?;
+        }
+        (Err(error), _) => return Err(error),
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::open(path, flags, Mode::empty())?;
+    Ok(rustix::fs::fchmod(&made, Mode::from_bits_truncate(0o755))?)
 }
 
 fn take_lock(path: &Path) -> Result<File, BindError> {

@@ -13,8 +13,8 @@ use crate::clock;
 use crate::events::Events;
 use crate::grpc::Health;
 
-/// How long a stop may take.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a stop may take beyond the time within which a login is answered.
+const BEYOND_LOGINS: Duration = Duration::from_secs(7);
 /// How long calls of the portal that are under way may take to end.
 const CALLS_WITHIN: Duration = Duration::from_secs(3);
 /// How long the events that still wait are offered to the portal.
@@ -68,15 +68,20 @@ impl Running {
         }
     }
 
-    /// Not ready, then no new calls, then every login that has come is answered, then the decisions are stored, then the
-    /// events, then the portal.
-    pub(super) async fn drain(self, ipc: Option<JoinHandle<io::Result<()>>>) -> Outcome {
-        notify::stopping("draining");
-        let by = clock::now() + DRAIN_WITHIN;
+    /// Not ready, then no new calls, then every login that has come is answered, which may take as long as `login`, then
+    /// the decisions are stored, then the events, then the portal.
+    pub(super) async fn drain(self, ipc: Option<JoinHandle<io::Result<()>>>, login: Duration) -> Outcome {
+        let within = login + BEYOND_LOGINS;
+        notify::stopping("draining", within);
+        let by = clock::now() + within;
         let drained = timeout_at(by, self.in_order(ipc)).await.is_ok();
         let pending_events = self.events.counts().pending;
         if !drained {
-            tracing::error!(within = ?DRAIN_WITHIN, pending_events, "stopping took too long: the rest is left behind");
+            tracing::error!(
+                ?within,
+                pending_events,
+                "stopping took too long: the rest is left behind"
+            );
             return Outcome::CutShort;
         }
         tracing::info!("agent has stopped");
@@ -116,3 +121,6 @@ impl Running {
         self.whole.end().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

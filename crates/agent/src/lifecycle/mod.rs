@@ -20,7 +20,6 @@ use crate::config::{self, Config, ConfigError};
 use crate::ipc_server::{self, BindError};
 
 pub use build::{Agent, StartError};
-pub use drain::DRAIN_WITHIN;
 
 /// Worker threads: a login waits for the portal, not for a processor, and each thread costs memory.
 const WORKERS: usize = 2;

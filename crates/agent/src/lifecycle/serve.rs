@@ -20,7 +20,7 @@ enum End {
 }
 
 impl Agent {
-    /// Serves until SIGTERM or SIGINT, then drains within [`super::DRAIN_WITHIN`]; a second such signal ends it at once.
+    /// Serves until SIGTERM or SIGINT, then drains within `ipc.deadline` and 7 s; a second such signal ends it at once.
     /// SIGHUP reads the configuration and the certificates again, `logs` being what changes its level.
     pub async fn run(self, logs: Option<&Logs>) -> Outcome {
         let Started {
@@ -35,7 +35,7 @@ impl Agent {
             End::Failed => None,
         };
         let outcome = tokio::select! {
-            outcome = running.drain(ipc) => outcome,
+            outcome = running.drain(ipc, reloader.config.ipc.deadline.0) => outcome,
             signal = signals.stop() => {
                 tracing::warn!(signal, "stopping at once");
                 Outcome::CutShort

@@ -135,7 +135,19 @@ fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
     for (more, what) in [
         (
             "[http]\nlisten = \"localhost:9090\"",
-            "8: http.listen: expected an address and a port such as 127.0.0.1:9090",
+            "8: http.listen: expected an address and a port such as \"127.0.0.1:9090\"",
+        ),
+        (
+            "[http]\nlisten = 9090",
+            "8: http.listen: expected an address and a port such as \"127.0.0.1:9090\", found 9090",
+        ),
+        (
+            "[ipc]\nsocket_mode = 384",
+            "8: ipc.socket_mode: expected octal digits in quotes such as \"0600\" or \"0660\", found 384",
+        ),
+        (
+            "[ipc]\nsocket_mode = 0600",
+            "8: is not TOML: unexpected leading zero, expected nothing; a mode stands in quotes: \"0600\"",
         ),
         (
             "[resilience.rate_limit]\nper_user = { burst = 0, every = \"1s\" }",
@@ -146,4 +158,49 @@ fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
         let told = told(more);
         assert!(told.starts_with(what) && told.lines().count() == 1, "{told}");
     }
+}
+
+#[test]
+fn a_path_that_depends_on_where_the_agent_is_started_is_refused() {
+    for (text, key) in [
+        (
+            SHORT.replace("agent_id", "state_dir = \"lib\"\nagent_id"),
+            "state_dir",
+        ),
+        (format!("{SHORT}[ipc]\nsocket = \"run/ipc.sock\""), "ipc.socket"),
+        (
+            format!("{SHORT}[ocserv]\nocctl_socket = \"occtl.sock\""),
+            "ocserv.occtl_socket",
+        ),
+        (
+            "agent_id = \"a1\"\n[portal]\nmode = \"embedded\"\npolicy_file = \"Cargo.toml\"".to_owned(),
+            "portal.policy_file",
+        ),
+    ] {
+        let told = Place::new().load(&text, &[]).unwrap_err();
+        assert!(
+            told.contains(&format!("{key}: \"")) && told.contains("does not begin with a slash"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    // Files that are there, from where this test runs.
+    let tls = "ca = \"Cargo.toml\"\ncert = \"Cargo.toml\"\nkey = \"Cargo.toml\"\n";
+    let text = format!("{SHORT}[grpc.tls]\n@TLS").replace("@TLS", tls);
+    insta::assert_snapshot!(Place::new().load(&text, &[]).unwrap_err(), @r#"
+    DIR/config.toml:4: portal.tls.ca: "Cargo.toml" does not begin with a slash
+    DIR/config.toml:5: portal.tls.cert: "Cargo.toml" does not begin with a slash
+    DIR/config.toml:6: portal.tls.key: "Cargo.toml" does not begin with a slash
+    DIR/config.toml:8: grpc.tls.ca: "Cargo.toml" does not begin with a slash
+    DIR/config.toml:9: grpc.tls.cert: "Cargo.toml" does not begin with a slash
+    DIR/config.toml:10: grpc.tls.key: "Cargo.toml" does not begin with a slash
+    "#);
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named_with_the_line_of_the_second() {
+    insta::assert_snapshot!(told("[ipc]\ndeadline = \"3s\"\ndeadline = \"4s\"\n[portal]\n"), @r#"
+    9: is not TOML: duplicate key "deadline"
+    10: is not TOML: duplicate key "portal"
+    "#);
 }
