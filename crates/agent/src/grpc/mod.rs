@@ -5,6 +5,7 @@
 
 mod caller;
 mod connection;
+mod health;
 mod roles;
 mod usage;
 mod vpn_agent;
@@ -20,10 +21,12 @@ use tls::accept::Incoming;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::ocserv::Ocserv;
 use crate::port::Port;
 use connection::Connection;
+use health::UntilStop;
 
 pub use roles::{Role, Roles};
 pub use vpn_agent::VpnAgent;
@@ -52,20 +55,6 @@ pub struct Server {
     roles: Arc<Roles>,
 }
 
-/// Tells callers of the gRPC health service whether the agent works.
-#[derive(Clone)]
-pub struct Health(tonic_health::server::HealthReporter);
-
-impl Health {
-    /// From now on the answer is that the agent does not serve.
-    pub async fn stopping(&self) {
-        self.0.set_not_serving::<VpnAgentServiceServer<VpnAgent>>().await;
-        self.0
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
-    }
-}
-
 impl Server {
     /// A server on `port`, which it waits for if it is not to be had yet.
     #[must_use]
@@ -85,16 +74,14 @@ impl Server {
     }
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
-    #[must_use]
     pub fn spawn(
         self,
         ocserv: Ocserv,
         authorizer: Authorizer,
         tracker: &TaskTracker,
         stop: CancellationToken,
-    ) -> Health {
-        let (reporter, health) = tonic_health::server::health_reporter();
-        let handle = Health(reporter.clone());
+    ) {
+        let health = HealthServer::new(UntilStop::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
         let settings = tls::accept::Settings {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
@@ -107,7 +94,6 @@ impl Server {
                 return;
             };
             let incoming = Incoming::start(listener, tls, settings, &accepts, stop.clone());
-            reporter.set_serving::<VpnAgentServiceServer<VpnAgent>>().await;
             let served = tonic::transport::Server::builder()
                 .max_concurrent_streams(MAX_STREAMS)
                 .timeout(REQUEST_TIMEOUT)
@@ -124,7 +110,6 @@ impl Server {
                 tracing::error!(%error, "the gRPC server ended");
             }
         });
-        handle
     }
 }
 

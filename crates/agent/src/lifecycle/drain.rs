@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 use super::{Outcome, notify};
 use crate::clock;
 use crate::events::Events;
-use crate::grpc::Health;
 
 /// How long a stop may take beyond the time within which a login is answered.
 const BEYOND_LOGINS: Duration = Duration::from_secs(7);
@@ -50,7 +49,6 @@ pub(super) struct Running {
     /// The connection to the portal, and whatever else lives as long as the process.
     pub(super) whole: Part,
     pub(super) events: Events,
-    pub(super) health: Option<Health>,
 }
 
 impl Running {
@@ -64,7 +62,6 @@ impl Running {
             deliveries: Part::default(),
             whole,
             events,
-            health: None,
         }
     }
 
@@ -93,9 +90,6 @@ impl Running {
     }
 
     async fn in_order(&self, ipc: Option<JoinHandle<io::Result<()>>>) {
-        if let Some(health) = &self.health {
-            health.stopping().await;
-        }
         // A caller that keeps its call open must not keep logins waiting.
         let calls = async {
             if timeout(CALLS_WITHIN, self.calls.end()).await.is_err() {

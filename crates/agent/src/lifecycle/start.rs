@@ -75,7 +75,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         events,
     } = agent;
     let stop = stop.disarm();
-    let mut start = Start {
+    let start = Start {
         config,
         metrics,
         control,
@@ -121,8 +121,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
         let (authorizer, stop) = (authorizer.clone(), calls.stop.clone());
-        let health = grpc.server.spawn(ocserv, authorizer, &calls.tasks, stop);
-        start.running.health = Some(health);
+        grpc.server.spawn(ocserv, authorizer, &calls.tasks, stop);
         (grpc.tls, grpc.roles)
     });
 
