@@ -11,6 +11,8 @@ use model::{DisconnectReason, Happening, Source};
 use resilience::{BreakerState, Transition};
 use telemetry::{Declared, Kind, LabelValue, Registry, RegistryError};
 
+mod occtl;
+
 const SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
@@ -79,6 +81,12 @@ declare! {
         "Connections on the IPC socket that came to nothing.";
     IPC_REJECTED_PEERS = "ocserv_agent_ipc_rejected_peers_total", Kind::Counter, [],
         "Connections on the IPC socket from users that are not in ipc.allowed_uids.";
+    OCSERV_UP = "ocserv_agent_ocserv_up", Kind::Gauge, [],
+        "1 when ocserv answered the last request on its control socket, else 0. It is asked every 10 s at least.";
+    OCCTL_REQUESTS = "ocserv_agent_occtl_requests_total", Kind::Counter, ["command", "status"],
+        "Requests to ocserv on its control socket, by how they ended: answered, not_reachable, refused, timeout, malformed, failed.";
+    OCCTL_SECONDS = "ocserv_agent_occtl_request_duration_seconds", Kind::Histogram(SECONDS), ["command"],
+        "How long ocserv took for a request on its control socket.";
     REVOKED = "ocserv_agent_revoked_sessions_total", Kind::Counter, [],
         "Sessions that were ended because the policy no longer allows them.";
 }
@@ -111,6 +119,7 @@ impl Metrics {
         for metric in [&TOTAL_SESSIONS, &BYTES_IN, &BYTES_OUT, &REVOKED] {
             let _shown = registry.counter(metric, &[]);
         }
+        registry.gauge(&OCSERV_UP, &[]).set(0.0);
         Ok(Self {
             registry,
             server_id: LabelValue::server_id(agent_id),

@@ -1,6 +1,7 @@
 //! The ocserv next to us: who is connected, and how to end a session for sure.
 
 mod logins;
+mod pulse;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use model::{DisconnectReason, OcservId, SessionUid};
 use occtl::{ControlError, ControlSocket, Session, State};
 
 use crate::sessions::Sessions;
+
+pub(crate) use pulse::feel_pulse;
 
 /// The ocserv of this server; clones share it.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 
 mod callers;
 mod decisions;
+mod metrics;
 mod place;
 
 use std::fs;

@@ -69,6 +69,18 @@ impl Place {
 
     pub(crate) fn start(&self, more: &str) -> Running {
         let config = self.configure(more);
+        self.launch(&config)
+    }
+
+    /// Starts it with another configuration than the usual one.
+    pub(crate) fn start_with(&self, change: impl FnOnce(&str) -> String) -> Running {
+        let config = self.configure("");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, change(&text)).unwrap();
+        self.launch(&config)
+    }
+
+    fn launch(&self, config: &Path) -> Running {
         let log = self.path("agent.log");
         let stderr = fs::File::create(&log).unwrap();
         let child = Command::new(PROGRAM)

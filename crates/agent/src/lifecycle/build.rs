@@ -145,6 +145,8 @@ impl Agent {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let guard = stop.clone().drop_guard();
         let policy = PolicyDoor::open(&config, &tasks, &stop)?;
+        let metrics = Metrics::new(&config.agent_id)?;
+        let control = ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0);
         Ok(Self {
             signals,
             door,
@@ -152,10 +154,10 @@ impl Agent {
             policy,
             grpc,
             http: Port::take("http.listen", config.http.listen).await,
-            metrics: Metrics::new(&config.agent_id)?,
+            control: control.observed(metrics.control_observer()),
+            metrics,
             tasks,
             stop: guard,
-            control: ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0),
             sessions: Arc::new(Sessions::new(&config.agent_id)),
             events: Events::new(config.events.max_pending),
             config,

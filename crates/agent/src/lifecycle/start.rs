@@ -27,7 +27,7 @@ use crate::decision_file;
 use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
 use crate::metrics::Metrics;
-use crate::ocserv::Ocserv;
+use crate::ocserv::{Ocserv, feel_pulse};
 use crate::pipeline;
 use crate::revocation::Revocation;
 use crate::rush::Rush;
@@ -256,6 +256,7 @@ impl Start {
         };
         let Part { tasks, stop } = &self.running.calls;
         tasks.spawn(revocation.run(tasks.clone(), stop.clone()));
+        tasks.spawn(feel_pulse(self.control.clone(), stop.clone()));
         ocserv
     }
 }

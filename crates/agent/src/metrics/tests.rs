@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use ::occtl::ControlSocket;
+use testkit::fake_control::{FakeControl, Fault};
+
 use super::*;
 
 /// `docs/reference/metrics.md` as the declarations make it.
@@ -43,6 +46,37 @@ fn the_page_of_metrics_is_what_the_declarations_say() {
         documentation(),
         "run UPDATE_DOCS=1 cargo test -p ocserv-agent-core metrics"
     );
+}
+
+#[tokio::test]
+async fn what_ocserv_is_asked_is_counted_by_how_it_ends_and_the_last_answer_says_whether_it_is_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("occtl.sock");
+    let metrics = Metrics::new("vpn1").unwrap();
+    let shows = |lines: &[&str]| {
+        let text = metrics.registry().render();
+        for line in lines {
+            assert!(text.lines().any(|l| l == *line), "{line} is missing in:\n{text}");
+        }
+    };
+    let control =
+        ControlSocket::new(path.clone(), Duration::from_secs(20)).observed(metrics.control_observer());
+    shows(&["ocserv_agent_ocserv_up 0"]);
+    control.list().await.unwrap_err();
+    let fake = FakeControl::start(&path).unwrap();
+    control.disconnect_id(7).await.unwrap();
+    shows(&[
+        "ocserv_agent_ocserv_up 1",
+        "ocserv_agent_occtl_requests_total{command=\"list\",status=\"not_reachable\"} 1",
+        "ocserv_agent_occtl_requests_total{command=\"disconnect\",status=\"answered\"} 1",
+        "ocserv_agent_occtl_request_duration_seconds_count{command=\"disconnect\"} 1",
+    ]);
+    for (fault, status) in [(Fault::Refuse, "refused"), (Fault::Torn(3), "malformed")] {
+        fake.set_fault(Some(fault));
+        control.list().await.unwrap_err();
+        let line = format!("ocserv_agent_occtl_requests_total{{command=\"list\",status=\"{status}\"}} 1");
+        shows(&["ocserv_agent_ocserv_up 0", &line]);
+    }
 }
 
 #[test]

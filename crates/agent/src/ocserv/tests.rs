@@ -165,3 +165,22 @@ async fn an_ocserv_that_does_not_answer_is_an_error_and_not_nothing_to_do() {
     fake.set_fault(Some(Fault::Refuse));
     assert!(ocserv.forget_logins(&name("alice")).await.is_err());
 }
+
+#[tokio::test]
+async fn ocserv_is_asked_again_and_again_whether_or_not_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeControl::start(&dir.path().join("occtl.sock")).unwrap();
+    fake.set_fault(Some(Fault::Refuse));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let control = ControlSocket::new(fake.path().to_owned(), Duration::from_secs(5));
+    let asked = tokio::task::spawn_blocking(move || {
+        testkit::wait::until("three questions", testkit::wait::BOUND, || {
+            (fake.count(command::STATUS) >= 3).then_some(())
+        })
+    });
+    let ending = async {
+        asked.await.unwrap().unwrap();
+        stop.cancel();
+    };
+    tokio::join!(ending, feel_pulse(control, stop.clone()));
+}
