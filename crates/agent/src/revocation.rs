@@ -111,7 +111,7 @@ impl Revocation {
         let (user, id, uid) = (&session.username, session.id, &session.uid);
         // First the decisions: who is thrown out tries again at once.
         if let Ok(username) = Username::parse(user) {
-            self.authorizer.invalidate_user(&username);
+            self.authorizer.revoke_user(&username, why);
         }
         match self.ocserv.end(session, DisconnectReason::PolicyViolation).await {
             Ok(true) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use model::{Grant, Username, Verdict};
 use ocserv_agent_authz::{DecisionStore, Opened};
-use resilience::{CacheKey, Changes, Record};
+use resilience::{CacheKey, Changes, Record, Records};
 
 const ENTRIES: u32 = 10_000;
 
@@ -45,18 +45,22 @@ fn open(path: &Path) -> Opened {
 fn store(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("decisions.redb");
-    let records: Vec<Record> = (0..ENTRIES).filter_map(record).collect();
+    let decisions = |count| Records {
+        decisions: (0..count).filter_map(record).collect(),
+        ..Records::default()
+    };
     let one = Changes::Some {
-        put: records[..1].to_vec(),
+        put: decisions(1),
         removed: Vec::new(),
+        lifted: Vec::new(),
     };
     open(&path)
         .store
-        .save(&Changes::All(records))
+        .save(&Changes::All(decisions(ENTRIES)))
         .expect("room on the disk");
 
     criterion.bench_function("load_10000_decisions", |bencher| {
-        bencher.iter(|| assert_eq!(open(&path).records.len(), ENTRIES as usize));
+        bencher.iter(|| assert_eq!(open(&path).records.decisions.len(), ENTRIES as usize));
     });
     let store = open(&path).store;
     criterion.bench_function("save_one_decision", |bencher| {

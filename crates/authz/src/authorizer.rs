@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Decision, Login, Username};
 use resilience::{
-    BreakerState, BreakerStats, Cache, CacheStats, Changes, RateLimiter, Record, SharedBreaker, Transition,
+    BreakerState, BreakerStats, Cache, CacheStats, Changes, RateLimiter, Records, SharedBreaker, Transition,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -94,30 +94,27 @@ impl Authorizer {
     /// Dropping the future is safe at any point. A question that it began goes on for the others who wait for it, and
     /// its answer is kept.
     pub async fn decide(&self, login: &Login, deadline: Instant) -> Decision {
-        let inner = &self.0;
-        let begin = inner.parts.clock.now();
-        let (mut decision, outage) = inner.decide(login, deadline).await;
-        decision.outage = outage;
-        let now = inner.parts.clock.now();
-        let took = now.mono.saturating_duration_since(begin.mono);
-        let record = Arc::new(DecisionRecord::new(login, &decision, now.wall, took));
-        inner.lock().recent.note(Arc::clone(&record));
-        inner.parts.observer.tell(Observation::Decided(record));
-        decision
+        let begin = self.0.parts.clock.now();
+        self.0.decide(login, deadline, begin).await
     }
 
-    /// Drops what is known about `user`, so that her next login is decided anew; says how many decisions went. A login
-    /// of hers that waits for an answer now asks again.
-    pub fn invalidate_user(&self, user: &Username) -> usize {
+    /// Throws `user` out, for this reason: her next login is decided anew, and an outage keeps her out until the source
+    /// has let her in again; see [`Cache::revoke_user`]. A login of hers that waits for an answer now asks again.
+    ///
+    /// Gives those of her logins that were let in before, as far as they are among the last 1,000 decisions: their answer
+    /// may still be on its way to ocserv. Whatever is let in later was decided anew.
+    pub fn revoke_user(&self, user: &Username, reason: &str) -> Vec<Arc<DecisionRecord>> {
+        let now = self.0.parts.clock.now();
         let mut state = self.0.lock();
         state.flights.close(Some(user));
-        let dropped = state.cache.invalidate_user(user);
+        state.cache.revoke_user(user, reason, now);
+        let let_in = state.recent.let_in(user);
         drop(state);
         self.0.changed.notify_one();
-        dropped
+        let_in
     }
 
-    /// Drops everything that is known; says how many decisions went.
+    /// Drops every decision that is known; says how many there were.
     pub fn invalidate_all(&self) -> usize {
         let mut state = self.0.lock();
         state.flights.close(None);
@@ -149,7 +146,7 @@ impl Authorizer {
     }
 
     /// Puts back what an earlier process knew; see [`Cache::restore`].
-    pub fn restore(&self, records: Vec<Record>) -> usize {
+    pub fn restore(&self, records: Records) -> usize {
         let now = self.0.parts.clock.now();
         let restored = self.0.lock().cache.restore(records, now);
         self.0.changed.notify_one();

@@ -148,6 +148,12 @@ impl Recent {
         self.0.push_back(record);
     }
 
+    /// Those that let `user` in.
+    pub(crate) fn let_in(&self, user: &Username) -> Vec<Arc<DecisionRecord>> {
+        let hers = |record: &&Arc<DecisionRecord>| record.allowed() && record.username == *user;
+        self.0.iter().filter(hers).cloned().collect()
+    }
+
     /// The last one first.
     pub(crate) fn list(&self) -> Vec<Arc<DecisionRecord>> {
         self.0.iter().rev().cloned().collect()

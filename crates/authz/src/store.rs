@@ -8,7 +8,7 @@
 //! It is bound to the agent that wrote it, so a copy is worth nothing on another server. It is believed only when it
 //! is a regular file of the agent's own user that nobody else can read or write, when every page and every entry
 //! carries its right checksum, and when it is not newer than this program. Otherwise it is set aside, and the agent
-//! starts with no decisions.
+//! starts with no decisions. A file of the format before this one becomes one of this.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,18 +17,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
-use resilience::{Changes, Record};
+use resilience::{Changes, Records};
 
 mod format;
 
 use format::Seal;
 
 /// The version of the format. It changes when a reader of the old one would misread the new one.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+/// The version before it, which knew no revocations.
+const OLDER: &str = "1";
 /// `version` and `agent_id`.
 const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 /// See [`format`].
 const DECISIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("decisions");
+/// See [`format`].
+const REVOCATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("revocations");
 /// What redb may keep in memory, in bytes.
 const PAGE_CACHE: usize = 1 << 20;
 
@@ -45,7 +49,7 @@ pub struct Opened {
     /// The store.
     pub store: DecisionStore,
     /// What it held.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// The file that stood there and could not be used; worth a warning.
     pub set_aside: Option<SetAside>,
 }
@@ -187,22 +191,37 @@ impl DecisionStore {
     pub fn save(&self, changes: &Changes) -> Result<(), StoreError> {
         let transaction = self.database.begin_write().map_err(Failed)?;
         {
-            let mut table = transaction.open_table(DECISIONS).map_err(Failed)?;
+            let mut decisions = transaction.open_table(DECISIONS).map_err(Failed)?;
+            let mut revocations = transaction.open_table(REVOCATIONS).map_err(Failed)?;
             let put = match changes {
                 Changes::All(records) => {
-                    table.retain(|_, _| false).map_err(Failed)?;
+                    decisions.retain(|_, _| false).map_err(Failed)?;
+                    revocations.retain(|_, _| false).map_err(Failed)?;
                     records
                 }
-                Changes::Some { put, removed } => {
+                Changes::Some { put, removed, lifted } => {
                     for key in removed {
-                        table.remove(format::key(key).as_slice()).map_err(Failed)?;
+                        decisions.remove(format::key(key).as_slice()).map_err(Failed)?;
+                    }
+                    for user in lifted {
+                        revocations
+                            .remove(format::user(user).as_slice())
+                            .map_err(Failed)?;
                     }
                     put
                 }
             };
-            for record in put {
+            for record in &put.decisions {
                 let (key, value) = self.seal.encode(record);
-                table.insert(key.as_slice(), value.as_slice()).map_err(Failed)?;
+                decisions
+                    .insert(key.as_slice(), value.as_slice())
+                    .map_err(Failed)?;
+            }
+            for revocation in &put.revocations {
+                let (key, value) = self.seal.encode_revocation(revocation);
+                revocations
+                    .insert(key.as_slice(), value.as_slice())
+                    .map_err(Failed)?;
             }
         }
         transaction.commit().map_err(Failed)?;
@@ -211,53 +230,75 @@ impl DecisionStore {
 }
 
 /// redb is careful with damaged files, but where it is not, a panic in it is one more kind of damage.
-fn open_believed(path: &Path, agent_id: &str) -> Result<(DecisionStore, Vec<Record>), Trouble> {
+fn open_believed(path: &Path, agent_id: &str) -> Result<(DecisionStore, Records), Trouble> {
     catch_unwind(AssertUnwindSafe(|| open(path, agent_id)))
         .unwrap_or_else(|_| Err(Trouble::File(Why::Damaged("reading it failed".to_owned()))))
 }
 
-fn open(path: &Path, agent_id: &str) -> Result<(DecisionStore, Vec<Record>), Trouble> {
+fn open(path: &Path, agent_id: &str) -> Result<(DecisionStore, Records), Trouble> {
     let (file, is_new) = open_file(path)?;
     let mut database = Builder::new().set_cache_size(PAGE_CACHE).create_file(file)?;
     if is_new {
-        let transaction = database.begin_write()?;
-        transaction.open_table(ABOUT)?.insert("version", VERSION)?;
-        transaction.open_table(ABOUT)?.insert("agent_id", agent_id)?;
-        transaction.open_table(DECISIONS)?;
-        transaction.commit()?;
+        prepare(&database, agent_id)?;
     }
-    let seal = Seal::new(agent_id);
-    let transaction = database.begin_read()?;
-    let about = transaction.open_table(ABOUT)?;
-    let said = |name| -> Result<String, Trouble> {
-        let value = about
-            .get(name)?
-            .ok_or_else(|| damaged("it does not say what it is"))?;
-        Ok(value.value().to_owned())
-    };
     // The version first: a newer file may say everything else in another way.
-    let version = said("version")?;
-    if version != VERSION {
+    let version = about(&database, "version")?;
+    if ![VERSION, OLDER].contains(&version.as_str()) {
         return Err(Trouble::File(Why::Newer(version)));
     }
-    let agent = said("agent_id")?;
+    let agent = about(&database, "agent_id")?;
     if agent != agent_id {
         return Err(Trouble::File(Why::Foreign(agent)));
     }
-    let decisions = transaction.open_table(DECISIONS)?;
-    let mut records = Vec::new();
-    for entry in decisions.iter()? {
-        let (key, value) = entry?;
-        records.push(
-            seal.decode(key.value(), value.value())
-                .ok_or_else(|| damaged("an entry is not what was written"))?,
-        );
+    if version == OLDER {
+        prepare(&database, agent_id)?;
     }
-    drop((about, decisions, transaction));
+    let seal = Seal::new(agent_id);
+    let records = read(&database, &seal)?;
     if !database.check_integrity()? {
         return Err(damaged("a page is not what was written"));
     }
     Ok((DecisionStore { database, seal }, records))
+}
+
+/// Makes a file, or makes what an older one lacks.
+fn prepare(database: &Database, agent_id: &str) -> Result<(), Trouble> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(ABOUT)?.insert("version", VERSION)?;
+    transaction.open_table(ABOUT)?.insert("agent_id", agent_id)?;
+    transaction.open_table(DECISIONS)?;
+    transaction.open_table(REVOCATIONS)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// What the file says about itself.
+fn about(database: &Database, name: &str) -> Result<String, Trouble> {
+    let about = database.begin_read()?.open_table(ABOUT)?;
+    let value = about
+        .get(name)?
+        .ok_or_else(|| damaged("it does not say what it is"))?;
+    Ok(value.value().to_owned())
+}
+
+fn read(database: &Database, seal: &Seal) -> Result<Records, Trouble> {
+    let transaction = database.begin_read()?;
+    let mut records = Records::default();
+    for entry in transaction.open_table(DECISIONS)?.iter()? {
+        let (key, value) = entry?;
+        let decision = seal.decode(key.value(), value.value());
+        records
+            .decisions
+            .push(decision.ok_or_else(|| damaged("an entry is not what was written"))?);
+    }
+    for entry in transaction.open_table(REVOCATIONS)?.iter()? {
+        let (key, value) = entry?;
+        let revocation = seal.decode_revocation(key.value(), value.value());
+        records
+            .revocations
+            .push(revocation.ok_or_else(|| damaged("an entry is not what was written"))?);
+    }
+    Ok(records)
 }
 
 fn damaged(what: &str) -> Trouble {

@@ -1,5 +1,6 @@
 //! The pipeline on paused time, with a source that does what a test wants.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use crate::*;
 mod asking;
 mod day;
 mod outages;
+mod revocations;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,7 +99,12 @@ struct Rig {
     source: Arc<Double>,
     seen: Arc<Mutex<Vec<Observation>>>,
     stop: CancellationToken,
+    /// What happens at the next looks at the clock.
+    meanwhile: Arc<Mutex<VecDeque<Happens>>>,
 }
+
+/// What happens while the pipeline looks at the clock.
+type Happens = Option<Box<dyn FnOnce() + Send>>;
 
 impl Rig {
     fn new(settings: Settings) -> Self {
@@ -114,11 +121,19 @@ impl Rig {
         let (stop, begin) = (CancellationToken::new(), Instant::now());
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let told = Arc::clone(&seen);
+        let meanwhile: Arc<Mutex<VecDeque<Happens>>> = Arc::default();
+        let looks = Arc::clone(&meanwhile);
         let parts = Parts {
             source: Arc::clone(&source) as Arc<dyn PolicySource>,
-            clock: Clock::new(move || Now {
-                mono: Instant::now().into_std(),
-                wall: wall + begin.elapsed(),
+            clock: Clock::new(move || {
+                let happens = looks.lock().unwrap().pop_front().flatten();
+                if let Some(happens) = happens {
+                    happens();
+                }
+                Now {
+                    mono: Instant::now().into_std(),
+                    wall: wall + begin.elapsed(),
+                }
             }),
             observer: Observer::new(move |observation| told.lock().unwrap().push(observation)),
             tasks: TaskTracker::new(),
@@ -129,6 +144,7 @@ impl Rig {
             source,
             seen,
             stop,
+            meanwhile,
         }
     }
 

@@ -8,7 +8,9 @@
 //! - an allow is remembered while it is younger than `stale_ttl`;
 //! - a deny is remembered for as long as it is in the cache, so that no outage turns it into an allow;
 //! - with [`StaleMatch::User`] the last decision about the same user, group and vhost counts, from whatever address;
-//!   a deny about exactly this login counts nevertheless.
+//!   a deny about exactly this login counts nevertheless;
+//! - where no answer serves, a user who was [thrown out](Cache::revoke_user) less than `stale_ttl` ago is denied, from
+//!   whatever address, except in the group and vhost in which the source has let her in since.
 //!
 //! Time: see [`Now::since`]. An answer from after the wall clock's present (the clock was set back) is stale. An answer
 //! that was [restored](Cache::restore) is stale too, however young: between the last write and the end of the process
@@ -25,20 +27,27 @@ use model::{Username, Verdict};
 use crate::lru::{Ends, Links, Lru, Slot};
 use crate::time::Now;
 
+mod answer;
 mod changes;
 mod key;
 mod question;
+mod revoked;
 mod settings;
+mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use changes::{Changes, Record};
-pub use key::CacheKey;
-pub use question::Question;
+pub use changes::{Changes, Record, Records};
+pub use key::{CacheKey, Place};
+pub use question::{Mark, Question};
+pub use revoked::Revocation;
 pub use settings::{CacheSettings, StaleMatch, Ttl};
+pub use stats::CacheStats;
 
+use answer::Answer;
 use changes::Dirty;
 use question::{Invalidations, Scope};
+use revoked::Revoked;
 
 /// What the fresh path may know.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,12 +75,12 @@ pub struct Hit<'a> {
     pub refresh: bool,
 }
 
-/// An answer that serves in an outage.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Remembered<'a> {
+/// What serves in an outage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
     /// What the source said.
-    pub verdict: &'a Verdict,
-    /// How long ago it was asked.
+    pub verdict: Verdict,
+    /// How long ago it was asked, or said so unasked.
     pub age: Duration,
 }
 
@@ -86,39 +95,6 @@ pub enum Stored {
     Invalidated,
 }
 
-/// What a cache counted since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheStats {
-    /// Lookups that found a fresh answer.
-    pub hits: u64,
-    /// Lookups that did not.
-    pub misses: u64,
-    /// Answers that served in an outage.
-    pub stale_hits: u64,
-    /// Answers that went to make room.
-    pub evictions: u64,
-    /// Answers in the cache.
-    pub size: usize,
-}
-
-impl CacheStats {
-    /// Hits among all lookups, from 0 to 1; 0 before the first lookup.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-    pub fn hit_ratio(&self) -> f64 {
-        self.hits as f64 / (self.hits + self.misses).max(1) as f64
-    }
-}
-
-#[derive(Debug)]
-struct Answer {
-    verdict: Verdict,
-    asked: Now,
-    /// How long it is fresh; `None` for one that was restored.
-    ttl: Option<Duration>,
-    refreshed: bool,
-}
-
 /// A cache of decisions.
 #[derive(Debug)]
 pub struct Cache {
@@ -127,6 +103,7 @@ pub struct Cache {
     /// The answers of each user, the one stored last first.
     users: HashMap<Username, Ends>,
     by_user: Links,
+    revoked: Revoked,
     invalidations: Invalidations,
     dirty: Dirty,
     stats: CacheStats,
@@ -141,6 +118,7 @@ impl Cache {
             answers: Lru::new(),
             users: HashMap::new(),
             by_user: Links::default(),
+            revoked: Revoked::new(),
             invalidations: Invalidations::new(),
             dirty: Dirty::new(),
             stats: CacheStats::default(),
@@ -175,9 +153,24 @@ impl Cache {
         }
     }
 
-    /// The answer that serves for `key` while the source is gone. Ask only after the source was tried or the breaker
-    /// refused.
-    pub fn remembered(&mut self, key: &CacheKey, now: Now) -> Option<Remembered<'_>> {
+    /// What serves for `key` while the source is gone. Ask only after the source was tried or the breaker refused.
+    pub fn remembered(&mut self, key: &CacheKey, now: Now) -> Option<Remembered> {
+        let serves = match self.answer_in_outage(key, now) {
+            Some(slot) => {
+                self.answers.touch(slot);
+                let (_, answer) = self.answers.at(slot)?;
+                Some(Remembered {
+                    verdict: answer.verdict.clone(),
+                    age: answer.age(now),
+                })
+            }
+            None => self.revoked.about(key, now, self.settings.stale_ttl),
+        };
+        self.stats.stale_hits += u64::from(serves.is_some());
+        serves
+    }
+
+    fn answer_in_outage(&self, key: &CacheKey, now: Now) -> Option<Slot> {
         let exact = self.answers.slot(key);
         let slot = match self.settings.stale_match {
             StaleMatch::Exact => exact,
@@ -188,17 +181,8 @@ impl Cache {
             }
         }?;
         let (_, answer) = self.answers.at(slot)?;
-        let age = answer.age(now);
-        if answer.verdict.is_allow() && age >= self.settings.stale_ttl {
-            return None;
-        }
-        self.answers.touch(slot);
-        self.stats.stale_hits += 1;
-        let (_, answer) = self.answers.at(slot)?;
-        Some(Remembered {
-            verdict: &answer.verdict,
-            age,
-        })
+        let serves = !answer.verdict.is_allow() || answer.age(now) < self.settings.stale_ttl;
+        serves.then_some(slot)
     }
 
     /// Begins a question about `key`; its answer is stored by [`Cache::store`].
@@ -207,13 +191,25 @@ impl Cache {
         Question {
             key: Arc::new(key),
             asked: now,
-            seen: self.invalidations.count(),
+            mark: self.mark(),
         }
+    }
+
+    /// The present, for [`Self::is_overtaken`].
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.invalidations.mark()
+    }
+
+    /// Whether an invalidation since `mark` is about `key`: what was found by then decides nothing any more.
+    #[must_use]
+    pub fn is_overtaken(&self, key: &CacheKey, mark: Mark) -> bool {
+        self.invalidations.concern(key, mark)
     }
 
     /// Stores the answer to `question`.
     pub fn store(&mut self, question: Question, verdict: Verdict, ttl: Ttl) -> Stored {
-        if self.invalidations.concern(&question) {
+        if self.is_overtaken(&question.key, question.mark) {
             return Stored::Invalidated;
         }
         let known = self
@@ -222,6 +218,10 @@ impl Cache {
             .and_then(|slot| self.answers.at(slot));
         if known.is_some_and(|(_, answer)| answer.asked.mono > question.asked.mono) {
             return Stored::NotKept;
+        }
+        if verdict.is_allow() {
+            self.revoked
+                .let_in(&question.key, self.settings.max_size, &mut self.dirty);
         }
         let ttl = match (ttl, &verdict) {
             (Ttl::For(ttl), _) => ttl,
@@ -235,7 +235,7 @@ impl Cache {
         if (ttl.is_zero() && verdict.is_allow()) || self.settings.max_size == 0 {
             return Stored::NotKept;
         }
-        self.dirty.touch(&question.key, self.settings.max_size);
+        self.dirty.answer(&question.key, self.settings.max_size);
         self.put(
             question.key,
             Answer {
@@ -254,8 +254,9 @@ impl Cache {
         usize::from(self.forget(key))
     }
 
-    /// Has `user` decided anew; says how many answers there were. A deny is never fresh again but keeps her out in an outage.
-    pub fn invalidate_user(&mut self, user: &Username) -> usize {
+    /// Throws `user` out, for this reason: she is decided anew, and an outage keeps her out until the source has let her
+    /// in. Says how many answers there were. Her allows go; a deny stays, but is never fresh again.
+    pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
         self.invalidations.note(Scope::User(user.clone()));
         let ends = self.users.get(user);
         let slots: Vec<Slot> = ends.map_or_else(Vec::new, |ends| self.by_user.walk(*ends).collect());
@@ -265,10 +266,12 @@ impl Cache {
                 _ => self.remove(slot),
             }
         }
+        self.revoked
+            .put(user, reason, now, &self.settings, &mut self.dirty);
         slots.len()
     }
 
-    /// Drops every answer; says how many there were.
+    /// Drops every answer; says how many there were. Who was thrown out stays so.
     pub fn invalidate_all(&mut self) -> usize {
         self.invalidations.note(Scope::All);
         let dropped = self.answers.len();
@@ -284,6 +287,7 @@ impl Cache {
     pub fn configure(&mut self, settings: CacheSettings) {
         self.settings = settings;
         self.shrink_to(settings.max_size);
+        self.revoked.shrink_to(settings.max_size, &mut self.dirty);
     }
 
     /// What was counted so far.
@@ -297,7 +301,7 @@ impl Cache {
 
     /// What changed since the last time this was asked: what a copy on disk has to learn.
     pub fn take_changes(&mut self) -> Changes {
-        self.dirty.take(&self.answers)
+        self.dirty.take(&self.answers, &self.revoked)
     }
 
     /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
@@ -307,32 +311,29 @@ impl Cache {
 
     /// Puts back what an earlier process knew, as stale answers with their true age. Where the wall clock stands before
     /// a record, its age is unknown and counts from now. Allows that are too old to serve are left out, or as far ahead
-    /// of the clock, and so is whatever is over `max_size`, oldest first. Says how many came back. Answers that are here already stay.
-    pub fn restore(&mut self, mut records: Vec<Record>, now: Now) -> usize {
-        let (before, given) = (self.answers.len(), records.len());
-        records.sort_by_key(|record| record.asked);
-        for Record { key, verdict, asked } in records {
-            let age = now.wall.duration_since(asked).unwrap_or_default();
-            let mono = now.mono.checked_sub(age).unwrap_or(now.mono);
-            let ahead = asked.duration_since(now.wall).unwrap_or_default();
-            let too_old = verdict.is_allow() && age.max(ahead) >= self.settings.stale_ttl;
-            if !too_old && self.settings.max_size > 0 && self.answers.slot(&key).is_none() {
-                let asked = Now { mono, wall: asked };
-                self.put(
-                    Arc::new(key),
-                    Answer {
-                        verdict,
-                        asked,
-                        ttl: None,
-                        refreshed: false,
-                    },
-                );
+    /// of the clock, and so are revocations that are too old, and whatever is over `max_size`, oldest first. Says how
+    /// many answers came back. Answers and revocations that are here already stay.
+    pub fn restore(&mut self, records: Records, now: Now) -> usize {
+        let Records {
+            mut decisions,
+            revocations,
+        } = records;
+        let (before, given) = (self.answers.len(), decisions.len());
+        decisions.sort_by_key(|record| record.asked);
+        for record in decisions {
+            let ahead = record.asked.duration_since(now.wall).unwrap_or_default();
+            let answer = Answer::restored(record.verdict, record.asked, now);
+            let too_old = answer.verdict.is_allow() && answer.age(now).max(ahead) >= self.settings.stale_ttl;
+            if !too_old && self.settings.max_size > 0 && self.answers.slot(&record.key).is_none() {
+                self.put(Arc::new(record.key), answer);
             }
         }
         let came_back = self.answers.len().saturating_sub(before);
         if came_back < given {
             self.dirty.all();
         }
+        self.revoked
+            .restore(revocations, now, &self.settings, &mut self.dirty);
         came_back
     }
 
@@ -354,7 +355,7 @@ impl Cache {
         let Some((key, _)) = self.answers.remove(slot) else {
             return;
         };
-        self.dirty.touch(&key, self.settings.max_size);
+        self.dirty.answer(&key, self.settings.max_size);
         if let Some(ends) = self.users.get_mut(&key.username) {
             self.by_user.unlink(ends, slot);
             if ends.first.is_none() {
@@ -380,21 +381,5 @@ impl Cache {
                 .at(slot)
                 .is_some_and(|(other, _)| other.same_but_address(key))
         })
-    }
-}
-
-impl Answer {
-    /// The age, as well as it can be known: without the wall clock where that was set back.
-    fn age(&self, now: Now) -> Duration {
-        now.since(&self.asked)
-            .unwrap_or_else(|| now.mono.saturating_duration_since(self.asked.mono))
-    }
-
-    fn record(&self, key: &CacheKey) -> Record {
-        Record {
-            key: key.clone(),
-            verdict: self.verdict.clone(),
-            asked: self.asked.wall,
-        }
     }
 }

@@ -18,8 +18,8 @@ pub use breaker::{
     SharedBreaker, Transition, Why,
 };
 pub use cache::{
-    Cache, CacheKey, CacheSettings, CacheStats, Changes, Hit, Lookup, Question, Record, Remembered,
-    StaleMatch, Stored, Ttl,
+    Cache, CacheKey, CacheSettings, CacheStats, Changes, Hit, Lookup, Mark, Place, Question, Record, Records,
+    Remembered, Revocation, StaleMatch, Stored, Ttl,
 };
 pub use fail_mode::{FailMode, UnknownFailMode, UnknownStaleMatch};
 pub use rate::{Rate, RateLimiter};

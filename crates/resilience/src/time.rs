@@ -26,4 +26,17 @@ impl Now {
             .ok()
             .map(|wall| wall.max(mono))
     }
+    /// How long ago `then` was, as well as it can be known: without the wall clock where that was set back.
+    pub(crate) fn age_of(&self, then: &Self) -> Duration {
+        self.since(then)
+            .unwrap_or_else(|| self.mono.saturating_duration_since(then.mono))
+    }
+
+    /// The moment that bears the time `wall` in the records of an earlier process. Where that is ahead of the clock, it
+    /// is as old as this process's knowledge of it: not at all.
+    pub(crate) fn earlier(&self, wall: SystemTime) -> Self {
+        let age = self.wall.duration_since(wall).unwrap_or_default();
+        let mono = self.mono.checked_sub(age).unwrap_or(self.mono);
+        Self { mono, wall }
+    }
 }

@@ -70,7 +70,7 @@ async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
     decide("bob").await;
     sleep(GATHER * 2).await;
     // Nothing happens any more but that alice is dropped: the copy has to learn of that all the same.
-    authorizer.invalidate_user(&Username::parse("alice").unwrap());
+    authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
     sleep(TRY_AGAIN * 5).await;
     let tries: Vec<_> = tries.lock().unwrap().clone();
     assert_eq!(tries.len(), 3, "{tries:?}");
@@ -78,10 +78,12 @@ async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
         panic!("{tries:?}")
     };
     let users: Vec<_> = records
+        .decisions
         .iter()
         .map(|record| record.key.username.as_str())
         .collect();
     assert_eq!(users, ["bob"]);
+    assert_eq!(records.revocations.len(), 1);
     stop.cancel();
     tracker.close();
     tracker.wait().await;

@@ -72,7 +72,7 @@ impl VpnAgent {
     async fn disconnect(&self, request: &DisconnectUserRequest) -> Result<DisconnectUserResponse, Status> {
         let name = username("username", &request.username)?;
         // First the decisions: a client that is thrown out tries again at once.
-        self.authorizer.invalidate_user(&name);
+        self.authorizer.revoke_user(&name, &one_line(&request.reason));
         let mut sessions = self.ocserv.live().await.map_err(|error| unavailable(&error))?;
         sessions.retain(|session| session.username == name.as_str());
         if sessions.len() > 1 && !request.disconnect_all_sessions {

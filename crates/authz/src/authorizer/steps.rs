@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Decision, DenyCode, Grant, Login, Source, Verdict};
-use resilience::{CacheKey, Entry, FailMode, Lookup, Now, Pass, Transition};
+use resilience::{CacheKey, Entry, FailMode, Lookup, Mark, Now, Pass, Transition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::ask::Ask;
 use super::{Inner, State};
 use crate::flight::{Arrival, Landing};
+use crate::observe::{DecisionRecord, Observation};
 use crate::source::SourceError;
 
 /// How often a login asks anew because an invalidation overtook its question.
@@ -47,60 +48,101 @@ impl Boarding {
 }
 
 impl Inner {
-    /// The decision, and why the source did not make it where it was to be asked.
-    pub(super) async fn decide(
-        self: &Arc<Self>,
-        login: &Login,
-        deadline: Instant,
-    ) -> (Decision, Option<String>) {
-        if let Some(refused) = self.limit(login) {
-            return (refused, None);
-        }
-        let patience = deadline
-            .checked_sub(self.lock().settings.margin)
-            .unwrap_or(deadline);
-        if self.parts.source.source() == Source::Embedded {
-            return self.decide_here(login, patience).await;
-        }
+    /// The decision, on the record. One that was overtaken by an invalidation is made again.
+    pub(super) async fn decide(self: &Arc<Self>, login: &Login, deadline: Instant, begin: Now) -> Decision {
+        let (patience, mut mark) = {
+            let state = self.lock();
+            let patience = deadline.checked_sub(state.settings.margin);
+            (patience.unwrap_or(deadline), state.cache.mark())
+        };
         let key = CacheKey::from(login);
-        let source = self.parts.source.source();
+        if let Some(decision) = self.limit(login) {
+            self.stands(login, &key, &decision, mark, begin);
+            return decision;
+        }
         let mut refused = None;
         for _ in 0..ROUNDS {
-            let mut arrival = match self.take_seat(&key, login, patience) {
-                Seat::Decided(decision) => return (decision, None),
-                Seat::TooLate => return (too_late(), None),
-                Seat::Outage(why) => return self.without_answer(&key, refused, why.to_owned()),
-                Seat::Waits(arrival) => arrival,
-            };
-            let landing = match timeout_at(patience, arrival.wait_for(Option::is_some)).await {
-                Ok(Ok(landing)) => landing.clone(),
-                Ok(Err(_)) => Some(Landing::Outage("the question was lost".to_owned())),
-                Err(_) => Some(Landing::Outage(
-                    "no answer before the login's deadline".to_owned(),
-                )),
-            };
-            match landing {
-                Some(Landing::Answered(verdict)) => return (at_once(verdict, source), None),
-                Some(Landing::Outage(why)) => return self.without_answer(&key, refused, why),
-                Some(Landing::Overtaken(verdict)) => refused = Some(verdict).filter(|said| !said.is_allow()),
-                None => {}
+            if let Some(decision) = self.once(&key, login, patience, &mut refused).await
+                && self.stands(login, &key, &decision, mark, begin)
+            {
+                return decision;
+            }
+            mark = self.lock().cache.mark();
+        }
+        // The source answers, so this is no outage: the fail mode has no say.
+        let why = "the answers were overtaken by invalidations".to_owned();
+        let decision = match refused {
+            Some(verdict) => self.refused(verdict, why),
+            None => closed(why),
+        };
+        self.stands(login, &key, &decision, mark, begin);
+        decision
+    }
+
+    /// One way through the steps; `None` when an invalidation overtook the answer. A no among such answers goes to
+    /// `refused`.
+    async fn once(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        login: &Login,
+        patience: Instant,
+        refused: &mut Option<Verdict>,
+    ) -> Option<Decision> {
+        let source = self.parts.source.source();
+        if source == Source::Embedded {
+            return Some(self.decide_here(login, patience).await);
+        }
+        let mut arrival = match self.take_seat(key, login, patience) {
+            Seat::Decided(decision) => return Some(decision),
+            Seat::TooLate => return Some(too_late()),
+            Seat::Outage(why) => return Some(self.without_answer(key, refused.take(), why.to_owned())),
+            Seat::Waits(arrival) => arrival,
+        };
+        let landing = match timeout_at(patience, arrival.wait_for(Option::is_some)).await {
+            Ok(Ok(landing)) => landing.clone()?,
+            Ok(Err(_)) => Landing::Outage("the question was lost".to_owned()),
+            Err(_) => Landing::Outage("no answer before the login's deadline".to_owned()),
+        };
+        match landing {
+            Landing::Answered(verdict) => Some(at_once(verdict, source)),
+            Landing::Outage(why) => Some(self.without_answer(key, refused.take(), why)),
+            Landing::Overtaken(verdict) => {
+                *refused = Some(verdict).filter(|said| !said.is_allow());
+                None
             }
         }
-        let why = "the answers were overtaken by invalidations".to_owned();
-        self.without_answer(&key, refused, why)
+    }
+
+    /// Puts a decision on the record, unless it lets in a user who was thrown out since `mark`, when its grounds were not
+    /// looked up yet. Both in one moment: so whoever throws her out finds each login of hers that was let in before on the
+    /// record, and every later one is decided anew.
+    fn stands(&self, login: &Login, key: &CacheKey, decision: &Decision, mark: Mark, begin: Now) -> bool {
+        let now = self.parts.clock.now();
+        let took = now.mono.saturating_duration_since(begin.mono);
+        let record = Arc::new(DecisionRecord::new(login, decision, now.wall, took));
+        let mut state = self.lock();
+        if decision.verdict.is_allow() && state.cache.is_overtaken(key, mark) {
+            return false;
+        }
+        state.recent.note(Arc::clone(&record));
+        drop(state);
+        self.parts.observer.tell(Observation::Decided(record));
+        true
     }
 
     /// What becomes of a login to which the source gave no answer that holds. Where its last word about this very login
     /// was a no, that an invalidation overtook, no fail mode makes a yes of it.
-    fn without_answer(
-        &self,
-        key: &CacheKey,
-        refused: Option<Verdict>,
-        why: String,
-    ) -> (Decision, Option<String>) {
+    fn without_answer(&self, key: &CacheKey, refused: Option<Verdict>, why: String) -> Decision {
         match refused {
-            Some(verdict) => (at_once(verdict, self.parts.source.source()), Some(why)),
+            Some(verdict) => self.refused(verdict, why),
             None => self.in_outage(key, why),
+        }
+    }
+
+    fn refused(&self, verdict: Verdict, why: String) -> Decision {
+        Decision {
+            outage: Some(why),
+            ..at_once(verdict, self.parts.source.source())
         }
     }
 
@@ -129,11 +171,11 @@ impl Inner {
         ))
     }
 
-    async fn decide_here(&self, login: &Login, patience: Instant) -> (Decision, Option<String>) {
+    async fn decide_here(&self, login: &Login, patience: Instant) -> Decision {
         match timeout_at(patience, self.parts.source.check(login, patience)).await {
-            Ok(Ok(answer)) => (at_once(answer.verdict, Source::Embedded), None),
-            Ok(Err(SourceError::Outage(why))) => (closed(), Some(why)),
-            Err(_) => (closed(), Some("no answer before the login's deadline".to_owned())),
+            Ok(Ok(answer)) => at_once(answer.verdict, Source::Embedded),
+            Ok(Err(SourceError::Outage(why))) => closed(why),
+            Err(_) => closed("no answer before the login's deadline".to_owned()),
         }
     }
 
@@ -209,7 +251,7 @@ impl Inner {
     }
 
     /// What the fail mode makes of a login to which the source gave no answer.
-    fn in_outage(&self, key: &CacheKey, why: String) -> (Decision, Option<String>) {
+    fn in_outage(&self, key: &CacheKey, why: String) -> Decision {
         let now = self.parts.clock.now();
         let mut state = self.lock();
         let mode = state.settings.fail_mode;
@@ -217,17 +259,20 @@ impl Inner {
             FailMode::Close => None,
             FailMode::Open | FailMode::Stale => state.cache.remembered(key, now),
         };
-        let decision = match (mode, remembered) {
+        drop(state);
+        match (mode, remembered) {
             (_, Some(known)) => Decision {
-                verdict: known.verdict.clone(),
+                verdict: known.verdict,
                 source: Source::Stale,
                 age: known.age,
-                outage: None,
+                outage: Some(why),
             },
-            (FailMode::Open, None) => at_once(Verdict::Allow(Grant::default()), Source::FailOpen),
-            (FailMode::Close | FailMode::Stale, None) => closed(),
-        };
-        (decision, Some(why))
+            (FailMode::Open, None) => Decision {
+                outage: Some(why),
+                ..at_once(Verdict::Allow(Grant::default()), Source::FailOpen)
+            },
+            (FailMode::Close | FailMode::Stale, None) => closed(why),
+        }
     }
 }
 
@@ -245,9 +290,10 @@ fn too_late() -> Decision {
     at_once(verdict, Source::Agent)
 }
 
-fn closed() -> Decision {
-    at_once(
-        Verdict::deny(DenyCode::Outage, "the policy cannot be asked at the moment"),
-        Source::FailClose,
-    )
+fn closed(why: String) -> Decision {
+    let verdict = Verdict::deny(DenyCode::Outage, "the policy cannot be asked at the moment");
+    Decision {
+        outage: Some(why),
+        ..at_once(verdict, Source::FailClose)
+    }
 }

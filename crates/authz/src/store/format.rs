@@ -1,11 +1,12 @@
-//! How a decision looks on disk: the key and the value are JSON, and the value is preceded by a checksum of both, so
-//! that a damaged name cannot become somebody else's.
+//! How a decision and a revocation look on disk: the key and the value are JSON, and the value is preceded by a checksum
+//! of both, so that a damaged name cannot become somebody else's.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use model::{DenyCode, Grant, GroupName, Refusal, Username, Verdict, VhostName};
-use resilience::{CacheKey, Record};
+use resilience::{CacheKey, Place, Record, Revocation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +40,23 @@ enum Said {
     },
 }
 
+/// The value of a revocation; its key is the user's name.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ended {
+    /// Milliseconds since 1970.
+    at: u64,
+    reason: String,
+    let_in: Vec<In>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    group: Option<String>,
+    vhost: Option<String>,
+}
+
 /// What marks an entry as written by this agent, and as whole. It finds damage; it is no signature.
 #[derive(Debug)]
 pub(super) struct Seal(u64);
@@ -63,23 +81,19 @@ impl Seal {
                 reason: reason.clone(),
             },
         };
-        let asked = record
-            .asked
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let asked = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
-        let body = json(&Value { asked, verdict });
-        let mut value = self.sum(&key, &body).to_be_bytes().to_vec();
-        value.extend_from_slice(&body);
+        let value = self.sealed(
+            &key,
+            &Value {
+                asked: milliseconds(record.asked),
+                verdict,
+            },
+        );
         (key, value)
     }
 
     /// `None` for anything that [`Self::encode`] does not make.
     pub(super) fn decode(&self, key: &[u8], value: &[u8]) -> Option<Record> {
-        let (sum, body) = value.split_at_checked(SUM)?;
-        if sum != self.sum(key, body).to_be_bytes() {
-            return None;
-        }
+        let Value { asked, verdict } = self.unsealed(key, value)?;
         let Key {
             user,
             group,
@@ -88,11 +102,10 @@ impl Seal {
         } = serde_json::from_slice(key).ok()?;
         let key = CacheKey {
             username: Username::parse(&user).ok()?,
-            group: group.map(|name| GroupName::parse(&name)).transpose().ok()?,
+            group: read(group, GroupName::parse)?,
             client_ip,
-            vhost: vhost.map(|name| VhostName::parse(&name)).transpose().ok()?,
+            vhost: read(vhost, VhostName::parse)?,
         };
-        let Value { asked, verdict } = serde_json::from_slice(body).ok()?;
         let verdict = match verdict {
             Said::Allow { routes, dns_servers } => Verdict::Allow(Grant { routes, dns_servers }),
             Said::Deny { code, reason } => {
@@ -103,8 +116,60 @@ impl Seal {
         Some(Record {
             key,
             verdict,
-            asked: SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(asked))?,
+            asked: at(asked)?,
         })
+    }
+
+    pub(super) fn encode_revocation(&self, revocation: &Revocation) -> (Vec<u8>, Vec<u8>) {
+        let key = user(&revocation.username);
+        let let_in = revocation.let_in.iter().map(|Place { group, vhost }| In {
+            group: group.as_ref().map(|name| name.as_str().to_owned()),
+            vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
+        });
+        let ended = Ended {
+            at: milliseconds(revocation.at),
+            reason: revocation.reason.clone(),
+            let_in: let_in.collect(),
+        };
+        let value = self.sealed(&key, &ended);
+        (key, value)
+    }
+
+    /// `None` for anything that [`Self::encode_revocation`] does not make.
+    pub(super) fn decode_revocation(&self, key: &[u8], value: &[u8]) -> Option<Revocation> {
+        let Ended {
+            at: when,
+            reason,
+            let_in,
+        } = self.unsealed(key, value)?;
+        let user: String = serde_json::from_slice(key).ok()?;
+        let place = |In { group, vhost }| {
+            Some(Place {
+                group: read(group, GroupName::parse)?,
+                vhost: read(vhost, VhostName::parse)?,
+            })
+        };
+        Some(Revocation {
+            username: Username::parse(&user).ok()?,
+            reason,
+            at: at(when)?,
+            let_in: let_in.into_iter().map(place).collect::<Option<_>>()?,
+        })
+    }
+
+    fn sealed(&self, key: &[u8], value: &impl Serialize) -> Vec<u8> {
+        let body = json(value);
+        let mut sealed = self.sum(key, &body).to_be_bytes().to_vec();
+        sealed.extend_from_slice(&body);
+        sealed
+    }
+
+    fn unsealed<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Option<T> {
+        let (sum, body) = value.split_at_checked(SUM)?;
+        if sum != self.sum(key, body).to_be_bytes() {
+            return None;
+        }
+        serde_json::from_slice(body).ok()
     }
 
     fn sum(&self, key: &[u8], body: &[u8]) -> u64 {
@@ -120,6 +185,24 @@ pub(super) fn key(key: &CacheKey) -> Vec<u8> {
         client_ip: key.client_ip,
         vhost: key.vhost.as_ref().map(|name| name.as_str().to_owned()),
     })
+}
+
+pub(super) fn user(name: &Username) -> Vec<u8> {
+    json(&name.as_str())
+}
+
+/// An optional name, checked; `None` where it is none.
+fn read<T, E>(name: Option<String>, parse: impl Fn(&str) -> Result<T, E>) -> Option<Option<T>> {
+    name.map(|name| parse(&name)).transpose().ok()
+}
+
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn at(milliseconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))
 }
 
 #[expect(

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use model::{DenyCode, Grant, GroupName, Username, Verdict, VhostName};
-use resilience::CacheKey;
+use resilience::{CacheKey, Place, Record, Revocation};
 use tempfile::TempDir;
 
 use super::*;
@@ -41,23 +41,54 @@ fn records(count: u32) -> Vec<Record> {
     (0..count).map(|number| record(number, verdict(number))).collect()
 }
 
-fn sorted(mut records: Vec<Record>) -> Vec<Record> {
-    records.sort_by(|a, b| a.key.cmp(&b.key));
+fn revocations(count: u32) -> Vec<Revocation> {
+    (0..count)
+        .map(|number| {
+            let Record { key, asked, .. } = record(number, Verdict::deny(DenyCode::Policy, ""));
+            let place = Place {
+                group: key.group,
+                vhost: key.vhost,
+            };
+            Revocation {
+                username: key.username,
+                reason: "left\nwith a line".to_owned(),
+                at: asked,
+                let_in: vec![place; number as usize % 3],
+            }
+        })
+        .collect()
+}
+
+/// So many decisions, and a tenth of it of revocations.
+fn all(count: u32) -> Records {
+    Records {
+        decisions: records(count),
+        revocations: revocations(count.div_ceil(10)),
+    }
+}
+
+fn sorted(mut records: Records) -> Records {
+    records.decisions.sort_by(|a, b| a.key.cmp(&b.key));
+    records.revocations.sort_by(|a, b| a.username.cmp(&b.username));
     records
 }
 
-fn written(directory: &TempDir, records: &[Record]) -> PathBuf {
+fn is_empty(records: &Records) -> bool {
+    *records == Records::default()
+}
+
+fn written(directory: &TempDir, records: &Records) -> PathBuf {
     let path = directory.path().join("decisions.redb");
     let opened = DecisionStore::open(&path, AGENT).unwrap();
-    assert!(opened.records.is_empty() && opened.set_aside.is_none());
-    opened.store.save(&Changes::All(records.to_vec())).unwrap();
+    assert!(is_empty(&opened.records) && opened.set_aside.is_none());
+    opened.store.save(&Changes::All(records.clone())).unwrap();
     path
 }
 
 #[test]
-fn ten_thousand_decisions_come_back_as_they_were() {
+fn ten_thousand_decisions_and_a_thousand_revocations_come_back_as_they_were() {
     let directory = TempDir::new().unwrap();
-    let records = records(10_000);
+    let records = all(10_000);
     let path = written(&directory, &records);
     let opened = DecisionStore::open(&path, AGENT).unwrap();
     assert_eq!(sorted(opened.records), sorted(records));
@@ -68,16 +99,26 @@ fn ten_thousand_decisions_come_back_as_they_were() {
 #[test]
 fn changes_are_followed() {
     let directory = TempDir::new().unwrap();
-    let before = records(8);
+    let before = all(20);
     let path = written(&directory, &before);
-    let mut changed = before[1].clone();
+    let mut changed = before.decisions[1].clone();
     changed.verdict = Verdict::deny(DenyCode::Policy, "");
-    let removed = vec![before[0].key.clone(), record(99, changed.verdict.clone()).key];
+    let removed = vec![
+        before.decisions[0].key.clone(),
+        record(99, changed.verdict.clone()).key,
+    ];
+    let mut again = before.revocations[1].clone();
+    again.let_in.clear();
     let store = DecisionStore::open(&path, AGENT).unwrap().store;
+    let put = Records {
+        decisions: vec![changed],
+        revocations: vec![again],
+    };
     store
         .save(&Changes::Some {
-            put: vec![changed.clone()],
+            put: put.clone(),
             removed,
+            lifted: vec![before.revocations[0].username.clone()],
         })
         .unwrap();
     assert!(
@@ -85,28 +126,68 @@ fn changes_are_followed() {
         "one process at a time"
     );
     drop(store);
-    let expected: Vec<Record> = std::iter::once(changed)
-        .chain(before[2..].iter().cloned())
-        .collect();
+    let mut expected = put;
+    expected.decisions.extend_from_slice(&before.decisions[2..]);
     assert_eq!(
         sorted(DecisionStore::open(&path, AGENT).unwrap().records),
         sorted(expected)
     );
 }
 
+#[test]
+fn a_file_of_the_format_before_this_one_is_read_and_learns_what_it_lacked() {
+    let directory = TempDir::new().unwrap();
+    let before = Records {
+        decisions: records(3),
+        ..Records::default()
+    };
+    let path = written(&directory, &before);
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(ABOUT)
+        .unwrap()
+        .insert("version", "1")
+        .unwrap();
+    transaction.delete_table(REVOCATIONS).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    assert_eq!((sorted(opened.records), opened.set_aside), (before.clone(), None));
+    let put = Records {
+        revocations: revocations(1),
+        ..Records::default()
+    };
+    let (removed, lifted) = (Vec::new(), Vec::new());
+    opened
+        .store
+        .save(&Changes::Some { put, removed, lifted })
+        .unwrap();
+    drop(opened.store);
+    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    assert_eq!(opened.records.revocations, revocations(1));
+    drop(opened.store);
+    let database = Database::open(&path).unwrap();
+    assert_eq!(
+        about(&database, "version").ok().as_deref(),
+        Some(VERSION),
+        "an older program does not take it for its own"
+    );
+}
+
 /// Opens a file that is not to be believed: it is set aside, and the next start is a clean one.
 fn distrusted(path: &Path, agent_id: &str) -> Why {
     let opened = DecisionStore::open(path, agent_id).unwrap();
-    assert!(opened.records.is_empty());
+    assert!(is_empty(&opened.records));
     let set_aside = opened.set_aside.expect("the file was believed");
     assert!(
         fs::symlink_metadata(&set_aside.path).is_ok(),
         "the file is kept for a look"
     );
-    opened.store.save(&Changes::All(records(1))).unwrap();
+    opened.store.save(&Changes::All(all(1))).unwrap();
     drop(opened.store);
     let again = DecisionStore::open(path, agent_id).unwrap();
-    assert_eq!((again.records.len(), again.set_aside), (1, None));
+    assert_eq!((again.records, again.set_aside), (all(1), None));
     set_aside.why
 }
 
@@ -114,27 +195,27 @@ fn distrusted(path: &Path, agent_id: &str) -> Why {
 fn a_file_of_another_agent_or_of_a_newer_program_is_set_aside() {
     let directory = TempDir::new().unwrap();
     assert_eq!(
-        distrusted(&written(&directory, &records(3)), "vpn2"),
+        distrusted(&written(&directory, &all(3)), "vpn2"),
         Why::Foreign(AGENT.to_owned())
     );
     let directory = TempDir::new().unwrap();
-    let path = written(&directory, &records(3));
+    let path = written(&directory, &all(3));
     let database = Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction
         .open_table(ABOUT)
         .unwrap()
-        .insert("version", "2")
+        .insert("version", "3")
         .unwrap();
     transaction.delete_table(DECISIONS).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    assert_eq!(distrusted(&path, AGENT), Why::Newer("2".to_owned()));
+    assert_eq!(distrusted(&path, AGENT), Why::Newer("3".to_owned()));
     let database = Database::open(directory.path().join("decisions.redb.newer")).unwrap();
     let about = database.begin_read().unwrap().open_table(ABOUT).unwrap();
     assert_eq!(
         about.get("version").unwrap().unwrap().value(),
-        "2",
+        "3",
         "what it says was not overwritten"
     );
 }
@@ -143,18 +224,18 @@ fn a_file_of_another_agent_or_of_a_newer_program_is_set_aside() {
 fn a_file_that_others_could_write_or_read_is_set_aside() {
     for mode in [0o604, 0o620, 0o640] {
         let directory = TempDir::new().unwrap();
-        let path = written(&directory, &records(3));
+        let path = written(&directory, &all(3));
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(distrusted(&path, AGENT), Why::Exposed, "{mode:o}");
     }
     let directory = TempDir::new().unwrap();
-    let target = written(&directory, &records(3));
+    let target = written(&directory, &all(3));
     let path = directory.path().join("link");
     symlink(&target, &path).unwrap();
     assert_eq!(distrusted(&path, AGENT), Why::Exposed);
     assert_eq!(
-        DecisionStore::open(&target, AGENT).unwrap().records.len(),
-        3,
+        DecisionStore::open(&target, AGENT).unwrap().records,
+        sorted(all(3)),
         "what a link names is not touched"
     );
     let path = directory.path().join("other name");
@@ -165,7 +246,7 @@ fn a_file_that_others_could_write_or_read_is_set_aside() {
 #[test]
 fn garbage_and_a_cut_at_any_place_are_set_aside() {
     let directory = TempDir::new().unwrap();
-    let path = written(&directory, &records(300));
+    let path = written(&directory, &all(300));
     let whole = fs::read(&path).unwrap();
     let mut dice = fastrand::Rng::with_seed(7);
     let mut garbage = vec![0; 20_000];
@@ -187,7 +268,7 @@ fn garbage_and_a_cut_at_any_place_are_set_aside() {
 #[test]
 fn a_flipped_bit_changes_nobodys_decision() {
     let directory = TempDir::new().unwrap();
-    let records = sorted(records(100));
+    let records = sorted(all(100));
     let path = written(&directory, &records);
     let whole = fs::read(&path).unwrap();
     let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
@@ -210,7 +291,7 @@ fn a_flipped_bit_changes_nobodys_decision() {
                 set_aside: Some(_),
                 ..
             }) => {
-                assert!(found.is_empty());
+                assert!(is_empty(&found));
                 noticed += 1;
             }
             Err(error) => panic!("a damaged file kept the store from opening: {error}"),
@@ -222,29 +303,42 @@ fn a_flipped_bit_changes_nobodys_decision() {
 
 #[test]
 fn an_entry_that_is_not_what_was_written_is_not_read() {
-    let (seal, record) = (Seal::new(AGENT), records(2).remove(1));
-    let (key, value) = seal.encode(&record);
+    let (seal, other) = (Seal::new(AGENT), Seal::new("vpn2"));
+    let (record, revocation) = (records(2).remove(1), revocations(3).remove(2));
+    let ((key, value), (user, ended)) = (seal.encode(&record), seal.encode_revocation(&revocation));
     assert_eq!(seal.decode(&key, &value), Some(record));
-    assert_eq!(Seal::new("vpn2").decode(&key, &value), None, "another agent's");
-    for bit in 0..(key.len() + value.len()) * 8 {
-        let (mut key, mut value) = (key.clone(), value.clone());
-        let (byte, mask) = (bit / 8, 1 << (bit % 8));
-        match byte.checked_sub(key.len()) {
-            None => key[byte] ^= mask,
-            Some(byte) => value[byte] ^= mask,
-        }
-        assert_eq!(seal.decode(&key, &value), None, "bit {bit}");
-    }
+    assert_eq!(seal.decode_revocation(&user, &ended), Some(revocation));
+    assert_eq!(other.decode(&key, &value), None, "another agent's");
+    assert_eq!(other.decode_revocation(&user, &ended), None, "another agent's");
+    each_flip(&key, &value, |key, value| {
+        assert_eq!(seal.decode(key, value), None);
+    });
+    each_flip(&user, &ended, |user, ended| {
+        assert_eq!(seal.decode_revocation(user, ended), None);
+    });
     assert_eq!(
         (seal.decode(&key, &value[..7]), seal.decode(&key, &[])),
         (None, None)
     );
 }
 
+/// Flips each bit of an entry in turn.
+fn each_flip(key: &[u8], value: &[u8], check: impl Fn(&[u8], &[u8])) {
+    for bit in 0..(key.len() + value.len()) * 8 {
+        let (mut key, mut value) = (key.to_vec(), value.to_vec());
+        let (byte, mask) = (bit / 8, 1 << (bit % 8));
+        match byte.checked_sub(key.len()) {
+            None => key[byte] ^= mask,
+            Some(byte) => value[byte] ^= mask,
+        }
+        check(&key, &value);
+    }
+}
+
 #[test]
 fn a_crash_between_two_commits_leaves_the_first_one() {
     let directory = TempDir::new().unwrap();
-    let path = written(&directory, &records(5));
+    let path = written(&directory, &all(5));
     let store = DecisionStore::open(&path, AGENT).unwrap().store;
     let transaction = store.database.begin_write().unwrap();
     transaction
@@ -257,7 +351,7 @@ fn a_crash_between_two_commits_leaves_the_first_one() {
     let after = directory.path().join("after");
     put(&after, &left);
     let opened = DecisionStore::open(&after, AGENT).unwrap();
-    assert_eq!((opened.records.len(), opened.set_aside), (5, None));
+    assert_eq!((sorted(opened.records), opened.set_aside), (sorted(all(5)), None));
 }
 
 #[test]

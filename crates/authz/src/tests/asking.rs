@@ -83,11 +83,11 @@ async fn a_late_answer_does_not_resurrect_an_invalidated_user() {
     let waiting = rig.begin(&login("alice", 1));
     let other = rig.begin(&login("bob", 1));
     settle().await;
-    rig.authorizer.invalidate_user(&Username::parse("alice").unwrap());
+    rig.authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
     rig.source_does(says(deny()));
     // A login from after the invalidation does not wait for the question from before it.
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::Portal));
-    rig.authorizer.invalidate_user(&Username::parse("alice").unwrap());
+    rig.authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
     rig.source_does(slowly(deny(), SECOND / 10));
     let waited = waiting.await.unwrap();
     assert_eq!(

@@ -25,6 +25,8 @@ struct Reference {
     mode: FailMode,
     /// Verdict, second of the question, TTL, refreshed.
     known: HashMap<CacheKey, (Verdict, u64, u64, bool)>,
+    /// Who was thrown out at which second, and was not let in since.
+    revoked: HashMap<Username, u64>,
     failures: Vec<u64>,
     open_since: Option<u64>,
 }
@@ -47,6 +49,9 @@ impl Reference {
                     self.known
                         .insert(key.clone(), (policy.verdict.clone(), now, ttl, false)),
                 ),
+            }
+            if policy.verdict.is_allow() {
+                self.revoked.remove(&key.username);
             }
             return Some(policy.verdict.clone());
         }
@@ -79,7 +84,10 @@ impl Reference {
             .known
             .get(key)
             .filter(|(verdict, asked, ..)| !verdict.is_allow() || now + waited - asked < 1_800);
+        let is_out = |since: &u64| now + waited - since < 1_800;
+        let thrown_out = self.revoked.get(&key.username).is_some_and(is_out);
         let (allowed, source) = match (self.mode, remembered) {
+            (FailMode::Open | FailMode::Stale, None) if thrown_out => (false, Source::Stale),
             (FailMode::Close, _) | (FailMode::Stale, None) => (false, Source::FailClose),
             (FailMode::Open | FailMode::Stale, Some((verdict, ..))) => (verdict.is_allow(), Source::Stale),
             (FailMode::Open, None) => (true, Source::FailOpen),
@@ -97,6 +105,7 @@ async fn live_through_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source)
     let mut reference = Reference {
         mode,
         known: HashMap::new(),
+        revoked: HashMap::new(),
         failures: Vec::new(),
         open_since: None,
     };
@@ -135,12 +144,13 @@ async fn live_through_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source)
         }
         let login = login(&format!("user{who}"), dice.u8(1..3));
         if dice.u8(..200) == 0 {
-            rig.authorizer.invalidate_user(&login.username);
+            rig.authorizer.revoke_user(&login.username, "");
             reference.known.retain(|key, (verdict, _, ttl, _)| {
                 let hers = key.username == login.username;
                 *ttl = if hers { 0 } else { *ttl };
                 !hers || !verdict.is_allow()
             });
+            reference.revoked.insert(login.username.clone(), now);
         }
         let Policy { verdict, ttl } = policies[who].clone();
         rig.source_does(match portal {

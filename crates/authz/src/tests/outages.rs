@@ -277,7 +277,10 @@ async fn a_restart_in_an_outage_finds_the_decisions_with_their_true_age() {
         panic!()
     };
     // The clock of the next rig begins anew; the records are ten minutes old by it.
-    records.iter_mut().for_each(|record| record.asked -= 600 * SECOND);
+    records
+        .decisions
+        .iter_mut()
+        .for_each(|record| record.asked -= 600 * SECOND);
     let after = Rig::new(SETTINGS);
     assert_eq!(after.authorizer.restore(records), 1);
     after.source_does(Does::IsGone);

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use model::Verdict;
+use model::{Username, Verdict};
 
-use super::{Answer, CacheKey};
+use super::revoked::Revoked;
+use super::{Answer, CacheKey, Revocation};
 use crate::lru::Lru;
 
 /// One answer, as it outlives the process. It has no TTL: what comes back from disk is never fresh.
@@ -20,44 +21,75 @@ pub struct Record {
     pub asked: SystemTime,
 }
 
+/// What outlives the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Records {
+    /// What the source said about logins.
+    pub decisions: Vec<Record>,
+    /// Whom it threw out.
+    pub revocations: Vec<Revocation>,
+}
+
 /// What happened to the cache since the last time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
     /// These came or changed, those went.
     Some {
-        /// Answers to write.
-        put: Vec<Record>,
+        /// What to write.
+        put: Records,
         /// Answers to delete.
         removed: Vec<CacheKey>,
+        /// Users whose revocations to delete.
+        lifted: Vec<Username>,
     },
     /// So much that the whole content is given: whatever else the copy has is to go.
-    All(Vec<Record>),
+    All(Records),
 }
 
 impl Changes {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Some { put, removed } if put.is_empty() && removed.is_empty())
+        let Self::Some { put, removed, lifted } = self else {
+            return false;
+        };
+        *put == Records::default() && removed.is_empty() && lifted.is_empty()
     }
 }
 
-/// The keys that changed. Bounded: past twice the cache's size it remembers only that everything may have changed.
+/// What changed. Bounded: past twice the cache's size it remembers only that everything may have changed.
 #[derive(Debug)]
 pub(super) enum Dirty {
-    Keys(HashSet<Arc<CacheKey>>),
+    Some {
+        answers: HashSet<Arc<CacheKey>>,
+        users: HashSet<Username>,
+    },
     All,
 }
 
 impl Dirty {
     pub(super) fn new() -> Self {
-        Self::Keys(HashSet::new())
+        Self::Some {
+            answers: HashSet::new(),
+            users: HashSet::new(),
+        }
     }
 
-    pub(super) fn touch(&mut self, key: &Arc<CacheKey>, max_size: usize) {
-        if let Self::Keys(keys) = self {
-            keys.insert(Arc::clone(key));
-            if keys.len() > max_size.saturating_mul(2) {
+    /// The answer about `key` came, changed or went.
+    pub(super) fn answer(&mut self, key: &Arc<CacheKey>, max_size: usize) {
+        if let Self::Some { answers, .. } = self {
+            answers.insert(Arc::clone(key));
+            if answers.len() > max_size.saturating_mul(2) {
+                *self = Self::All;
+            }
+        }
+    }
+
+    /// The revocation of `user` came, changed or went.
+    pub(super) fn user(&mut self, user: &Username, max_size: usize) {
+        if let Self::Some { users, .. } = self {
+            users.insert(user.clone());
+            if users.len() > max_size.saturating_mul(2) {
                 *self = Self::All;
             }
         }
@@ -67,19 +99,29 @@ impl Dirty {
         *self = Self::All;
     }
 
-    pub(super) fn take(&mut self, answers: &Lru<Arc<CacheKey>, Answer>) -> Changes {
-        match std::mem::replace(self, Self::new()) {
-            Self::All => Changes::All(answers.iter().map(|(key, answer)| answer.record(key)).collect()),
-            Self::Keys(keys) => {
-                let (mut put, mut removed) = (Vec::new(), Vec::new());
-                for key in keys {
-                    match answers.slot(&key).and_then(|slot| answers.at(slot)) {
-                        Some((key, answer)) => put.push(answer.record(key)),
-                        None => removed.push(Arc::unwrap_or_clone(key)),
-                    }
-                }
-                Changes::Some { put, removed }
+    pub(super) fn take(&mut self, known: &Lru<Arc<CacheKey>, Answer>, revoked: &Revoked) -> Changes {
+        let (answers, users) = match std::mem::replace(self, Self::new()) {
+            Self::Some { answers, users } => (answers, users),
+            Self::All => {
+                return Changes::All(Records {
+                    decisions: known.iter().map(|(key, answer)| answer.record(key)).collect(),
+                    revocations: revoked.records().collect(),
+                });
+            }
+        };
+        let (mut put, mut removed, mut lifted) = (Records::default(), Vec::new(), Vec::new());
+        for key in answers {
+            match known.slot(&key).and_then(|slot| known.at(slot)) {
+                Some((key, answer)) => put.decisions.push(answer.record(key)),
+                None => removed.push(Arc::unwrap_or_clone(key)),
             }
         }
+        for user in users {
+            match revoked.record(&user) {
+                Some(record) => put.revocations.push(record),
+                None => lifted.push(user),
+            }
+        }
+        Changes::Some { put, removed, lifted }
     }
 }

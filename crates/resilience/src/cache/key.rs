@@ -17,7 +17,27 @@ pub struct CacheKey {
     pub vhost: Option<VhostName>,
 }
 
+/// Where a user comes in, whatever her address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// In which group.
+    pub group: Option<GroupName>,
+    /// To which virtual host.
+    pub vhost: Option<VhostName>,
+}
+
 impl CacheKey {
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        (&self.group, &self.vhost) == (&place.group, &place.vhost)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place {
+            group: self.group.clone(),
+            vhost: self.vhost.clone(),
+        }
+    }
+
     pub(super) fn same_but_address(&self, other: &Self) -> bool {
         let Self {
             username,

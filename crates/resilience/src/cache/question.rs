@@ -17,8 +17,14 @@ const REMEMBERED: usize = 1_024;
 pub struct Question {
     pub(super) key: Arc<CacheKey>,
     pub(super) asked: Now,
-    /// How many invalidations there had been.
-    pub(super) seen: u64,
+    pub(super) mark: Mark,
+}
+
+/// A moment among the invalidations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// How many there had been.
+    seen: u64,
 }
 
 impl Question {
@@ -54,8 +60,8 @@ impl Invalidations {
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.count
+    pub(super) fn mark(&self) -> Mark {
+        Mark { seen: self.count }
     }
 
     pub(super) fn note(&mut self, scope: Scope) {
@@ -66,13 +72,13 @@ impl Invalidations {
         self.count += 1;
     }
 
-    /// Whether one of those that came after `question` is about it.
-    pub(super) fn concern(&self, question: &Question) -> bool {
-        let newer = usize::try_from(self.count - question.seen).unwrap_or(usize::MAX);
+    /// Whether one of those that came after `mark` is about `key`.
+    pub(super) fn concern(&self, key: &CacheKey, mark: Mark) -> bool {
+        let newer = usize::try_from(self.count - mark.seen).unwrap_or(usize::MAX);
         newer > self.last.len()
             || self.last.iter().rev().take(newer).any(|scope| match scope {
-                Scope::Key(key) => *key == *question.key,
-                Scope::User(user) => *user == question.key.username,
+                Scope::Key(other) => other == key,
+                Scope::User(user) => *user == key.username,
                 Scope::All => true,
             })
     }

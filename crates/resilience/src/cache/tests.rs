@@ -9,6 +9,7 @@ use super::*;
 
 mod bound;
 mod restart;
+mod revoked;
 
 const SETTINGS: CacheSettings = CacheSettings {
     ttl: Duration::from_secs(300),
@@ -243,7 +244,7 @@ fn an_answer_to_a_question_from_before_an_invalidation_is_not_stored() {
             [Stored::Invalidated, Stored::Kept, Stored::Kept],
         ),
         (
-            |cache| cache.invalidate_user(&user("alice")),
+            |cache| cache.revoke_user(&user("alice"), "", at(0)),
             [Stored::Invalidated, Stored::Invalidated, Stored::Kept],
         ),
         (Cache::invalidate_all, [Stored::Invalidated; 3]),
@@ -272,26 +273,15 @@ fn an_answer_to_a_question_from_before_an_invalidation_is_not_stored() {
 }
 
 #[test]
-fn forgetting_a_user_keeps_the_deny_that_an_outage_needs_and_nothing_that_is_fresh() {
-    let (kept_out, let_in) = (key("alice", 1), key("alice", 2));
-    let mut cache = cache(SETTINGS, &[(&kept_out, deny(), 0), (&let_in, allow(), 0)]);
-    assert!(fresh(&mut cache, &kept_out, at(1)));
-    assert_eq!(cache.invalidate_user(&user("alice")), 2);
-    assert!(!fresh(&mut cache, &kept_out, at(1)), "she is decided anew");
-    assert_eq!(in_outage(&mut cache, &kept_out, at(1)), Some((false, 1)));
-    assert_eq!(in_outage(&mut cache, &let_in, at(1)), None);
-}
-
-#[test]
 fn a_question_older_than_every_remembered_invalidation_counts_as_invalidated() {
     let mut cache = Cache::new(SETTINGS);
     let ask = |cache: &Cache| cache.ask(key("alice", 1), at(0));
     let (old, young) = (ask(&cache), {
-        cache.invalidate_user(&user("bob"));
+        cache.revoke_user(&user("bob"), "", at(0));
         ask(&cache)
     });
     for _ in 0..1_024 {
-        cache.invalidate_user(&user("bob"));
+        cache.revoke_user(&user("bob"), "", at(0));
     }
     assert_eq!(cache.store(old, allow(), Ttl::Default), Stored::Invalidated);
     assert_eq!(cache.store(young, allow(), Ttl::Default), Stored::Kept);

@@ -41,7 +41,7 @@ proptest! {
                 _ => {
                     let before = list.len();
                     list.retain(|other| other.username != key.username);
-                    prop_assert_eq!(cache.invalidate_user(&key.username), before - list.len());
+                    prop_assert_eq!(cache.revoke_user(&key.username, "", at(0)), before - list.len());
                 }
             }
             let held: Vec<CacheKey> = cache.answers.iter().map(|(key, _)| CacheKey::clone(key)).collect();

@@ -1,5 +1,7 @@
 //! What outlives the process.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]
@@ -16,6 +18,7 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
     let Changes::Some {
         put: records,
         removed,
+        ..
     } = before.take_changes()
     else {
         panic!()
@@ -42,7 +45,7 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
     assert_eq!(in_outage(&mut after, &young, now(3_800)), None);
     assert_eq!(in_outage(&mut after, &refused, now(2_010)), Some((false, 2_010)));
     assert!(
-        matches!(after.take_changes(), Changes::All(kept) if kept.len() == 2),
+        matches!(after.take_changes(), Changes::All(kept) if kept.decisions.len() == 2),
         "the copy on disk learns of it"
     );
     // The wall clock was set back a little over the restart: stale, and counted from the restart on.
@@ -66,38 +69,70 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
     );
 }
 
+/// A copy of a cache, as a disk has it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct OnDisk {
+    decisions: BTreeMap<CacheKey, Record>,
+    revocations: BTreeMap<Username, Revocation>,
+}
+
+impl OnDisk {
+    pub(super) fn follow(&mut self, changes: Changes) {
+        let put = match changes {
+            Changes::All(records) => {
+                *self = Self::default();
+                records
+            }
+            Changes::Some { put, removed, lifted } => {
+                removed.iter().for_each(|key| drop(self.decisions.remove(key)));
+                lifted.iter().for_each(|user| drop(self.revocations.remove(user)));
+                put
+            }
+        };
+        let decisions = put.decisions.into_iter();
+        self.decisions
+            .extend(decisions.map(|record| (record.key.clone(), record)));
+        let revocations = put.revocations.into_iter();
+        self.revocations
+            .extend(revocations.map(|record| (record.username.clone(), record)));
+    }
+
+    pub(super) fn records(&self) -> Records {
+        Records {
+            decisions: self.decisions.values().cloned().collect(),
+            revocations: self.revocations.values().cloned().collect(),
+        }
+    }
+
+    fn of(cache: &Cache) -> Self {
+        let mut whole = Self::default();
+        let mut everything = Dirty::All;
+        whole.follow(everything.take(&cache.answers, &cache.revoked));
+        whole
+    }
+}
+
 #[test]
 fn a_copy_that_follows_the_changes_holds_what_the_cache_holds() {
     let mut cache = Cache::new(SETTINGS);
-    let mut copy = std::collections::BTreeMap::new();
+    let mut copy = OnDisk::default();
     for round in 0..40_u8 {
-        put(
-            &mut cache,
-            &key("alice", round % 7),
-            allow(),
-            Ttl::Default,
-            at(u64::from(round)),
-        );
+        let now = at(u64::from(round));
+        put(&mut cache, &key("alice", round % 7), allow(), Ttl::Default, now);
+        cache.revoke_user(&user(&format!("user{}", round % 11)), "", now);
         match round {
-            11 => drop(cache.invalidate_user(&user("alice"))),
+            11 => drop(cache.revoke_user(&user("alice"), "", now)),
+            13 => cache.configure(CacheSettings {
+                max_size: 2,
+                ..SETTINGS
+            }),
             23 => drop(cache.invalidate_all()),
             _ => {}
         }
         // Now and then nobody listens for a while, and more changes than are remembered.
-        if round % 5 == 0 || round > 30 {
-            match cache.take_changes() {
-                Changes::All(records) => copy = records.into_iter().map(|r| (r.key.clone(), r)).collect(),
-                Changes::Some { put, removed } => {
-                    removed.iter().for_each(|key| drop(copy.remove(key)));
-                    copy.extend(put.into_iter().map(|record| (record.key.clone(), record)));
-                }
-            }
-            let whole: std::collections::BTreeMap<_, _> = cache
-                .answers
-                .iter()
-                .map(|(key, answer)| (CacheKey::clone(key), answer.record(key)))
-                .collect();
-            assert_eq!(copy, whole, "round {round}");
+        if round % 5 == 0 || round > 30 || round == 13 {
+            copy.follow(cache.take_changes());
+            assert_eq!(copy, OnDisk::of(&cache), "round {round}");
         }
     }
 }
