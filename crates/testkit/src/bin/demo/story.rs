@@ -62,7 +62,10 @@ pub(crate) fn tell(keep: bool) -> Result<(), Failure> {
     account.quote(&list);
 
     if keep {
-        return stay(&lab, &account);
+        stay(&lab, &account)?;
+        drop(lab);
+        account.tell("everything is stopped and removed");
+        return Ok(());
     }
 
     let ended = lab.portal_dev().call_agent(&["disconnect", "alice"])?;
@@ -153,24 +156,35 @@ fn stay(lab: &Lab, account: &Account) -> Result<(), Failure> {
             .unwrap_or_default()
     });
     let directory = lab.directory().display();
+    let as_portal = |words: &str| {
+        format!(
+            "ip netns exec {portal} {} {words} --agent https://{AGENT_GRPC} --server-name agent.lab \
+             --ca {directory}/pki/ca.pem --cert {directory}/pki/portal.pem --key {directory}/pki/portal.key",
+            program("portal-dev")
+        )
+    };
     account.tell("it stays up; in another terminal, as root:");
     println!(
-        r#"
+        r"
   sessions as the portal sees them
-    cd {directory} && ip netns exec {portal} {portal_dev} sessions --agent https://{AGENT_GRPC} \
-      --server-name agent.lab --ca pki/ca.pem --cert pki/portal.pem --key pki/portal.key
-  end alice's session: the same with "disconnect alice" in place of "sessions"
+    {sessions}
+  end alice's session
+    {disconnect}
   sessions as ocserv sees them
     ip netns exec {server} occtl -s {directory}/occtl.sock show users
-  log in again (the password is {password:?}; wrong users are denied by ocserv itself)
-    ip netns exec {client} openconnect --cafile {directory}/pki/ca.pem --user alice --no-dtls \
-      --script {directory}/noop https://10.77.0.1
-  change the policy, it is read again by itself
-    {directory}/policy.toml
+  what the agent decided, and why
+    {agent} decisions --socket {socket}
+  log in again (the password is {password:?}; users that ocserv does not know never get to the agent)
+    ip netns exec {client} openconnect --cafile {directory}/pki/ca.pem --user alice --no-dtls --script {directory}/tunnel https://10.77.0.1
   watch
     tail -f {directory}/agent.0.log {directory}/events.jsonl
-"#,
-        portal_dev = program("portal-dev"),
+
+  change the policy in {directory}/policy.toml: it is read again by itself
+",
+        sessions = as_portal("sessions"),
+        disconnect = as_portal("disconnect alice"),
+        agent = program("ocserv-agent"),
+        socket = lab.agent().socket().display(),
         password = ocserv_agent_testkit::lab::PASSWORD,
     );
     account.tell("press Enter to stop and remove everything");
