@@ -2,6 +2,7 @@
 
 mod logins;
 mod pulse;
+mod throw_out;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +12,13 @@ use model::{DisconnectReason, OcservId, SessionUid};
 use occtl::{ControlError, ControlSocket, Session, State};
 
 use crate::sessions::Sessions;
+use throw_out::COMES_WITHIN;
 
 pub(crate) use pulse::feel_pulse;
+pub(crate) use throw_out::LetIn;
+
+/// The pause between two looks at what becomes of a session.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The ocserv of this server; clones share it.
 #[derive(Clone)]
@@ -21,6 +27,7 @@ pub struct Ocserv {
     agent_id: Arc<str>,
     sessions: Arc<Sessions>,
     known: Arc<Mutex<Option<Known>>>,
+    comes_within: Duration,
     goes_within: Duration,
 }
 
@@ -48,14 +55,19 @@ impl Ocserv {
             agent_id: agent_id.into(),
             sessions,
             known: Arc::default(),
+            comes_within: COMES_WITHIN,
             goes_within: GOES_WITHIN,
         }
     }
 
-    /// The same ocserv, but with this patience for sessions that were told to end.
+    /// The same ocserv, but with this patience for sessions that are to come up or were told to end.
     #[cfg(test)]
-    fn patient_for(self, goes_within: Duration) -> Self {
-        Self { goes_within, ..self }
+    fn patient_for(self, patience: Duration) -> Self {
+        Self {
+            comes_within: patience,
+            goes_within: patience,
+            ..self
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
@@ -81,6 +93,11 @@ impl Ocserv {
         if row.state != State::Connected {
             return None;
         }
+        self.named(row)
+    }
+
+    /// A session, or what may become one, with everything that names it.
+    fn named(&self, row: Session) -> Option<LiveSession> {
         let (Ok(id), Some(connected_at)) = (OcservId::new(row.id), row.connected_at) else {
             tracing::warn!(
                 id = row.id,
@@ -113,7 +130,7 @@ impl Ocserv {
             .id(session.id.get())
             .await?
             .and_then(|row| self.live_session(row));
-        let Some(now) = now.filter(|now| now.uid == session.uid && now.username == session.username) else {
+        let Some(now) = now.filter(|now| now.is(session)) else {
             return Ok(false);
         };
         // Said before ocserv is asked: its disconnect-script may come back sooner than ocserv's answer.
@@ -126,6 +143,13 @@ impl Ocserv {
                 .expect_end(session.id, DisconnectReason::Unspecified);
         }
         ended
+    }
+}
+
+impl LiveSession {
+    /// Whether both are the same session: ocserv's number alone does not tell.
+    fn is(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.username == other.username
     }
 }
 

@@ -137,6 +137,11 @@ impl FakeControl {
         self.state().linger = looks;
     }
 
+    /// Sessions whose connect-script runs are connected once each has been asked for by its number so many times.
+    pub fn set_script(&self, looks: u32) {
+        self.state().script = Some(looks);
+    }
+
     /// Starts anew as this release, with the sessions and logins that are there.
     pub fn restart_as(&self, release: Release) {
         let mut state = self.state();

@@ -89,6 +89,17 @@ fn a_session_that_lingers_is_listed_until_the_list_was_asked_for_so_often() {
 }
 
 #[test]
+fn a_session_whose_script_runs_is_connected_once_it_was_asked_for_so_often() {
+    let (fake, _directory) = fake();
+    fake.set_sessions(vec![FakeSession::in_script(8, "alice")]);
+    fake.set_script(2);
+    for state in [1, 1, 4] {
+        ask(&fake, command::ID_INFO, &[8, 16]);
+        assert_eq!(fake.sessions()[0].state, state);
+    }
+}
+
+#[test]
 fn a_newer_release_knows_terminate_and_tells_when_a_login_began() {
     let (fake, _directory) = fake();
     let id = "493QXRGitRB0evhV9UecXq8PDMo=";

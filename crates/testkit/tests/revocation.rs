@@ -1,12 +1,13 @@
 //! What the portal takes back, it takes back from live sessions too; what it merely fails to say ends nobody's session.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use ocserv_agent_testkit::lab::Lab;
+use ocserv_agent_testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
 use ocserv_agent_testkit::portal_double::{PortalDouble, PortalEvent, Reply};
-use ocserv_agent_testkit::scene::{decisions, eager, heard, lab, last_decision, wait_for};
+use ocserv_agent_testkit::scene::{POLICY, decisions, eager, heard, lab, last_decision, wait_for};
 use ocserv_agent_testkit::wait::{self, BOUND};
 use proto::vpn::v1::{DisconnectReason, ValidateSessionResponse};
 use tonic::Code;
@@ -127,4 +128,93 @@ fn a_disconnected_user_who_comes_back_at_once_is_decided_anew() {
     bob.disconnect(BOUND).unwrap();
     lab.server().connect("bob").unwrap();
     assert_eq!(portal.checks_of("bob").len(), 1, "others keep their decisions");
+}
+
+/// Lets nobody in.
+const NOBODY: &str = "version = 1\ndefault = \"deny\"";
+
+#[test]
+fn no_outage_lets_in_whom_the_portal_threw_out_and_the_portal_does_once_it_is_back() {
+    let open =
+        format!("{SYNC}\nresilience.fail_mode = \"open\"\nresilience.circuit_breaker.timeout = \"1s\"");
+    let options = AgentOptions {
+        portal_timeout: Duration::from_secs(1),
+        ..eager(&open)
+    };
+    let lab = lab("thrown-out").agent(options.clone()).start().unwrap();
+    let bob = lab.server().connect("bob").unwrap();
+    lab.wait_for_sessions("bob", 1).unwrap();
+    lab.portal_dev().call_agent(&["disconnect", "bob"]).unwrap();
+    bob.wait_ended(BOUND).unwrap();
+    let alice = lab.server().connect("alice").unwrap();
+    lab.portal_dev().set_policy(NOBODY).unwrap();
+    alice.wait_ended(BOUND).unwrap();
+    lab.portal_dev().kill();
+
+    let elsewhere = ConnectOptions {
+        over_ipv6: true,
+        ..ConnectOptions::default()
+    };
+    for restarted in [false, true] {
+        if restarted {
+            lab.agent().stop().unwrap();
+            lab.agent().start(&options).unwrap();
+        }
+        for user in ["alice", "bob"] {
+            for from in [&ConnectOptions::default(), &elsewhere] {
+                let rejected = lab.server().connect_with(user, from).unwrap_err();
+                assert!(rejected.is_by_script(), "{rejected}");
+                let decision = last_decision(&lab, user);
+                assert_eq!(decision["source"], "stale", "{decision}");
+                assert_eq!(decision["deny_code"], "policy", "{decision}");
+            }
+        }
+    }
+    lab.server().connect("mallory").unwrap();
+    assert_eq!(last_decision(&lab, "mallory")["source"], "fail_open");
+
+    let policy = PortalOptions {
+        policy: POLICY.to_owned(),
+        ..PortalOptions::default()
+    };
+    lab.portal_dev().start(&policy).unwrap();
+    for user in ["alice", "bob"] {
+        let back = wait::until("a login after the portal came back", BOUND, || {
+            lab.server().connect(user).ok()
+        });
+        back.unwrap();
+        assert_eq!(last_decision(&lab, user)["source"], "portal");
+    }
+}
+
+#[test]
+fn a_login_that_was_let_in_and_is_not_up_yet_is_ended_with_the_sessions_of_its_user() {
+    let lab = lab("on-the-way").start().unwrap();
+    let script = lab.directory().join("connect-script");
+    let deployed = fs::read_to_string(&script).unwrap();
+    let slow = deployed.replace("exec ", "")
+        + "[ $? -eq 0 ] || exit 1\n[ \"$REASON\" = connect ] && sleep 1\nexit 0\n";
+    fs::write(&script, slow).unwrap();
+    let session = lab.server().connect("alice").unwrap();
+    lab.wait_for_sessions("alice", 1).unwrap();
+    let bob = lab.server().connect("bob").unwrap();
+    let coming = lab.server().begin("alice", &ConnectOptions::default()).unwrap();
+    wait::until("an allow on its way", BOUND, || {
+        (decisions(&lab, "alice").len() == 2).then_some(())
+    })
+    .unwrap();
+
+    lab.portal_dev().call_agent(&["disconnect", "alice"]).unwrap();
+    lab.wait_for_sessions("alice", 0).unwrap();
+    session.wait_ended(BOUND).unwrap();
+    if let Ok(client) = coming.wait(BOUND) {
+        client.wait_ended(BOUND).unwrap();
+    }
+    let ends = wait::until("both ends", BOUND, || {
+        Some(heard(&lab, "disconnect", "alice")).filter(|ends| ends.len() == 2)
+    });
+    for end in ends.unwrap() {
+        assert_eq!(end["reason"], "admin_forced", "{end}");
+    }
+    assert!(bob.is_running());
 }

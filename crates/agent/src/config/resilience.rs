@@ -72,7 +72,7 @@ impl Default for CircuitBreaker {
 pub struct Cache {
     /// How long an allow serves without asking, where the portal says nothing else.
     pub ttl: Period,
-    /// How old an allow may be that serves in an outage.
+    /// How old an allow may be that serves in an outage, and how long an outage keeps out whom the portal threw out.
     pub stale_ttl: Period,
     /// How long a deny serves without asking, where the portal says nothing else.
     pub deny_ttl: Period,

@@ -87,8 +87,9 @@ impl Server {
             handshake_timeout: self.settings.handshake_timeout,
         };
         let (port, tls, accepts) = (self.port, self.tls, tracker.clone());
-        let service = VpnAgentServiceServer::new(VpnAgent::new(ocserv, authorizer, self.roles))
-            .max_decoding_message_size(MAX_MESSAGE);
+        let service =
+            VpnAgentServiceServer::new(VpnAgent::new(ocserv, authorizer, self.roles, tracker.clone()))
+                .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
             let Some(listener) = port.taken(&stop).await else {
                 return;

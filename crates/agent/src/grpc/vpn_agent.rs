@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use authz::Authorizer;
-use model::{DisconnectReason, Usage, Username};
+use model::{DisconnectReason, OcservId, Usage, Username};
 use occtl::ControlError;
 use proto::agent::v1::vpn_agent_service_server::VpnAgentService;
 use proto::agent::v1::{
@@ -14,29 +14,40 @@ use proto::agent::v1::{
     NotifyConnectRequest, NotifyConnectResponse, NotifyDisconnectRequest, NotifyDisconnectResponse,
     UpdateUserRoutesRequest, UpdateUserRoutesResponse, VpnSession,
 };
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
 use super::caller::Call;
 use super::roles::{Role, Roles};
 use super::usage;
-use crate::ocserv::{LiveSession, Ocserv};
+use crate::ocserv::{LetIn, LiveSession, Ocserv};
 
 /// The most of a portal's free text that goes into a log line, in characters.
 const MAX_REASON: usize = 200;
 
+/// Users whose sessions are being ended at once; one more waits.
+const MAX_ENDINGS: usize = 64;
+
 /// The service.
+#[derive(Clone)]
 pub struct VpnAgent {
     ocserv: Ocserv,
     authorizer: Authorizer,
     roles: Arc<Roles>,
+    /// Where the ending of a user's sessions goes on when its caller does not wait for it.
+    tasks: TaskTracker,
+    endings: Arc<Semaphore>,
 }
 
 impl VpnAgent {
-    pub(super) fn new(ocserv: Ocserv, authorizer: Authorizer, roles: Arc<Roles>) -> Self {
+    pub(super) fn new(ocserv: Ocserv, authorizer: Authorizer, roles: Arc<Roles>, tasks: TaskTracker) -> Self {
         Self {
             ocserv,
             authorizer,
             roles,
+            tasks,
+            endings: Arc::new(Semaphore::new(MAX_ENDINGS)),
         }
     }
 
@@ -69,44 +80,77 @@ impl VpnAgent {
         })
     }
 
-    async fn disconnect(&self, request: &DisconnectUserRequest) -> Result<DisconnectUserResponse, Status> {
-        let name = username("username", &request.username)?;
-        // First the decisions: a client that is thrown out tries again at once.
-        self.authorizer.revoke_user(&name, &one_line(&request.reason));
-        let mut sessions = self.ocserv.live().await.map_err(|error| unavailable(&error))?;
-        sessions.retain(|session| session.username == name.as_str());
-        if sessions.len() > 1 && !request.disconnect_all_sessions {
-            let count = sessions.len();
-            return Ok(refused(format!(
-                "the user has {count} sessions: set disconnect_all_sessions to end them all"
-            )));
+    /// Ends what the user has, and says so in the audit line, whether or not the caller still waits.
+    async fn disconnect(
+        self,
+        mut call: Call,
+        request: DisconnectUserRequest,
+    ) -> Result<DisconnectUserResponse, Status> {
+        let why = one_line(&request.reason);
+        let result = self.throw_out(&request, &why).await;
+        match &result {
+            Ok(response) if response.success => {
+                let count = response.sessions_disconnected;
+                call.done(Code::Ok, &format!("{count} sessions ended: {why}"));
+            }
+            Ok(response) => call.done(Code::Ok, &response.error_message),
+            Err(status) => call.done(status.code(), status.message()),
         }
-        let mut response = DisconnectUserResponse {
-            success: true,
-            ..Default::default()
-        };
-        for session in &sessions {
-            match self.ocserv.end(session, DisconnectReason::AdminForced).await {
-                Ok(true) => response.sessions_disconnected += 1,
-                // It ended by itself between the list and now, which is what was asked for.
-                Ok(false) => {}
-                Err(error) => {
-                    response.success = false;
-                    response.error_message = format!("could not end session {}: {error}", session.id);
-                }
+        result
+    }
+
+    async fn throw_out(
+        &self,
+        request: &DisconnectUserRequest,
+        why: &str,
+    ) -> Result<DisconnectUserResponse, Status> {
+        let name = username("username", &request.username)?;
+        if !request.disconnect_all_sessions {
+            let sessions = self.ocserv.sessions_of(&name).await;
+            let count = sessions.map_err(|error| unavailable(&error))?.len();
+            if count > 1 {
+                return Ok(refused(format!(
+                    "the user has {count} sessions: set disconnect_all_sessions to end them all"
+                )));
             }
         }
+        // First the decisions: a client that is thrown out tries again at once, and no login is let in after this by a
+        // decision from before.
+        let let_in: Vec<LetIn> = self
+            .authorizer
+            .revoke_user(&name, why)
+            .iter()
+            .map(|record| LetIn {
+                id: record.id,
+                at: record.at,
+            })
+            .collect();
+        let out = self
+            .ocserv
+            .throw_out(&name, &let_in, DisconnectReason::AdminForced);
+        let out = out.await.map_err(|error| unavailable(&error))?;
+        let mut problems: Vec<String> = out.failed.iter().map(failed).collect();
+        problems.extend(out.under_way.iter().map(under_way));
         // Without a connection she may still have a login that brings her back without a password.
         match self.ocserv.forget_logins(&name).await {
-            Ok(0) if sessions.is_empty() => return Ok(refused("the user has no session".to_owned())),
+            Ok(0) if out.found == 0 => problems.push("the user has no session".to_owned()),
             Ok(_) => {}
-            Err(error) => {
-                response.success = false;
-                response.error_message = format!("could not have ocserv forget the user's logins: {error}");
-            }
+            Err(error) => problems.push(format!("could not have ocserv forget the user's logins: {error}")),
         }
-        Ok(response)
+        Ok(DisconnectUserResponse {
+            success: problems.is_empty(),
+            sessions_disconnected: out.ended,
+            error_message: problems.join("; "),
+        })
     }
+}
+
+fn failed((id, error): &(OcservId, ControlError)) -> String {
+    format!("could not end session {id}: {error}")
+}
+
+fn under_way(id: &OcservId) -> String {
+    format!("login {id} is still in its connect-script: ask again")
 }
 
 fn refused(error_message: String) -> DisconnectUserResponse {
@@ -193,18 +237,16 @@ impl VpnAgentService for VpnAgent {
         request: Request<DisconnectUserRequest>,
     ) -> Result<Response<DisconnectUserResponse>, Status> {
         let call = Call::admit("DisconnectUser", Role::Operator, &self.roles, &request)?;
-        let request = request.get_ref();
-        let mut call = call.about(one_line(&request.username));
-        let result = self.disconnect(request).await;
-        match &result {
-            Ok(response) if response.success => {
-                let count = response.sessions_disconnected;
-                let why = one_line(&request.reason);
-                call.done(Code::Ok, &format!("{count} sessions ended: {why}"));
-            }
-            Ok(response) => call.done(Code::Ok, &response.error_message),
-            Err(status) => call.done(status.code(), status.message()),
-        }
+        let request = request.into_inner();
+        let call = call.about(one_line(&request.username));
+        let (this, slot) = (self.clone(), Arc::clone(&self.endings).acquire_owned().await);
+        let ending = self.tasks.spawn(async move {
+            let _slot = slot;
+            this.disconnect(call, request).await
+        });
+        let result = ending
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("the call was lost")));
         result.map(Response::new)
     }
 
@@ -246,3 +288,6 @@ fn not_served(mut call: Call, why: &'static str) -> Status {
     call.done(Code::Unimplemented, why);
     Status::unimplemented(why)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,13 +10,11 @@ use model::Username;
 use occtl::{ControlError, Cookie, LoginState, SafeId, Session, reports_session_start};
 use tokio::time::{sleep, timeout};
 
-use super::{LiveSession, Ocserv};
+use super::{LOOK_EVERY, LiveSession, Ocserv};
 use crate::config::chain;
 
 /// How long a session may take to go after it was told to. Workers are gone within a second.
 pub(super) const GOES_WITHIN: Duration = Duration::from_secs(5);
-/// The pause between two looks whether it is gone.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One start of ocserv: the main process's pid and when it began.
 type Start = (u32, u64);

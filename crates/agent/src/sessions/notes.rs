@@ -33,6 +33,8 @@ enum Stage {
         login: Box<Login>,
         arrived: SystemTime,
         ended: Option<(Ended, SystemTime)>,
+        /// Why it is about to end: ocserv may have it up before the answer counts as heard.
+        reason: DisconnectReason,
     },
     /// The session is there.
     Live {
@@ -99,6 +101,7 @@ impl Notes {
             login: Box::new(login.clone()),
             arrived: now,
             ended: None,
+            reason: DisconnectReason::Unspecified,
         };
         let number = self.put(login.id, login.username.clone(), stage);
         (Ticket { id: login.id, number }, superseded)
@@ -141,6 +144,7 @@ impl Notes {
                     login,
                     arrived,
                     ended,
+                    reason,
                 },
             ..
         }) = self.take(ticket)
@@ -157,7 +161,6 @@ impl Notes {
             group: login.group,
         });
         let mut events = vec![event(&username, ticket.id, &uid, Some(source), connected)];
-        let reason = DisconnectReason::Unspecified;
         let stage = Stage::Live {
             uid,
             source: Some(source),
@@ -224,7 +227,7 @@ impl Notes {
 
     pub(super) fn expect_end(&mut self, id: OcservId, why: DisconnectReason) {
         if let Some(Note {
-            stage: Stage::Live { reason, .. },
+            stage: Stage::Live { reason, .. } | Stage::Answering { reason, .. },
             ..
         }) = self.by_id.get_mut(&id)
         {

@@ -473,7 +473,7 @@ pub struct DisconnectUserRequest {
     /// The user, by exactly this name. Empty is refused with `INVALID_ARGUMENT`.
     #[prost(string, tag = "1")]
     pub username: ::prost::alloc::string::String,
-    /// Why, for the audit log and the disconnect event.
+    /// Why, for the audit log and for the refusal of a login in an outage.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// End all sessions of the user. Without it a user with more than one session is refused with an error, because
@@ -484,7 +484,8 @@ pub struct DisconnectUserRequest {
 /// What became of the sessions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DisconnectUserResponse {
-    /// Whether all sessions that were to end have ended. A user without sessions is no success.
+    /// Whether all sessions that were to end have ended. A user without sessions is no success, but the call has its effect
+    /// on her next logins.
     #[prost(bool, tag = "1")]
     pub success: bool,
     /// How many sessions were ended.
@@ -1399,7 +1400,9 @@ pub mod vpn_agent_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Ends sessions of one user.
+        /// Ends sessions of one user, and logins of hers that were let in before the call and are not up yet. Every later login
+        /// is decided anew; while the portal cannot be asked she is kept out, until it has let her in again or the time for
+        /// stale decisions is over.
         pub async fn disconnect_user(
             &mut self,
             request: impl tonic::IntoRequest<super::DisconnectUserRequest>,
@@ -1490,7 +1493,9 @@ pub mod vpn_agent_service_server {
             tonic::Response<super::GetActiveSessionsResponse>,
             tonic::Status,
         >;
-        /// Ends sessions of one user.
+        /// Ends sessions of one user, and logins of hers that were let in before the call and are not up yet. Every later login
+        /// is decided anew; while the portal cannot be asked she is kept out, until it has let her in again or the time for
+        /// stale decisions is over.
         async fn disconnect_user(
             &self,
             request: tonic::Request<super::DisconnectUserRequest>,

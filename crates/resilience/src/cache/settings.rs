@@ -7,13 +7,14 @@ use std::time::Duration;
 pub struct CacheSettings {
     /// How long an allow is fresh when the source does not say.
     pub ttl: Duration,
-    /// How old an allow may be to be used in an outage.
+    /// How old an allow may be to be used in an outage, and how long an outage keeps out who was thrown out.
     pub stale_ttl: Duration,
     /// How long a deny is fresh when the source does not say.
     pub deny_ttl: Duration,
     /// The longest time that a source can keep an answer fresh.
     pub max_ttl: Duration,
-    /// The most answers that are kept; exact. The one that was not used for the longest time goes first.
+    /// The most answers that are kept; exact. The one that was not used for the longest time goes first. As many users are
+    /// remembered who were thrown out.
     pub max_size: usize,
     /// Whose decision serves in an outage.
     pub stale_match: StaleMatch,

@@ -90,6 +90,15 @@ impl FakeSession {
         }
     }
 
+    /// A session whose connect-script runs.
+    #[must_use]
+    pub fn in_script(id: i32, username: &str) -> Self {
+        Self {
+            state: 1,
+            ..Self::connected(id, username)
+        }
+    }
+
     /// A connection before its login.
     #[must_use]
     pub fn before_login(id: i32) -> Self {

@@ -10,6 +10,11 @@ use super::messages::{
 };
 use super::{ControlRequest, Fault, Release, Terminated};
 
+/// The state of a session whose connect-script runs.
+const IN_SCRIPT: u32 = 1;
+/// The state of one that is up.
+const CONNECTED: u32 = 4;
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) release: Release,
@@ -19,6 +24,10 @@ pub(super) struct State {
     pub(super) linger: u32,
     /// Those that were told to end, with the looks that are left.
     pub(super) leaving: HashMap<i32, u32>,
+    /// How many looks at a session its connect-script takes; `None` has it run for ever.
+    pub(super) script: Option<u32>,
+    /// How many looks there were at those whose connect-script runs.
+    pub(super) looks: HashMap<i32, u32>,
     pub(super) logins: Vec<FakeLogin>,
     pub(super) terminated: Vec<Terminated>,
     pub(super) recorded: HashMap<u8, Vec<u8>>,
@@ -53,6 +62,7 @@ pub(super) fn answer(state: &mut State, request: &ControlRequest) -> Option<Vec<
         }
         command::ID_INFO => {
             let id = id()?;
+            state.look_at(id);
             frame(command::LIST_REPLY, &state.list(|session| session.id == id))
         }
         command::DISCONNECT_NAME => {
@@ -93,7 +103,7 @@ impl State {
         }
     }
 
-    /// Tells sessions to end; those that linger are left for [`Self::look_at`].
+    /// Tells sessions to end; those that linger are left for [`Self::look`].
     fn end(&mut self, wanted: impl Fn(&FakeSession) -> bool) -> BoolMessage {
         let (ending, staying): (Vec<_>, Vec<_>) =
             self.sessions.drain(..).partition(|session| wanted(session));
@@ -117,6 +127,18 @@ impl State {
         self.sessions
             .retain(|session| leaving.get(&session.id) != Some(&0));
         self.leaving.retain(|_, left| *left > 0);
+    }
+
+    /// Counts a look at one session: when its connect-script has taken long enough, it is connected.
+    fn look_at(&mut self, id: i32) {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else {
+            return;
+        };
+        let looks = self.looks.entry(id).or_default();
+        if session.state == IN_SCRIPT && self.script.is_some_and(|script| *looks >= script) {
+            session.state = CONNECTED;
+        }
+        *looks += 1;
     }
 
     fn terminate(&mut self, safe_id: &[u8]) -> BoolMessage {

@@ -260,6 +260,16 @@ fn an_end_that_was_announced_bears_its_reason() {
     );
     assert_eq!(
         told(vec![
+            Asks(5, "alice", 100),
+            Expect(5, forced),
+            Ends(5, "alice", None, 101),
+            Heard(5, Some(99))
+        ])[1],
+        "alice a1/5/99 portal disconnect at 101 admin_forced usage",
+        "it was up before its answer counted as heard"
+    );
+    assert_eq!(
+        told(vec![
             Expect(5, forced),
             Asks(5, "alice", 100),
             Heard(5, Some(99)),
