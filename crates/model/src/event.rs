@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::{DisconnectReason, GroupName, OcservId, SessionUid, Source, Usage, Username};
 
 /// The name of an event: the same over every retry, so that a receiver can drop what it has seen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EventId(String);
+pub struct EventId(Arc<str>);
 
 impl EventId {
     /// Names what happened to a session: a session connects once and disconnects once, so its name and the kind of
@@ -19,7 +20,7 @@ impl EventId {
             Happening::Connected(_) => "connect",
             Happening::Disconnected(_) => "disconnect",
         };
-        Self(format!("{uid}/{kind}"))
+        Self([uid.as_str(), "/", kind].concat().into())
     }
 
     /// The name.

@@ -1,6 +1,7 @@
 //! Names that come from clients and portals.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
 /// vpn.h).
@@ -77,10 +78,10 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $most:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $type(Box<str>);
+        pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes `text` as it is: no trimming, no change of case.
+            /// Takes `text` as it is: no trimming, no change of case. Clones share the text.
             ///
             /// # Errors
             /// [`NameError`] says what stands in the way.

@@ -4,6 +4,7 @@
 //! them: a log reader that stalls costs lines, not logins.
 
 mod http;
+mod json;
 mod logs;
 mod registry;
 mod writer;

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::writer::{self, LineSink, Writer};
+use crate::json::JsonLines;
+use crate::writer::{self, LineSink};
 
 /// How long a process that ends waits for the reader of its log.
 const FLUSH_AT_END: Duration = Duration::from_secs(1);
@@ -109,20 +110,15 @@ pub struct Logs {
 
 /// Sends everything that the process logs from now on to standard error, through a bounded queue and a thread of its
 /// own: when whoever reads standard error stalls, lines are dropped and counted, and the count is logged once it reads
-/// again.
+/// again. `clock` gives the time of JSON lines.
 ///
 /// # Errors
 /// When the writer's thread cannot start or the process has a log already.
-pub fn init(settings: &LogSettings) -> Result<Logs, InitError> {
-    let Writer { sink } = writer::start(std::io::stderr()).map_err(InitError::Thread)?;
+pub fn init(settings: &LogSettings, clock: fn() -> SystemTime) -> Result<Logs, InitError> {
+    let sink = writer::start(std::io::stderr()).map_err(InitError::Thread)?;
     let (filter, targets) = reload::Layer::new(settings.level.targets.clone());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
-        Format::Json => Box::new(
-            tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(sink.clone()),
-        ),
+        Format::Json => Box::new(JsonLines::new(sink.clone(), clock)),
         Format::Text => Box::new(
             tracing_subscriber::fmt::layer()
                 .with_ansi(false)

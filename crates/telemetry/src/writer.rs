@@ -1,145 +1,148 @@
 //! A writer that never makes its callers wait.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How many lines may wait.
-const MAX_LINES: usize = 2048;
-/// The longest line that is written whole, in bytes. With [`MAX_LINES`] it bounds what a stalled reader costs.
+/// How much may wait, in bytes: some thousands of lines. What a stalled reader costs is this and what is being written.
+const MAX_WAITING: usize = 2 * 1024 * 1024;
+/// The longest line that is written whole, in bytes.
 const MAX_LINE: usize = 8 * 1024;
-/// How often a flush looks whether the queue has room again.
-const FLUSH_STEP: Duration = Duration::from_millis(5);
-
 /// How long lines are collected before they are written in one piece.
 const COLLECT: Duration = Duration::from_millis(2);
-/// How much is written in one piece, in bytes, and a line more.
-const MAX_BATCH: usize = 64 * 1024;
+/// A buffer that a rush has made larger than this is not kept.
+const MAX_KEPT: usize = 64 * 1024;
 
-enum Message {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
-}
-
-/// A started writer. Its thread ends when the last [`LineSink`] is gone.
-pub(crate) struct Writer {
-    /// Where lines go in.
-    pub(crate) sink: LineSink,
-}
-
-/// Where lines go in: takes a line or drops it, at once.
+/// Where lines go in: takes a line or drops it, at once. The thread that writes ends when the last one is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct LineSink {
-    queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+pub(crate) struct LineSink(Arc<Entrance>);
+
+#[derive(Debug)]
+struct Entrance(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Something came in, or nothing ever will.
+    filled: Condvar,
+    /// Something was written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Lines taken, written and dropped since the start.
+    taken: u64,
+    written: u64,
+    dropped: u64,
+    closed: bool,
 }
 
 /// Starts the thread that owns `out`.
-pub(crate) fn start(out: impl Write + Send + 'static) -> io::Result<Writer> {
-    let (queue, lines) = sync_channel(MAX_LINES);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&dropped);
+pub(crate) fn start(out: impl Write + Send + 'static) -> io::Result<LineSink> {
+    let shared = Arc::new(Shared::default());
+    let entrance = Entrance(Arc::clone(&shared));
     thread::Builder::new()
         .name("log".to_owned())
         .stack_size(64 * 1024)
-        .spawn(move || run(out, &lines, &seen))?;
-    Ok(Writer {
-        sink: LineSink { queue, dropped },
-    })
+        .spawn(move || shared.run(out))?;
+    Ok(LineSink(Arc::new(entrance)))
 }
 
-fn run(mut out: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
-    let mut told = 0;
-    while let Ok(first) = lines.recv() {
-        let batch = collect(first, lines);
-        // A log that cannot be written has nowhere to say so.
-        let _unwritten = out.write_all(&batch.lines);
-        let lost = dropped.load(Ordering::Relaxed);
-        if lost > told {
-            let missing = lost - told;
-            let _unwritten = writeln!(
-                out,
-                "{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"lines\":{missing}}}"
-            );
-            told = lost;
-        }
-        if let Some(done) = batch.flush {
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes until nothing waits and nothing can come.
+    fn run(&self, mut out: impl Write) {
+        let (mut batch, mut told) = (Vec::new(), 0);
+        while let Some((taken, dropped)) = self.collect(&mut batch) {
+            // A log that cannot be written has nowhere to say so.
+            let _unwritten = out.write_all(&batch);
+            if dropped > told {
+                let missing = dropped - told;
+                let _unwritten = writeln!(
+                    out,
+                    "{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"lines\":{missing}}}"
+                );
+                told = dropped;
+            }
             let _unwritten = out.flush();
-            let _gave_up = done.try_send(());
+            self.waiting().written = taken;
+            self.written.notify_all();
+            batch.clear();
+            batch.shrink_to(MAX_KEPT);
         }
     }
-}
 
-/// What is written in one piece.
-struct Batch {
-    lines: Vec<u8>,
-    /// Somebody waits until these lines are written.
-    flush: Option<SyncSender<()>>,
-}
-
-/// The first message and those that come within [`COLLECT`] of it, up to a flush or [`MAX_BATCH`]. While this thread
-/// sleeps, whoever logs has nobody to wake.
-fn collect(first: Message, lines: &Receiver<Message>) -> Batch {
-    let mut batch = Batch {
-        lines: Vec::new(),
-        flush: None,
-    };
-    let (mut next, mut slept) = (Some(first), false);
-    while batch.lines.len() < MAX_BATCH {
-        match next {
-            Some(Message::Line(line)) => batch.lines.extend_from_slice(&line),
-            Some(Message::Flush(done)) => {
-                batch.flush = Some(done);
-                break;
-            }
-            None if slept => break,
-            None => {
-                thread::sleep(COLLECT);
-                slept = true;
-            }
+    /// Swaps the empty `batch` for the lines that came within [`COLLECT`] of the first one; says how many were taken and
+    /// dropped by then. While this thread sleeps, whoever logs has nobody to wake.
+    fn collect(&self, batch: &mut Vec<u8>) -> Option<(u64, u64)> {
+        let is_idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
+        let first = self
+            .filled
+            .wait_while(self.waiting(), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        if first.lines.is_empty() {
+            return None;
         }
-        next = lines.try_recv().ok();
+        drop(first);
+        thread::sleep(COLLECT);
+        let mut waiting = self.waiting();
+        std::mem::swap(&mut waiting.lines, batch);
+        Some((waiting.taken, waiting.dropped))
     }
-    batch
 }
 
 impl LineSink {
     /// How many lines found no room.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.0.waiting().dropped
     }
 
     /// Waits until everything that was taken is written, or until `within` has passed. Says whether it is written.
     pub(crate) fn flush(&self, within: Duration) -> bool {
-        let (done, written) = sync_channel(1);
-        let mut message = Message::Flush(done);
-        let mut left = within;
-        loop {
-            match self.queue.try_send(message) {
-                Ok(()) => return written.recv_timeout(left).is_ok(),
-                Err(TrySendError::Full(unsent)) if left > FLUSH_STEP => {
-                    thread::sleep(FLUSH_STEP);
-                    left -= FLUSH_STEP;
-                    message = unsent;
-                }
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return false,
-            }
-        }
+        let shared = &self.0.0;
+        let waiting = shared.waiting();
+        let taken = waiting.taken;
+        let outcome = shared
+            .written
+            .wait_timeout_while(waiting, within, |waiting| waiting.written < taken);
+        !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn take(&self, line: &[u8]) {
-        let mut kept = line.get(..MAX_LINE).unwrap_or(line).to_vec();
-        if kept.len() < line.len() {
-            kept.extend_from_slice(b" [cut]\n");
+    /// Takes one line with its end.
+    pub(crate) fn take(&self, line: &[u8]) {
+        let shared = &self.0.0;
+        let (kept, cut) = match line.get(..MAX_LINE) {
+            Some(kept) if kept.len() < line.len() => (kept, &b" [cut]\n"[..]),
+            _ => (line, &b""[..]),
+        };
+        let mut waiting = shared.waiting();
+        if waiting.lines.len() + kept.len() + cut.len() > MAX_WAITING {
+            waiting.dropped += 1;
+            return;
         }
-        if self.queue.try_send(Message::Line(kept)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let is_first = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(kept);
+        waiting.lines.extend_from_slice(cut);
+        waiting.taken += 1;
+        drop(waiting);
+        if is_first {
+            shared.filled.notify_one();
         }
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.0.waiting().closed = true;
+        self.0.filled.notify_one();
     }
 }
 

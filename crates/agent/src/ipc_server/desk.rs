@@ -145,8 +145,9 @@ impl Desk {
         )
     }
 
-    /// Writes the audit line of an answered login and draws the consequences. `heard` says whether the answer reached the helper.
-    pub(super) async fn settle(&self, decided: Decided, heard: bool) {
+    /// Writes the audit line of an answered login and draws the consequences. `heard` says whether the answer reached the
+    /// helper; then the login begins a session, for [`Self::register`].
+    pub(super) fn settle(&self, decided: Decided, heard: bool) -> Option<Beginning> {
         // After the answer: a line in the log is no reason for a client to wait.
         audit(&decided);
         let Decided {
@@ -156,17 +157,23 @@ impl Desk {
             ..
         } = decided;
         if !decision.verdict.is_allow() {
-            return self.ledger.denied(&ticket);
+            self.ledger.denied(&ticket);
+            None
+        } else if !heard {
+            self.ledger.undelivered(&ticket, &login);
+            None
+        } else {
+            let source = decision.source;
+            Some(Beginning {
+                ticket,
+                login,
+                source,
+            })
         }
-        if !heard {
-            return self.ledger.undelivered(&ticket, &login);
-        }
-        let source = decision.source;
-        let beginning = Beginning {
-            ticket,
-            login,
-            source,
-        };
+    }
+
+    /// Has a session registered; waits while too many wait for ocserv to say when they began.
+    pub(super) async fn register(&self, beginning: Beginning) {
         // The registrar works for as long as there is a desk.
         let _registered = self.beginnings.send(beginning).await;
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::DenyCode;
+use model::{DenyCode, Login};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 /// What is kept of the helper's own deadline, for the answer's way back.
 const MARGIN: Duration = Duration::from_millis(50);
+/// How much is read at once, in bytes: more than a request has, and no more than the allocator has at hand.
+const PIECE: usize = 1024;
 /// How long, and how many at a time, peers are listened to that have an answer on which nothing hangs.
 const FAREWELL: Duration = Duration::from_millis(100);
 const FAREWELLS: usize = 64;
@@ -175,25 +177,45 @@ impl Shared {
         }
     }
 
+    /// One conversation, from the accept to the end.
     async fn converse(self: Arc<Self>, mut stream: UnixStream) {
         let arrived = clock::now();
-        let rules = self.rules.load_full();
-        if !self.may_ask(&stream, &rules) {
-            let response = respond::refusal(DenyCode::PeerRefused, "the agent does not listen to this user");
-            return self.dismiss(stream, &response).await;
+        match self.hear(&mut stream, arrived).await {
+            Heard::Nothing => {}
+            Heard::Login(login, deadline, _room) => {
+                let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
+                let heard = answer(&mut stream, &response).await;
+                if let Some(beginning) = self.desk.settle(decided, heard) {
+                    self.desk.register(beginning).await;
+                }
+            }
+            Heard::Operator(response) => drop(answer(&mut stream, &response).await),
+            Heard::Dismissed(response) => self.dismiss(stream, &response).await,
         }
-        let request = match self.listen(&mut stream, arrived, &rules).await {
-            Ok(request) => request,
-            Err(Unheard::Silent) => return,
-            Err(Unheard::Expelled) => return self.dismiss(stream, &self.overloaded()).await,
-            Err(Unheard::Bad(problem)) => return self.dismiss(stream, &self.bad_request(&problem)).await,
-        };
-        let ask = match read_request(&request) {
+    }
+
+    /// Hears who it is and what is wanted.
+    async fn hear(&self, stream: &mut UnixStream, arrived: Instant) -> Heard<'_> {
+        let rules = self.rules.load_full();
+        if !self.may_ask(stream, &rules) {
+            let why = "the agent does not listen to this user";
+            return Heard::Dismissed(respond::refusal(DenyCode::PeerRefused, why));
+        }
+        match self.listen(stream, arrived, &rules).await {
+            Ok(request) => self.understand(&request, arrived, &rules),
+            Err(Unheard::Silent) => Heard::Nothing,
+            Err(Unheard::Expelled) => Heard::Dismissed(self.overloaded()),
+            Err(Unheard::Bad(problem)) => Heard::Dismissed(self.bad_request(&problem)),
+        }
+    }
+
+    fn understand(&self, request: &ipc::Request, arrived: Instant, rules: &Rules) -> Heard<'_> {
+        let ask = match read_request(request) {
             Ok(ask) => ask,
             Err(error) => {
                 let response = self.bad_request(&error.to_string());
-                desk::audit_refusal(&request, &response, arrived);
-                return self.dismiss(stream, &response).await;
+                desk::audit_refusal(request, &response, arrived);
+                return Heard::Dismissed(response);
             }
         };
         // Reports wait for nothing, so they take no room; one that is turned away does not come again.
@@ -201,31 +223,28 @@ impl Shared {
             Ask::Connect(_) | Ask::Decisions(_) => Some(self.deciding.try_acquire()),
             Ask::Disconnect(_) | Ask::HostUpdate => None,
         };
-        if matches!(room, Some(Err(_))) {
-            let response = self.overloaded();
-            desk::audit_refusal(&request, &response, arrived);
-            return self.dismiss(stream, &response).await;
-        }
+        let room = match room.transpose() {
+            Ok(room) => room,
+            Err(_) => {
+                let response = self.overloaded();
+                desk::audit_refusal(request, &response, arrived);
+                return Heard::Dismissed(response);
+            }
+        };
+        let metrics = &self.desk.metrics;
         match ask {
             Ask::Connect(login) => {
-                self.desk.metrics.ipc_request("connect");
-                let deadline = deadline(&request, arrived, &rules);
-                let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
-                let heard = answer(&mut stream, &response).await;
-                self.desk.settle(decided, heard).await;
+                metrics.ipc_request("connect");
+                Heard::Login(login, deadline(request, arrived, rules), room)
             }
             Ask::Disconnect(ended) => {
-                self.desk.metrics.ipc_request("disconnect");
-                let response = self.desk.disconnect(ended);
-                self.dismiss(stream, &response).await;
+                metrics.ipc_request("disconnect");
+                Heard::Dismissed(self.desk.disconnect(ended))
             }
-            Ask::Decisions(user) => {
-                let response = self.desk.decisions(user.as_ref());
-                answer(&mut stream, &response).await;
-            }
+            Ask::Decisions(user) => Heard::Operator(self.desk.decisions(user.as_ref())),
             Ask::HostUpdate => {
-                self.desk.metrics.ipc_request("host-update");
-                self.dismiss(stream, &respond::noted()).await;
+                metrics.ipc_request("host-update");
+                Heard::Dismissed(respond::noted())
             }
         }
     }
@@ -258,8 +277,10 @@ impl Shared {
             let Ok(_permit) = self.farewells.try_acquire() else {
                 return;
             };
-            let mut sink = [0; 4096];
-            while matches!(stream.read(&mut sink).await, Ok(1..)) {}
+            let mut sink = Vec::with_capacity(4096);
+            while matches!(stream.read_buf(&mut sink).await, Ok(1..)) {
+                sink.clear();
+            }
         };
         let _gone = timeout(FAREWELL, farewell).await;
     }
@@ -320,6 +341,18 @@ impl Shared {
     }
 }
 
+/// What became of a request.
+enum Heard<'a> {
+    /// There is none.
+    Nothing,
+    /// A login, by when its answer has to be there, and its room among those that wait.
+    Login(Box<Login>, Instant, Option<SemaphorePermit<'a>>),
+    /// The operator's answer.
+    Operator(ipc::Response),
+    /// An answer on which nothing hangs.
+    Dismissed(ipc::Response),
+}
+
 /// Why there is no request.
 enum Unheard {
     /// The peer went without a word.
@@ -332,9 +365,10 @@ enum Unheard {
 
 async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unheard> {
     let mut decoder = ipc::FrameDecoder::new();
-    let mut piece = vec![0; 4096];
+    let mut piece = Vec::with_capacity(PIECE);
     loop {
-        let read = match stream.read(&mut piece).await {
+        piece.clear();
+        let read = match stream.read_buf(&mut piece).await {
             Ok(read) => read,
             Err(_) if decoder.is_empty() => return Err(Unheard::Silent),
             Err(error) => return Err(Unheard::Bad(format!("could not read the request: {error}"))),
@@ -346,7 +380,7 @@ async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unheard> {
                 Unheard::Bad("the request ends in the middle".to_owned())
             });
         }
-        match decoder.push(&piece[..read]) {
+        match decoder.push(&piece) {
             Ok(Some(body)) => return Ok(body),
             Ok(None) => {}
             Err(error) => return Err(Unheard::Bad(error.to_string())),
@@ -376,7 +410,7 @@ async fn answer(stream: &mut UnixStream, response: &ipc::Response) -> bool {
         Ok(Ok(())) => {}
         Ok(Err(_)) | Err(_) => return false,
     }
-    let mut sink = [0; 1024];
+    let mut sink = [0; 64];
     let gone = async {
         loop {
             match stream.read(&mut sink).await {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use tokio::runtime;
 
+use crate::clock;
 use crate::config::{self, Config, ConfigError};
 use crate::ipc_server::{self, BindError};
 
@@ -64,7 +65,7 @@ pub enum Outcome {
 pub fn run(config: Config, source: ConfigSource) -> Result<Outcome, StartError> {
     let inherited = ipc_server::inherited()?;
     allow_many_files();
-    let logs = telemetry::init(&config.log.settings()?)?;
+    let logs = telemetry::init(&config.log.settings()?, clock::wall)?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)

@@ -1,5 +1,4 @@
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
@@ -30,23 +29,26 @@ impl Write for Gated {
 fn gated() -> (LineSink, std::sync::mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let (open, gate) = channel();
     let written = Arc::new(Mutex::new(Vec::new()));
-    let Writer { sink } = start(Gated {
+    let gated = Gated {
         gate,
         open: false,
         written: Arc::clone(&written),
-    })
-    .unwrap();
+    };
+    let sink = start(gated).unwrap();
     (sink, open, written)
 }
 
 #[test]
 fn a_reader_that_stalls_costs_lines_and_never_makes_a_caller_wait() {
     let (mut sink, open, written) = gated();
-    for n in 0..3 * MAX_LINES {
-        sink.write_all(format!("line {n}\n").as_bytes()).unwrap();
+    let filler = "x".repeat(1_000);
+    let total = 3 * MAX_WAITING / filler.len();
+    for n in 0..total {
+        sink.write_all(format!("line {n} {filler}\n").as_bytes()).unwrap();
     }
     let lost = sink.dropped();
-    assert!(lost >= u64::try_from(MAX_LINES).unwrap(), "{lost}");
+    let total = u64::try_from(total).unwrap();
+    assert!(lost >= total / 3, "{lost} of {total}");
     assert!(
         !sink.flush(Duration::from_millis(20)),
         "nothing can be flushed while nobody reads"
@@ -55,16 +57,42 @@ fn a_reader_that_stalls_costs_lines_and_never_makes_a_caller_wait() {
     open.send(()).unwrap();
     assert!(sink.flush(LONG));
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-    assert!(text.starts_with("line 0\n"), "what was taken is written in order");
-    let lines = u64::try_from(text.lines().filter(|line| line.starts_with("line ")).count()).unwrap();
+    assert!(text.starts_with("line 0 x"), "what was taken is written in order");
+    let lines = text.lines().filter(|line| line.starts_with("line ")).count();
     assert_eq!(
-        lines + lost,
-        u64::try_from(3 * MAX_LINES).unwrap(),
+        u64::try_from(lines).unwrap() + lost,
+        total,
         "a line is written or counted"
     );
     assert!(
         text.contains(&format!("\"lines\":{lost}")),
         "the count is told once somebody reads again"
+    );
+}
+
+#[test]
+fn what_was_taken_last_is_written_before_the_thread_ends() {
+    struct Told(std::sync::mpsc::Sender<Vec<u8>>);
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (told, written) = channel();
+    let mut sink = start(Told(told)).unwrap();
+    sink.write_all(b"last\n").unwrap();
+    drop(sink);
+    assert_eq!(written.recv_timeout(LONG).unwrap(), b"last\n");
+    // The thread's end is the end of its output.
+    assert!(
+        written
+            .recv_timeout(LONG)
+            .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Disconnected)
     );
 }
 

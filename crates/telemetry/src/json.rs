@@ -1,0 +1,159 @@
+//! Lines as JSON objects: one flat object for each event, written straight into one buffer, because a login pays for two.
+
+use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::writer::LineSink;
+
+/// The layer that makes lines of events. Fields come in the order in which they were given, the message first.
+pub(crate) struct JsonLines {
+    sink: LineSink,
+    clock: fn() -> SystemTime,
+}
+
+impl JsonLines {
+    /// Lines for `sink`, with the time of `clock`.
+    pub(crate) fn new(sink: LineSink, clock: fn() -> SystemTime) -> Self {
+        Self { sink, clock }
+    }
+}
+
+thread_local! {
+    /// The last line's buffer, for the next one.
+    static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+}
+
+impl<S: Subscriber> Layer<S> for JsonLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // Without a buffer, in a thread that is ending or in a value that logs while it is formatted, with a new one.
+        let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
+        write_line(&mut line, event, (self.clock)());
+        self.sink.take(line.as_bytes());
+        line.clear();
+        let _ending = BUFFER.try_with(|buffer| buffer.set(line));
+    }
+}
+
+fn write_line(line: &mut String, event: &Event<'_>, now: SystemTime) {
+    let metadata = event.metadata();
+    line.push_str("{\"timestamp\":\"");
+    // A clock that stands before 1970 leaves the time out; writing to a `String` cannot fail otherwise.
+    if now >= SystemTime::UNIX_EPOCH {
+        let _infallible = write!(line, "{}", humantime::format_rfc3339_micros(now));
+    }
+    line.push_str("\",\"level\":\"");
+    line.push_str(metadata.level().as_str());
+    line.push('"');
+    event.record(&mut Fields(line));
+    line.push_str(",\"target\":");
+    quoted(line, metadata.target());
+    line.push_str("}\n");
+}
+
+/// Writes the fields of an event, each with a comma in front.
+struct Fields<'a>(&'a mut String);
+
+impl Fields<'_> {
+    fn key(&mut self, field: &Field) -> &mut String {
+        let name = field.name();
+        self.0.push(',');
+        quoted(self.0, name.strip_prefix("r#").unwrap_or(name));
+        self.0.push(':');
+        self.0
+    }
+
+    /// A value whose text is JSON already.
+    fn bare(&mut self, field: &Field, value: impl fmt::Display) {
+        let _infallible = write!(self.key(field), "{value}");
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        quoted(self.key(field), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(field, value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.bare(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.bare(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.bare(field, value);
+        } else {
+            // JSON has no such number.
+            self.bare(field, "null");
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let line = self.key(field);
+        line.push('"');
+        let _infallible = write!(Escaped(line), "{value:?}");
+        line.push('"');
+    }
+}
+
+fn quoted(line: &mut String, text: &str) {
+    line.push('"');
+    escape(line, text);
+    line.push('"');
+}
+
+/// Escapes whatever is formatted into it.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(self.0, text);
+        Ok(())
+    }
+}
+
+/// Appends `text` as it stands inside the quotes of a JSON string.
+fn escape(line: &mut String, text: &str) {
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    let mut rest = text;
+    // What is special is one byte long, so both cuts are at characters' ends.
+    while let Some(at) = rest.bytes().position(is_special) {
+        let (plain, special) = rest.split_at(at);
+        line.push_str(plain);
+        match special.as_bytes()[0] {
+            b'"' => line.push_str("\\\""),
+            b'\\' => line.push_str("\\\\"),
+            b'\n' => line.push_str("\\n"),
+            b'\r' => line.push_str("\\r"),
+            b'\t' => line.push_str("\\t"),
+            control => {
+                let _infallible = write!(line, "\\u{control:04x}");
+            }
+        }
+        rest = &special[1..];
+    }
+    line.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests;
