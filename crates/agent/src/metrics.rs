@@ -9,7 +9,7 @@ use std::time::Duration;
 use authz::{CallEnd, DecisionRecord, Observation};
 use model::{DisconnectReason, Happening, Source};
 use resilience::{BreakerState, Transition};
-use telemetry::{Declared, Kind, LabelValue, Registry, RegistryError};
+use telemetry::{Counter, Declared, Histogram, Kind, LabelValue, Registry, RegistryError};
 
 mod occtl;
 
@@ -99,6 +99,41 @@ const PORTAL: &str = "portal";
 pub struct Metrics {
     registry: Arc<Registry>,
     server_id: LabelValue,
+    of_logins: Arc<OfLogins>,
+}
+
+/// The series that every login touches, looked up once.
+struct OfLogins {
+    requests: Counter,
+    sessions: Counter,
+    decided: [OfDecisions; Source::ALL.len()],
+}
+
+struct OfDecisions {
+    source: Source,
+    allow: Counter,
+    deny: Counter,
+    seconds: Histogram,
+}
+
+impl OfLogins {
+    fn new(registry: &Registry) -> Self {
+        let decided = Source::ALL.map(|source| {
+            let name = source.as_str();
+            let counter = |outcome: &'static str| registry.counter(&DECISIONS, &[name.into(), outcome.into()]);
+            OfDecisions {
+                source,
+                allow: counter("allow"),
+                deny: counter("deny"),
+                seconds: registry.histogram(&DECISION_SECONDS, &[name.into()]),
+            }
+        });
+        Self {
+            requests: registry.counter(&IPC_REQUESTS, &["connect".into()]),
+            sessions: registry.counter(&TOTAL_SESSIONS, &[]),
+            decided,
+        }
+    }
 }
 
 impl Metrics {
@@ -111,16 +146,12 @@ impl Metrics {
         for reason in DisconnectReason::ALL {
             let _shown = registry.counter(&DISCONNECTS, &[reason.as_str().into()]);
         }
-        for source in Source::ALL {
-            for outcome in ["allow", "deny"] {
-                let _shown = registry.counter(&DECISIONS, &[source.as_str().into(), outcome.into()]);
-            }
-        }
-        for metric in [&TOTAL_SESSIONS, &BYTES_IN, &BYTES_OUT, &REVOKED] {
+        for metric in [&BYTES_IN, &BYTES_OUT, &REVOKED] {
             let _shown = registry.counter(metric, &[]);
         }
         registry.gauge(&OCSERV_UP, &[]).set(0.0);
         Ok(Self {
+            of_logins: Arc::new(OfLogins::new(&registry)),
             registry,
             server_id: LabelValue::server_id(agent_id),
         })
@@ -143,14 +174,16 @@ impl Metrics {
     }
 
     fn decided(&self, record: &DecisionRecord) {
-        let source = record.source.as_str();
-        let outcome = if record.allowed() { "allow" } else { "deny" };
-        self.registry
-            .counter(&DECISIONS, &[source.into(), outcome.into()])
-            .increment(1);
-        self.registry
-            .histogram(&DECISION_SECONDS, &[source.into()])
-            .record(record.took);
+        let of_source = |series: &&OfDecisions| series.source == record.source;
+        if let Some(series) = self.of_logins.decided.iter().find(of_source) {
+            let outcome = if record.allowed() {
+                &series.allow
+            } else {
+                &series.deny
+            };
+            outcome.increment(1);
+            series.seconds.record(record.took);
+        }
     }
 
     fn breaker_changed(&self, transition: &Transition) {
@@ -183,7 +216,7 @@ impl Metrics {
     /// A session began or ended.
     pub(crate) fn happened(&self, happening: &Happening) {
         match happening {
-            Happening::Connected(_) => self.registry.counter(&TOTAL_SESSIONS, &[]).increment(1),
+            Happening::Connected(_) => self.of_logins.sessions.increment(1),
             Happening::Disconnected(end) => {
                 self.registry
                     .counter(&DISCONNECTS, &[end.reason.as_str().into()])
@@ -195,7 +228,12 @@ impl Metrics {
         }
     }
 
-    /// A request on the IPC socket was understood.
+    /// A login on the IPC socket was understood.
+    pub(crate) fn ipc_login(&self) {
+        self.of_logins.requests.increment(1);
+    }
+
+    /// Another request on the IPC socket was understood.
     pub(crate) fn ipc_request(&self, reason: &'static str) {
         self.registry
             .counter(&IPC_REQUESTS, &[reason.into()])

@@ -11,4 +11,5 @@ mod writer;
 
 pub use http::{Pages, Readiness, serve};
 pub use logs::{Format, InitError, Level, LevelError, LogSettings, Logs, init};
+pub use metrics::{Counter, Histogram};
 pub use registry::{Declared, Kind, LabelValue, Registry, RegistryError};

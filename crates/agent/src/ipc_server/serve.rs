@@ -234,7 +234,7 @@ impl Shared {
         let metrics = &self.desk.metrics;
         match ask {
             Ask::Connect(login) => {
-                metrics.ipc_request("connect");
+                metrics.ipc_login();
                 Heard::Login(login, deadline(request, arrived, rules), room)
             }
             Ask::Disconnect(ended) => {
