@@ -120,7 +120,8 @@ impl OfLogins {
     fn new(registry: &Registry) -> Self {
         let decided = Source::ALL.map(|source| {
             let name = source.as_str();
-            let counter = |outcome: &'static str| registry.counter(&DECISIONS, &[name.into(), outcome.into()]);
+            let counter =
+                |outcome: &'static str| registry.counter(&DECISIONS, &[name.into(), outcome.into()]);
             OfDecisions {
                 source,
                 allow: counter("allow"),

@@ -15,6 +15,7 @@ mod link;
 mod owner;
 mod service;
 mod settings;
+mod together;
 
 pub use calls::{Answer, Validity};
 pub use error::{CheckError, DeliverError};

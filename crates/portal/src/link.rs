@@ -21,6 +21,7 @@ use crate::convert::one_line;
 use crate::dial::{Lookup, dial};
 use crate::error::chain;
 use crate::settings::{Settings, Target};
+use crate::together::{Parts, Together};
 
 /// The most that a header block may hold: the portal's errors carry texts, not files.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -84,40 +85,36 @@ impl Link {
         // Cancelled when the connection must go, whatever is still under way on it; at the latest with the client.
         let hard_end = token.child_token();
         let guard = hard_end.clone().drop_guard();
-        let executor = Tracked {
-            tracker: tracker.clone(),
-            token: hard_end.clone(),
-        };
-        let (sender, connection) = http2::Builder::new(executor)
+        let parts = Parts::default();
+        let (sender, connection) = http2::Builder::new(parts.clone())
             .timer(TokioTimer::new())
             .keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(settings.keepalive_timeout)
             .keep_alive_while_idle(true)
             .max_header_list_size(MAX_HEADERS)
-            .handshake(TokioIo::new(Observed { stream, seen }))
+            .handshake(TokioIo::new(Observed {
+                stream,
+                seen,
+                failed: None,
+            }))
             .await
             .map_err(|error| reason(Some(&error), &first_words.borrow(), settings.keepalive_timeout))?;
 
         let (end, ended) = watch::channel(None::<Arc<str>>);
         let last_words = first_words.clone();
         let (keepalive, drain) = (settings.keepalive_timeout, settings.timeout);
-        tracker.spawn(async move {
-            let outcome = tokio::select! {
-                () = hard_end.cancelled() => return,
-                outcome = connection => outcome,
-            };
+        let mut together = Together::new(connection, parts);
+        tracker.spawn(hard_end.run_until_cancelled_owned(async move {
+            let outcome = together.connection().await;
             let _ = end.send(Some(
                 reason(outcome.as_ref().err(), &last_words.borrow(), keepalive).into(),
             ));
             if outcome.is_ok() {
                 // No new calls, but those under way may still finish, if it does not take longer than any call may.
-                tokio::select! {
-                    () = hard_end.cancelled() => {}
-                    () = tokio::time::sleep(drain) => {}
-                }
+                let _late = tokio::time::timeout(drain, together.rest()).await;
             }
             drop(guard);
-        });
+        }));
 
         let mut link = Self { sender, ended };
         tokio::select! {
@@ -186,16 +183,36 @@ enum Last {
 struct Observed {
     stream: TlsStream<TcpStream>,
     seen: watch::Sender<Seen>,
+    /// Writing failed so, and the peer's last words are still to be heard.
+    failed: Option<io::Error>,
 }
 
 impl Observed {
-    /// A peer that refuses us says why and closes. If we write after that, writing fails and HTTP/2 gives up, with the
-    /// reason still unread.
-    fn hear_last_words(&mut self, cx: &mut Context<'_>) {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        let _ = Pin::new(self).poll_read(cx, &mut buf);
+    /// A peer that refuses us says why and closes. If we write after that, writing fails and HTTP/2 gives up with the
+    /// reason still unread, perhaps not even noticed by the runtime: so it is read first.
+    fn last_words_first<T>(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
+        let mut bytes = [0; 512];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *self).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Err(error)),
+                Poll::Pending if is_gone(&error) => {
+                    self.failed = Some(error);
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Ready(Err(error)),
+            }
+        }
     }
+}
+
+/// Whether a connection that fails so has an end to be read.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 impl AsyncRead for Observed {
@@ -227,44 +244,26 @@ impl AsyncRead for Observed {
 
 impl AsyncWrite for Observed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if matches!(written, Poll::Ready(Err(_))) {
-            self.hear_last_words(cx);
+        if let Some(error) = self.failed.take() {
+            return self.last_words_first(cx, error);
         }
-        written
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            Poll::Ready(Err(error)) => self.last_words_first(cx, error),
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if matches!(flushed, Poll::Ready(Err(_))) {
-            self.hear_last_words(cx);
+        if let Some(error) = self.failed.take() {
+            return self.last_words_first(cx, error);
         }
-        flushed
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => self.last_words_first(cx, error),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Runs HTTP/2's own tasks under our tracker, until they end or must.
-#[derive(Clone)]
-struct Tracked {
-    tracker: TaskTracker,
-    token: CancellationToken,
-}
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        let token = self.token.clone();
-        self.tracker.spawn(async move {
-            tokio::select! {
-                () = token.cancelled() => {}
-                _ = task => {}
-            }
-        });
     }
 }
