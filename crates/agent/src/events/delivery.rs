@@ -34,8 +34,9 @@ pub struct Delivery {
     pub last_call: Duration,
 }
 
-/// Offers that are under way, each with its event's name.
-type Offers = FuturesUnordered<Pin<Box<dyn Future<Output = (EventId, Result<(), DeliverError>)> + Send>>>;
+/// An offer that is under way, with its event's name.
+type Offer = Pin<Box<dyn Future<Output = (EventId, Result<(), DeliverError>)> + Send>>;
+type Offers = FuturesUnordered<Offer>;
 
 /// Where the delivery stands.
 #[derive(Default)]
@@ -252,10 +253,7 @@ impl Course {
     }
 }
 
-fn offer<F>(
-    event: Event,
-    portal: impl Fn(Event) -> F,
-) -> Pin<Box<dyn Future<Output = (EventId, Result<(), DeliverError>)> + Send>>
+fn offer<F>(event: Event, portal: impl Fn(Event) -> F) -> Offer
 where
     F: Future<Output = Result<(), DeliverError>> + Send + 'static,
 {
