@@ -223,13 +223,10 @@ impl Shared {
             Ask::Connect(_) | Ask::Decisions(_) => Some(self.deciding.try_acquire()),
             Ask::Disconnect(_) | Ask::HostUpdate => None,
         };
-        let room = match room.transpose() {
-            Ok(room) => room,
-            Err(_) => {
-                let response = self.overloaded();
-                desk::audit_refusal(request, &response, arrived);
-                return Heard::Dismissed(response);
-            }
+        let Ok(room) = room.transpose() else {
+            let response = self.overloaded();
+            desk::audit_refusal(request, &response, arrived);
+            return Heard::Dismissed(response);
         };
         let metrics = &self.desk.metrics;
         match ask {
