@@ -8,7 +8,7 @@
 
 mod notes;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use model::{DisconnectReason, Event, Login, OcservId, Source, Usage, Username};
@@ -83,7 +83,7 @@ impl Sessions {
 
     /// A login asks. The event, if any, is the end of an older session with the same number, whose disconnect-script
     /// never came.
-    pub fn begin(&self, login: &Login, now: SystemTime) -> (Ticket, Option<Event>) {
+    pub fn begin(&self, login: &Arc<Login>, now: SystemTime) -> (Ticket, Option<Event>) {
         self.notes().begin(login, now)
     }
 

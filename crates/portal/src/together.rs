@@ -3,12 +3,18 @@
 //! HTTP/2 is several futures that wake each other for every call: who takes calls, who owns the socket, and two for each
 //! call. As tasks of their own they would be woken from thread to thread, which costs more than what they do.
 
+mod bell;
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
+use bell::Bell;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+
+/// How often parts that wake each other are looked at before other tasks have their turn.
+const ROUNDS: usize = 8;
 
 /// One of them.
 type Part<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -36,10 +42,11 @@ impl Parts {
 /// A connection with all its parts.
 pub(crate) struct Together<T> {
     parts: Parts,
-    /// Who owns the socket: the first part that HTTP/2 makes. Goes last, so that what the others have to say for one call
-    /// leaves in one piece.
-    socket: Option<Part<()>>,
     running: FuturesUnordered<Part<Option<T>>>,
+    /// Who owns the socket: the first part that HTTP/2 makes. Goes after the others, so that what they have to say leaves
+    /// together.
+    socket: Option<Part<()>>,
+    bell: Arc<Bell>,
 }
 
 impl<T: 'static> Together<T> {
@@ -51,14 +58,15 @@ impl<T: 'static> Together<T> {
         running.push(Box::pin(async move { Some(connection.await) }) as Part<Option<T>>);
         let together = Self {
             parts,
-            socket,
             running,
+            socket,
+            bell: Arc::default(),
         };
-        together.run(made);
+        together.begin(made);
         together
     }
 
-    fn run(&self, made: impl Iterator<Item = Part<()>>) {
+    fn begin(&self, made: impl Iterator<Item = Part<()>>) {
         for part in made {
             self.running.push(Box::pin(async move {
                 part.await;
@@ -69,43 +77,45 @@ impl<T: 'static> Together<T> {
 
     /// Runs all parts until the connection takes no more calls; gives what came of it.
     pub(crate) async fn connection(&mut self) -> T {
-        std::future::poll_fn(|cx| self.poll_connection(cx)).await
+        loop {
+            // The connection is one of the parts, so they do not all end before it.
+            if let Some(outcome) = self.next().await {
+                return outcome;
+            }
+        }
     }
 
     /// Runs what is left to its end.
     pub(crate) async fn rest(&mut self) {
+        while self.next().await.is_some() {}
+    }
+
+    /// Runs all parts until the connection has ended or, with `None`, all of them.
+    async fn next(&mut self) -> Option<T> {
+        let bell = Arc::clone(&self.bell);
         std::future::poll_fn(|cx| {
-            while ready!(self.poll_all(cx)).is_some() {}
-            Poll::Ready(())
+            let ended = bell.answer(cx, ROUNDS, |cx| match self.poll_once(cx) {
+                Poll::Ready(ended) => Some(ended),
+                Poll::Pending => None,
+            });
+            ended.map_or(Poll::Pending, Poll::Ready)
         })
-        .await;
+        .await
     }
 
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        match ready!(self.poll_all(cx)) {
-            Some(outcome) => Poll::Ready(outcome),
-            // Not before the connection has ended, for it is one of them.
-            None => Poll::Pending,
-        }
-    }
-
-    /// Goes on with every part that can; `None` when all have ended.
-    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        // The socket brings answers, for which the others wait; what they say then, it sends when it is woken.
-        if let Poll::Ready(Some(outcome)) = self.poll_running(cx) {
+    /// Goes on with every part that can.
+    fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let running = self.poll_running(cx);
+        if let Poll::Ready(Some(outcome)) = running {
             return Poll::Ready(Some(outcome));
         }
-        if self
-            .socket
-            .as_mut()
-            .is_some_and(|socket| socket.as_mut().poll(cx).is_ready())
-        {
+        let over = |socket: &mut Part<()>| socket.as_mut().poll(cx).is_ready();
+        if self.socket.as_mut().is_some_and(over) {
             self.socket = None;
         }
-        match ready!(self.poll_running(cx)) {
-            Some(outcome) => Poll::Ready(Some(outcome)),
-            None if self.socket.is_none() => Poll::Ready(None),
-            None => Poll::Pending,
+        match (running, &self.socket) {
+            (Poll::Ready(_), None) => Poll::Ready(None),
+            _ => Poll::Pending,
         }
     }
 
@@ -114,15 +124,14 @@ impl<T: 'static> Together<T> {
         loop {
             let polled = self.running.poll_next_unpin(cx);
             let made = self.parts.take();
-            if !made.is_empty() {
-                self.run(made.into_iter());
-            } else if let Poll::Ready(Some(None)) = polled {
-                continue;
-            } else {
-                return polled.map(Option::flatten);
-            }
-            if let Poll::Ready(Some(Some(outcome))) = polled {
-                return Poll::Ready(Some(outcome));
+            let is_new = !made.is_empty();
+            self.begin(made.into_iter());
+            match polled {
+                Poll::Ready(Some(Some(outcome))) => return Poll::Ready(Some(outcome)),
+                Poll::Ready(Some(None)) => {}
+                Poll::Ready(None) | Poll::Pending if is_new => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }

@@ -14,7 +14,7 @@ const MAX_LINE: usize = 8 * 1024;
 /// How long lines are collected before they are written in one piece.
 const COLLECT: Duration = Duration::from_millis(2);
 /// A buffer that a rush has made larger than this is not kept.
-const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 256 * 1024;
 
 /// Where lines go in: takes a line or drops it, at once. The thread that writes ends when the last one is gone.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ const COLLECT: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Beginning {
     pub(super) ticket: Ticket,
-    pub(super) login: Login,
+    pub(super) login: Arc<Login>,
     pub(super) source: Source,
 }
 

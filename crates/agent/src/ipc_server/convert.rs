@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{GroupName, Login, OcservId, Usage, Username, VhostName};
@@ -15,7 +16,7 @@ const MAX_DEVICE: usize = 15;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// May this client come in?
-    Connect(Box<Login>),
+    Connect(Arc<Login>),
     /// This session is over.
     Disconnect(Ended),
     /// The client told its host name: nothing to decide.
@@ -52,7 +53,7 @@ fn not<E: fmt::Display>(field: &'static str) -> impl Fn(E) -> BadRequest {
 /// The first field that cannot be what it says.
 pub fn read_request(request: &ipc::Request) -> Result<Ask, BadRequest> {
     match request.reason.as_str() {
-        "connect" => login(request).map(|login| Ask::Connect(Box::new(login))),
+        "connect" => login(request).map(|login| Ask::Connect(Arc::new(login))),
         "disconnect" => ended(request).map(Ask::Disconnect),
         "host-update" => Ok(Ask::HostUpdate),
         "decisions" => decisions(request).map(Ask::Decisions),

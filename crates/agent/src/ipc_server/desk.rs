@@ -27,7 +27,7 @@ use crate::sessions::{Ended, Sessions, Ticket};
 pub type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
 
 /// Who decides a login. The decision must be there by the given time; a later one is not waited for.
-pub type Decide = Arc<dyn Fn(Login, Instant) -> Deciding + Send + Sync>;
+pub type Decide = Arc<dyn Fn(Arc<Login>, Instant) -> Deciding + Send + Sync>;
 
 /// The last decisions, the last one first.
 pub type Recall = Arc<dyn Fn() -> Vec<Arc<DecisionRecord>> + Send + Sync>;
@@ -73,7 +73,7 @@ impl fmt::Debug for Desk {
 /// A login that was decided; its answer is on the way to the helper.
 #[derive(Debug)]
 pub(super) struct Decided {
-    login: Login,
+    login: Arc<Login>,
     decision: Decision,
     ticket: Ticket,
     /// From the helper's connect to the decision.
@@ -122,7 +122,7 @@ impl Desk {
     /// to [`Self::settle`] when the answer has been written or could not be.
     pub(super) async fn connect(
         &self,
-        login: Login,
+        login: Arc<Login>,
         arrived: Instant,
         deadline: Instant,
     ) -> (ipc::Response, Decided) {
@@ -130,7 +130,7 @@ impl Desk {
         let ticket = self.ledger.asks(&login);
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);
-        let deciding = (self.decide)(login.clone(), deadline);
+        let deciding = (self.decide)(Arc::clone(&login), deadline);
         let decision = timeout_at(deadline, deciding).await.unwrap_or_else(|_| late());
         let took = clock::now() - arrived;
         (
@@ -228,7 +228,7 @@ fn audit(decided: &Decided) {
         id = %login.id,
         vhost = login.vhost.as_ref().map(model::VhostName::as_str),
         outcome,
-        source = %decision.source,
+        source = decision.source.as_str(),
         deny_code,
         reason,
         outage = decision.outage,

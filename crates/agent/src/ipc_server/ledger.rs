@@ -30,16 +30,18 @@ impl Ledger {
     }
 
     /// A login asks.
-    pub(super) fn asks(&self, login: &Login) -> Ticket {
-        self.in_turn(|| {
-            let (ticket, superseded) = self.sessions.begin(login, clock::wall());
-            if let Some(event) = superseded {
-                let (user, uid) = (event.username.as_str(), &event.uid);
-                tracing::info!(target: "session", user, %uid, "session ended unseen");
-                self.report(event);
-            }
-            ticket
-        })
+    pub(super) fn asks(&self, login: &Arc<Login>) -> Ticket {
+        let now = clock::wall();
+        let (ticket, superseded) = self.in_turn(|| {
+            let (ticket, superseded) = self.sessions.begin(login, now);
+            superseded.iter().for_each(|event| self.report(event));
+            (ticket, superseded)
+        });
+        if let Some(event) = superseded {
+            let (user, uid) = (event.username.as_str(), &event.uid);
+            tracing::info!(target: "session", user, %uid, "session ended unseen");
+        }
+        ticket
     }
 
     /// The login was denied.
@@ -56,20 +58,13 @@ impl Ledger {
 
     /// The session has begun, by `connected_at` if ocserv said so.
     pub(super) fn began(&self, ticket: &Ticket, source: Source, connected_at: Option<u64>) {
-        self.in_turn(|| {
-            for event in self.sessions.delivered(ticket, source, connected_at) {
-                self.tell(event);
-            }
-        });
+        self.tell(|| self.sessions.delivered(ticket, source, connected_at));
     }
 
     /// A disconnect-script reports.
     pub(super) fn ended(&self, ended: Ended) {
-        self.in_turn(|| {
-            for event in self.sessions.ended(ended, clock::wall()) {
-                self.tell(event);
-            }
-        });
+        let now = clock::wall();
+        self.tell(|| self.sessions.ended(ended, now));
     }
 
     /// One happening at a time: else the end of a session could get into the queue before its beginning.
@@ -78,28 +73,37 @@ impl Ledger {
         happens()
     }
 
-    fn tell(&self, event: Event) {
-        let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
-        match &event.happening {
-            Happening::Connected(_) => {
-                tracing::info!(target: "session", user, %id, %uid, "session began");
-            }
-            Happening::Disconnected(end) => {
-                let duration_s = end.duration.map(|duration| duration.as_secs());
-                let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
-                let reason = end.reason;
-                tracing::info!(
-                    target: "session", user, %id, %uid, %reason, duration_s, bytes_in, bytes_out, "session ended"
-                );
-            }
-        }
-        self.report(event);
+    /// Reports what happens, and then, while others go on, counts and logs it.
+    fn tell(&self, happens: impl FnOnce() -> Vec<Event>) {
+        let events = self.in_turn(|| {
+            let events = happens();
+            events.iter().for_each(|event| self.report(event));
+            events
+        });
+        events.iter().for_each(log);
     }
 
-    fn report(&self, event: Event) {
+    fn report(&self, event: &Event) {
         self.metrics.happened(&event.happening);
         if let Some(events) = &self.events {
-            events.push(event);
+            events.push(event.clone());
+        }
+    }
+}
+
+fn log(event: &Event) {
+    let (user, id, uid) = (event.username.as_str(), event.id, event.uid.as_str());
+    match &event.happening {
+        Happening::Connected(_) => {
+            tracing::info!(target: "session", user, %id, uid, "session began");
+        }
+        Happening::Disconnected(end) => {
+            let duration_s = end.duration.map(|duration| duration.as_secs());
+            let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
+            let reason = end.reason.as_str();
+            tracing::info!(
+                target: "session", user, %id, uid, reason, duration_s, bytes_in, bytes_out, "session ended"
+            );
         }
     }
 }

@@ -183,7 +183,7 @@ impl Shared {
         match self.hear(&mut stream, arrived).await {
             Heard::Nothing => {}
             Heard::Login(login, deadline, _room) => {
-                let (response, decided) = self.desk.connect(*login, arrived, deadline).await;
+                let (response, decided) = self.desk.connect(login, arrived, deadline).await;
                 let heard = answer(&mut stream, &response).await;
                 if let Some(beginning) = self.desk.settle(decided, heard) {
                     self.desk.register(beginning).await;
@@ -343,7 +343,7 @@ enum Heard<'a> {
     /// There is none.
     Nothing,
     /// A login, by when its answer has to be there, and its room among those that wait.
-    Login(Box<Login>, Instant, Option<SemaphorePermit<'a>>),
+    Login(Arc<Login>, Instant, Option<SemaphorePermit<'a>>),
     /// The operator's answer.
     Operator(ipc::Response),
     /// An answer on which nothing hangs.

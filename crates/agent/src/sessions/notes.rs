@@ -1,6 +1,7 @@
 //! The notes themselves: a plain value that knows no clock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::{
@@ -30,7 +31,7 @@ struct Note {
 enum Stage {
     /// The helper waits for its answer. Its disconnect-script may overtake it.
     Answering {
-        login: Box<Login>,
+        login: Arc<Login>,
         arrived: SystemTime,
         ended: Option<(Ended, SystemTime)>,
         /// Why it is about to end: ocserv may have it up before the answer counts as heard.
@@ -92,13 +93,13 @@ impl Notes {
         self.put(found.id, found.username, stage);
     }
 
-    pub(super) fn begin(&mut self, login: &Login, now: SystemTime) -> (Ticket, Option<Event>) {
+    pub(super) fn begin(&mut self, login: &Arc<Login>, now: SystemTime) -> (Ticket, Option<Event>) {
         let superseded = self
             .by_id
             .remove(&login.id)
             .and_then(|note| note.end(login.id, now, None, None));
         let stage = Stage::Answering {
-            login: Box::new(login.clone()),
+            login: Arc::clone(login),
             arrived: now,
             ended: None,
             reason: DisconnectReason::Unspecified,
@@ -157,8 +158,8 @@ impl Notes {
             at: connected_at.map_or(arrived, |seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
             client_ip: login.client_ip,
             vpn_ip: login.vpn_ip,
-            device: login.device,
-            group: login.group,
+            device: login.device.clone(),
+            group: login.group.clone(),
         });
         let mut events = vec![event(&username, ticket.id, &uid, Some(source), connected)];
         let stage = Stage::Live {

@@ -50,13 +50,14 @@ impl Boarding {
 impl Inner {
     /// The decision, on the record. One that was overtaken by an invalidation is made again.
     pub(super) async fn decide(self: &Arc<Self>, login: &Login, deadline: Instant, begin: Now) -> Decision {
-        let (patience, mut mark) = {
-            let state = self.lock();
+        let (patience, mut mark, limited) = {
+            let mut state = self.lock();
             let patience = deadline.checked_sub(state.settings.margin);
-            (patience.unwrap_or(deadline), state.cache.mark())
+            let limited = state.limit(login, begin);
+            (patience.unwrap_or(deadline), state.cache.mark(), limited)
         };
         let key = CacheKey::from(login);
-        if let Some(decision) = self.limit(login) {
+        if let Some(decision) = limited {
             self.stands(login, &key, &decision, mark, begin);
             return decision;
         }
@@ -144,31 +145,6 @@ impl Inner {
             outage: Some(why),
             ..at_once(verdict, self.parts.source.source())
         }
-    }
-
-    fn limit(&self, login: &Login) -> Option<Decision> {
-        let now = self.parts.clock.now().mono;
-        let mut state = self.lock();
-        let State {
-            per_user,
-            per_address,
-            ..
-        } = &mut *state;
-        let user = per_user
-            .as_mut()
-            .map_or(Ok(()), |limiter| limiter.take(&login.username, now));
-        let address = per_address
-            .as_mut()
-            .map_or(Ok(()), |limiter| limiter.take(&login.client_ip, now));
-        let reason = match (user, address) {
-            (Ok(()), Ok(())) => return None,
-            (Err(_), _) => "too many logins of this user",
-            (Ok(()), Err(_)) => "too many logins from this address",
-        };
-        Some(at_once(
-            Verdict::deny(DenyCode::RateLimited, reason),
-            Source::Agent,
-        ))
     }
 
     async fn decide_here(&self, login: &Login, patience: Instant) -> Decision {
@@ -273,6 +249,29 @@ impl Inner {
             },
             (FailMode::Close | FailMode::Stale, None) => closed(why),
         }
+    }
+}
+
+impl State {
+    /// The refusal of a login that is one too many.
+    fn limit(&mut self, login: &Login, now: Now) -> Option<Decision> {
+        let user = self
+            .per_user
+            .as_mut()
+            .map_or(Ok(()), |limiter| limiter.take(&login.username, now.mono));
+        let address = self
+            .per_address
+            .as_mut()
+            .map_or(Ok(()), |limiter| limiter.take(&login.client_ip, now.mono));
+        let reason = match (user, address) {
+            (Ok(()), Ok(())) => return None,
+            (Err(_), _) => "too many logins of this user",
+            (Ok(()), Err(_)) => "too many logins from this address",
+        };
+        Some(at_once(
+            Verdict::deny(DenyCode::RateLimited, reason),
+            Source::Agent,
+        ))
     }
 }
 

@@ -48,8 +48,8 @@ fn session(id: i32, name: &str) -> FakeSession {
     }
 }
 
-fn login(id: i32, name: &str) -> Login {
-    Login {
+fn login(id: i32, name: &str) -> Arc<Login> {
+    Arc::new(Login {
         username: Username::parse(name).unwrap(),
         group: None,
         client_ip: [10, 77, 0, 2].into(),
@@ -57,7 +57,7 @@ fn login(id: i32, name: &str) -> Login {
         id: OcservId::new(id).unwrap(),
         vpn_ip: None,
         device: String::new(),
-    }
+    })
 }
 
 impl Office {

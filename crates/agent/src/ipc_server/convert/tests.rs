@@ -15,7 +15,7 @@ fn request() -> ipc::Request {
 
 fn login_of(request: &ipc::Request) -> Login {
     match read_request(request) {
-        Ok(Ask::Connect(login)) => *login,
+        Ok(Ask::Connect(login)) => Arc::unwrap_or_clone(login),
         other => panic!("{other:?}"),
     }
 }

@@ -8,8 +8,8 @@ use super::*;
 /// Enough for an end to overtake its beginning, were it possible.
 const SESSIONS: i32 = 20_000;
 
-fn login(number: i32) -> Login {
-    Login {
+fn login(number: i32) -> Arc<Login> {
+    Arc::new(Login {
         username: Username::parse("alice").unwrap(),
         group: None,
         client_ip: [10, 77, 0, 2].into(),
@@ -17,7 +17,7 @@ fn login(number: i32) -> Login {
         id: OcservId::new(number).unwrap(),
         vpn_ip: None,
         device: String::new(),
-    }
+    })
 }
 
 #[test]

@@ -10,8 +10,8 @@ fn id(number: i32) -> OcservId {
     OcservId::new(number).unwrap()
 }
 
-fn login(number: i32, name: &str) -> Login {
-    Login {
+fn login(number: i32, name: &str) -> Arc<Login> {
+    Arc::new(Login {
         username: Username::parse(name).unwrap(),
         group: Some(GroupName::parse("staff").unwrap()),
         client_ip: [10, 77, 0, 2].into(),
@@ -19,7 +19,7 @@ fn login(number: i32, name: &str) -> Login {
         id: id(number),
         vpn_ip: Some([10, 88, 0, 5].into()),
         device: "vpns0".to_owned(),
-    }
+    })
 }
 
 fn ended(number: i32, name: &str, duration: Option<u64>) -> Ended {
