@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use model::{DenyCode, Login};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,7 @@ pub struct Server {
     door: Door,
     shared: Arc<Shared>,
     registrar: Registrar,
+    background: Handle,
 }
 
 #[derive(Debug)]
@@ -74,9 +76,15 @@ struct Warnings {
 
 impl Server {
     /// Serves behind `door` with `parts`: at most `max_connections` that still send their request, and as many that wait
-    /// for their answer.
+    /// for their answer. What no login waits for runs on `background`.
     #[must_use]
-    pub fn new(door: Door, parts: Parts, rules: Arc<ArcSwap<Rules>>, max_connections: usize) -> Self {
+    pub fn new(
+        door: Door,
+        parts: Parts,
+        rules: Arc<ArcSwap<Rules>>,
+        max_connections: usize,
+        background: Handle,
+    ) -> Self {
         let (desk, registrar) = Desk::new(parts, max_connections);
         let shared = Shared {
             desk,
@@ -91,6 +99,7 @@ impl Server {
             door,
             shared: Arc::new(shared),
             registrar,
+            background,
         }
     }
 
@@ -110,12 +119,13 @@ impl Server {
             door,
             shared,
             registrar,
+            background,
         } = self;
         let listener = door.listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let conversations = TaskTracker::new();
-        conversations.spawn(registrar.run());
+        conversations.spawn_on(registrar.run(), &background);
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {

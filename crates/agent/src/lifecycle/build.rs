@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use occtl::ControlSocket;
 use portal::Portal;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
+use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -80,6 +81,8 @@ pub struct Agent {
     pub(super) control: ControlSocket,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Events,
+    /// Where everything runs that no login waits for.
+    pub(super) background: Handle,
 }
 
 /// Who decides.
@@ -122,7 +125,8 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Loads the identities, takes the ports and the socket (`inherited` from systemd, else its own) and the signals.
+    /// Loads the identities, takes the ports and the socket (`inherited` from systemd, else its own) and the signals. What
+    /// no login waits for runs on `background`, logins where this is called.
     ///
     /// # Errors
     /// The first thing that could not be had. What was taken by then is given back.
@@ -130,6 +134,7 @@ impl Agent {
         config: Config,
         source: ConfigSource,
         inherited: Option<Door>,
+        background: Handle,
     ) -> Result<Self, StartError> {
         tls::install_provider();
         // The socket first: it tells whether another agent runs.
@@ -162,6 +167,7 @@ impl Agent {
             events: Events::new(config.events.max_pending),
             config,
             source,
+            background,
         })
     }
 

@@ -14,7 +14,7 @@ mod start;
 
 use std::path::PathBuf;
 
-use tokio::runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
 use crate::config::{self, Config, ConfigError};
@@ -22,9 +22,7 @@ use crate::ipc_server::{self, BindError};
 
 pub use build::{Agent, StartError};
 
-/// Worker threads: a login waits for the portal, not for a processor, and each thread costs memory.
-const WORKERS: usize = 2;
-/// Threads for what blocks: name look-ups and reads of small files.
+/// Threads for what blocks, for each of the two runtimes: name look-ups and reads of small files.
 const BLOCKING: usize = 4;
 
 /// Where the configuration comes from: it is read again on SIGHUP.
@@ -66,22 +64,33 @@ pub fn run(config: Config, source: ConfigSource) -> Result<Outcome, StartError> 
     let inherited = ipc_server::inherited()?;
     allow_many_files();
     let logs = telemetry::init(&config.log.settings()?, clock::wall)?;
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(BLOCKING)
-        .thread_name("agent")
-        .enable_all()
-        .build()
-        .map_err(StartError::Runtime)?;
-    let outcome = runtime.block_on(async {
-        match Agent::build(config, source, inherited).await {
+    // Two threads: this one is for logins alone. Nothing else delays them, and none of their steps has to wake another
+    // thread. See docs/decisions/0010-a-thread-for-logins.md.
+    let logins = runtime(&mut Builder::new_current_thread())?;
+    let background = runtime(
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background"),
+    )?;
+    let aside = background.handle().clone();
+    let outcome = logins.block_on(async {
+        match Agent::build(config, source, inherited, aside).await {
             Ok(agent) => Ok(agent.run(Some(&logs)).await),
             Err(error) => Err(error),
         }
     });
     // What still blocks by then (a name look-up) is left behind.
-    runtime.shutdown_background();
+    logins.shutdown_background();
+    background.shutdown_background();
     outcome
+}
+
+fn runtime(builder: &mut Builder) -> Result<Runtime, StartError> {
+    builder
+        .enable_all()
+        .max_blocking_threads(BLOCKING)
+        .build()
+        .map_err(StartError::Runtime)
 }
 
 /// Raises the soft limit of open files to the hard one: each login under way holds one, and the usual soft limit of

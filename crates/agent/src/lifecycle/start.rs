@@ -11,6 +11,7 @@ use occtl::{ControlSocket, State};
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use tls::ClientTls;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -53,6 +54,8 @@ struct Start {
     control: ControlSocket,
     sessions: Arc<Sessions>,
     rush: Rush,
+    /// Where everything runs that no login waits for.
+    background: Handle,
     running: Running,
 }
 
@@ -73,6 +76,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         control,
         sessions,
         events,
+        background,
     } = agent;
     let stop = stop.disarm();
     let start = Start {
@@ -81,6 +85,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         control,
         sessions,
         rush: Rush::default(),
+        background,
         running: Running::new(Part { tasks, stop }, events),
     };
     start.keep_metrics();
@@ -110,17 +115,19 @@ pub(super) async fn start(agent: Agent) -> Started {
     let ipc = whole.tasks.spawn(server.serve(start.running.stop_ipc.clone()));
     let pages = pages(status.clone(), start.metrics.clone());
     let (tasks, stop) = (whole.tasks.clone(), whole.stop.clone());
-    whole.tasks.spawn(async move {
+    let serve_pages = async move {
         if let Some(listener) = http.taken(&stop).await {
             telemetry::serve(listener, pages, &tasks, stop);
         }
-    });
+    };
+    whole.tasks.spawn_on(serve_pages, &start.background);
 
     let ocserv = start.look_after_sessions(authority, &authorizer);
     let listen = grpc.as_ref().map(|grpc| grpc.server.local_addr());
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
         let (authorizer, stop) = (authorizer.clone(), calls.stop.clone());
+        let _background = start.background.enter();
         grpc.server.spawn(ocserv, authorizer, &calls.tasks, stop);
         (grpc.tls, grpc.roles)
     });
@@ -147,7 +154,8 @@ impl Start {
     fn keep_metrics(&self) {
         let (registry, whole) = (self.metrics.registry(), &self.running.whole);
         let stop = whole.stop.clone();
-        whole.tasks.spawn(async move { registry.upkeep(stop).await });
+        let upkeep = async move { registry.upkeep(stop).await };
+        whole.tasks.spawn_on(upkeep, &self.background);
     }
 
     /// Notes the sessions that are there already, so that they keep the names that an earlier run gave them.
@@ -182,7 +190,8 @@ impl Start {
             PolicyDoor::Portal(portal, tls) => (Authority::Portal(portal.clone()), Some((portal, tls))),
             PolicyDoor::Embedded(file) => {
                 let whole = &self.running.whole;
-                whole.tasks.spawn(Arc::clone(&file).follow(whole.stop.clone()));
+                let follow = Arc::clone(&file).follow(whole.stop.clone());
+                whole.tasks.spawn_on(follow, &self.background);
                 (Authority::Embedded(file), None)
             }
         }
@@ -204,7 +213,8 @@ impl Start {
             last_call: LAST_CALL,
         };
         let offer = offer(portal.clone(), self.metrics.clone());
-        tasks.spawn(self.running.events.clone().deliver(offer, delivery, stop.clone()));
+        let deliver = self.running.events.clone().deliver(offer, delivery, stop.clone());
+        tasks.spawn_on(deliver, &self.background);
         connected
     }
 
@@ -215,7 +225,8 @@ impl Start {
         } = &self.config;
         if let Some(store) = decision_file::open(state_dir, agent_id, authorizer).await {
             let Part { tasks, stop } = &self.running.storing;
-            tasks.spawn(decision_file::follow(store, authorizer.clone(), stop.clone()));
+            let follow = decision_file::follow(store, authorizer.clone(), stop.clone());
+            tasks.spawn_on(follow, &self.background);
         }
     }
 
@@ -237,7 +248,14 @@ impl Start {
             rush: self.rush.clone(),
             recall: Some(Arc::new(move || recalled.recent())),
         };
-        Server::new(door, parts, Arc::clone(rules), self.config.ipc.max_connections)
+        let max_connections = self.config.ipc.max_connections;
+        Server::new(
+            door,
+            parts,
+            Arc::clone(rules),
+            max_connections,
+            self.background.clone(),
+        )
     }
 
     /// Begins to end sessions that the policy no longer allows.
@@ -255,8 +273,8 @@ impl Start {
             every: self.config.sessions.sync_interval.0,
         };
         let Part { tasks, stop } = &self.running.calls;
-        tasks.spawn(revocation.run(tasks.clone(), stop.clone()));
-        tasks.spawn(feel_pulse(self.control.clone(), stop.clone()));
+        tasks.spawn_on(revocation.run(tasks.clone(), stop.clone()), &self.background);
+        tasks.spawn_on(feel_pulse(self.control.clone(), stop.clone()), &self.background);
         ocserv
     }
 }

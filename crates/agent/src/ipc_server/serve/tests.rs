@@ -109,7 +109,8 @@ fn lab(setup: Setup) -> Lab {
         allowed_uids: vec![uid],
     };
     let rules = Arc::new(ArcSwap::from_pointee(rules));
-    let server = Server::new(door, parts, Arc::clone(&rules), setup.max_connections);
+    let max = setup.max_connections;
+    let server = Server::new(door, parts, Arc::clone(&rules), max, Handle::current());
     let counts = server.counts();
     let stop = CancellationToken::new();
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));
