@@ -5,6 +5,7 @@
 
 mod beginnings;
 mod bind;
+mod bytes;
 mod convert;
 mod counts;
 mod desk;

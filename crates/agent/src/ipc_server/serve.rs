@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::{DenyCode, Login};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::beginnings::Registrar;
+use super::bytes::{Unheard, answer, read_frame, write};
 use super::counts::Counts;
 use super::desk::{self, Desk, Parts};
 use super::gate::Gate;
@@ -25,12 +26,8 @@ use crate::clock;
 
 /// Within what time a request has to be there, counted from the accept.
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
-/// Within what time an answer has to be taken, and then the connection closed, by the helper.
-const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 /// What is kept of the helper's own deadline, for the answer's way back.
 const MARGIN: Duration = Duration::from_millis(50);
-/// How much is read at once, in bytes: more than a request has, and no more than the allocator has at hand.
-const PIECE: usize = 1024;
 /// How long, and how many at a time, peers are listened to that have an answer on which nothing hangs.
 const FAREWELL: Duration = Duration::from_millis(100);
 const FAREWELLS: usize = 64;
@@ -360,41 +357,6 @@ enum Heard<'a> {
     Dismissed(ipc::Response),
 }
 
-/// Why there is no request.
-enum Unheard {
-    /// The peer went without a word.
-    Silent,
-    /// The peer said nothing for so long that it had to make room.
-    Expelled,
-    /// What the peer said is no request.
-    Bad(String),
-}
-
-async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unheard> {
-    let mut decoder = ipc::FrameDecoder::new();
-    let mut piece = Vec::with_capacity(PIECE);
-    loop {
-        piece.clear();
-        let read = match stream.read_buf(&mut piece).await {
-            Ok(read) => read,
-            Err(_) if decoder.is_empty() => return Err(Unheard::Silent),
-            Err(error) => return Err(Unheard::Bad(format!("could not read the request: {error}"))),
-        };
-        if read == 0 {
-            return Err(if decoder.is_empty() {
-                Unheard::Silent
-            } else {
-                Unheard::Bad("the request ends in the middle".to_owned())
-            });
-        }
-        match decoder.push(&piece) {
-            Ok(Some(body)) => return Ok(body),
-            Ok(None) => {}
-            Err(error) => return Err(Unheard::Bad(error.to_string())),
-        }
-    }
-}
-
 /// By when the answer has to be there: our own deadline, or a little before the helper's if that is sooner.
 fn deadline(request: &ipc::Request, arrived: Instant, rules: &Rules) -> Instant {
     let ours = arrived + rules.deadline;
@@ -402,33 +364,6 @@ fn deadline(request: &ipc::Request, arrived: Instant, rules: &Rules) -> Instant 
         .deadline_ms
         .map(|ms| clock::now() + Duration::from_millis(ms).saturating_sub(MARGIN));
     helpers.map_or(ours, |helpers| helpers.min(ours))
-}
-
-async fn write(stream: &mut UnixStream, response: &ipc::Response) -> io::Result<()> {
-    let frame = response.to_frame().map_err(io::Error::other)?;
-    stream.write_all(&frame).await?;
-    stream.shutdown().await
-}
-
-/// Writes the answer and waits until the helper has closed its side. Says whether the helper took it: Linux reports a
-/// reset when a peer goes with bytes that it has not read.
-async fn answer(stream: &mut UnixStream, response: &ipc::Response) -> bool {
-    match timeout(TAKEN_WITHIN, write(stream, response)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => return false,
-    }
-    let mut sink = [0; 64];
-    let gone = async {
-        loop {
-            match stream.read(&mut sink).await {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-    };
-    // A helper that neither reads nor goes has the answer in its hands.
-    timeout(TAKEN_WITHIN, gone).await.unwrap_or(true)
 }
 
 #[cfg(test)]

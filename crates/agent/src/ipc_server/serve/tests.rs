@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use model::{Decision, DenyCode, Grant, Happening, Source, Verdict};
 use occtl::ControlSocket;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
