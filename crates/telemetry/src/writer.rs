@@ -60,11 +60,18 @@ impl Shared {
 
     /// Writes until nothing waits and nothing can come.
     fn run(&self, mut out: impl Write) {
-        let (mut batch, mut told) = (Vec::new(), 0);
+        let (mut batch, mut told, mut torn) = (Vec::new(), 0, false);
         while let Some((taken, dropped)) = self.collect(&mut batch) {
-            // A log that cannot be written has nowhere to say so.
-            let _unwritten = out.write_all(&batch);
-            if dropped > told {
+            // A log that cannot be written has nowhere to say so, but what is lost is counted.
+            let end_of_torn_line: &[u8] = if torn { b"\n" } else { b"" };
+            torn = out
+                .write_all(end_of_torn_line)
+                .and_then(|()| out.write_all(&batch))
+                .is_err();
+            if torn {
+                let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+                self.waiting().dropped += u64::try_from(lines).unwrap_or(u64::MAX);
+            } else if dropped > told {
                 let missing = dropped - told;
                 let _unwritten = writeln!(
                     out,

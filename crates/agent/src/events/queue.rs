@@ -1,14 +1,11 @@
 //! The queue itself: a plain value that knows no clock.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use model::{Event, EventId};
 use tokio::time::Instant;
 
 use super::EventCounts;
-
-/// How far from its front the queue is searched for an event that may go: what bounds the search when many are held up.
-const SEARCHED: usize = 256;
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,38 +61,36 @@ impl Queue {
         }
     }
 
-    /// Puts an event at the end. When the queue is full an older one is lost for it: the oldest that is not on its way.
-    /// Gives its name, and how many are lost by now.
+    /// Puts an event at the end. When the queue is full an older one is lost for it, the oldest that is not on its way; when
+    /// all are on their way, the new one is. Gives the lost one's name, and how many are lost by now.
     pub(super) fn push(&mut self, event: Event) -> Option<(EventId, u64)> {
-        let lost = if self.pending.len() >= self.max {
-            let oldest = self.pending.iter().position(|slot| !slot.under_way);
-            self.pending.remove(oldest.unwrap_or(0))
-        } else {
-            None
-        };
         self.pending.push_back(Slot {
             event,
             under_way: false,
             not_before: None,
             refusals: 0,
         });
-        self.dropped += u64::from(lost.is_some());
-        lost.map(|slot| (slot.event.event_id, self.dropped))
+        if self.pending.len() <= self.max {
+            return None;
+        }
+        let oldest = self.pending.iter().position(|slot| !slot.under_way)?;
+        let lost = self.pending.remove(oldest)?;
+        self.dropped += 1;
+        Some((lost.event.event_id, self.dropped))
     }
 
     /// The first event that may go at `now`; it counts as on its way until it is settled.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         let mut later: Option<Instant> = None;
-        for index in 0..self.pending.len().min(SEARCHED) {
-            let slot = &self.pending[index];
-            let mut before = self.pending.iter().take(index);
-            if slot.under_way || before.any(|earlier| earlier.event.uid == slot.event.uid) {
+        let mut held_up = HashSet::new();
+        for slot in &mut self.pending {
+            let is_first = held_up.insert(slot.event.uid.clone());
+            if slot.under_way || !is_first {
                 continue;
             }
             match slot.not_before.filter(|time| *time > now) {
                 Some(time) => later = Some(later.map_or(time, |first| first.min(time))),
                 None => {
-                    let slot = &mut self.pending[index];
                     slot.under_way = true;
                     return Next::Offer(Box::new(slot.event.clone()));
                 }

@@ -314,16 +314,29 @@ async fn the_bound_pushes_out_the_oldest_that_is_not_on_its_way_and_what_is_lost
     let left: Vec<_> = run.events.waiting().iter().map(|event| event.id.get()).collect();
     assert_eq!(left, [2, 3, 4], "1 was waiting for its next try");
     let four = run.offer().await;
-    run.events.push(event(5));
+    run.events.push(event_of(2, 5));
     let left: Vec<_> = run.events.waiting().iter().map(|event| event.id.get()).collect();
-    assert_eq!(left, [3, 4, 5], "all were on their way: the oldest");
-    two.answer(Ok(()));
-    three.answer(Ok(()));
-    four.answer(Ok(()));
-    run.answer(1, || Ok(())).await;
+    assert_eq!(left, [2, 3, 4], "all were on their way: the new one");
+    for offer in [two, three, four] {
+        offer.answer(Ok(()));
+    }
     let expected = EventCounts {
         dropped: 2,
         ..counts(0, 3)
     };
     assert_eq!(run.end().await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_refused_events_do_not_hold_up_those_behind_them() {
+    let mut run = run(2_000, NEVER);
+    for number in 1..=300 {
+        run.events.push(event(number));
+    }
+    run.answer(300, || Err(refusal())).await;
+    run.events.push(event(301));
+    assert_eq!(run.answer(1, || Ok(())).await, [301]);
+    run.stop.cancel();
+    run.answer(300, || Err(refusal())).await;
+    assert_eq!(run.end().await, counts(300, 1));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::{Login, Source};
 use occtl::{ControlError, ControlSocket, Session};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::ledger::Ledger;
 use crate::config::chain;
@@ -19,6 +19,10 @@ use crate::sessions::Ticket;
 
 /// How long beginnings are collected for one question.
 const COLLECT: Duration = Duration::from_millis(10);
+/// Up to how many are asked about one by one: ocserv's list holds everybody.
+const FEW: usize = 8;
+/// How long ocserv has for its answers. A stop waits for them, and an event is worth more than its exact second.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
 /// A login whose allow has reached the helper.
 #[derive(Debug)]
@@ -73,14 +77,16 @@ impl Registrar {
     }
 
     async fn register(&self, batch: &mut Vec<Beginning>) {
-        let rows = match self.rows(batch).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                let (error, sessions) = (chain(&error), batch.len());
-                tracing::debug!(error, sessions, "ocserv does not say when sessions began");
-                HashMap::new()
-            }
-        };
+        let mut rows = HashMap::new();
+        let asked = timeout(ANSWERED_WITHIN, self.ask(batch, &mut rows)).await;
+        if let Some(error) = match asked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(&error)),
+            Err(_) => Some(format!("no answer within {ANSWERED_WITHIN:?}")),
+        } {
+            let sessions = batch.len();
+            tracing::debug!(error, sessions, "ocserv does not say when sessions began");
+        }
         for Beginning {
             ticket,
             login,
@@ -94,13 +100,18 @@ impl Registrar {
         }
     }
 
-    /// What ocserv says about those in `batch`, and perhaps others, by its number of them.
-    async fn rows(&self, batch: &[Beginning]) -> Result<HashMap<i32, Session>, ControlError> {
-        let rows = match batch {
-            [one] => self.control.id(one.login.id.get()).await?.into_iter().collect(),
-            _ => self.control.list().await?,
-        };
-        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    /// Puts into `rows` what ocserv says about those in `batch`, and perhaps others, by its number of them.
+    async fn ask(&self, batch: &[Beginning], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
+        if batch.len() > FEW {
+            let all = self.control.list().await?;
+            rows.extend(all.into_iter().map(|row| (row.id, row)));
+            return Ok(());
+        }
+        for beginning in batch {
+            let row = self.control.id(beginning.login.id.get()).await?;
+            rows.extend(row.map(|row| (row.id, row)));
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use authz::DecisionRecord;
 use model::{Decision, DenyCode, Login, Source, Username, Verdict};
 use occtl::ControlSocket;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
 use super::beginnings::{Beginning, Registrar};
@@ -172,10 +173,13 @@ impl Desk {
         }
     }
 
-    /// Has a session registered; waits while too many wait for ocserv to say when they began.
-    pub(super) async fn register(&self, beginning: Beginning) {
-        // The registrar works for as long as there is a desk.
-        let _registered = self.beginnings.send(beginning).await;
+    /// Has a session registered. Where too many wait for ocserv to say when they began, it is noted without that.
+    pub(super) fn register(&self, beginning: Beginning) {
+        if let Err(TrySendError::Full(left) | TrySendError::Closed(left)) =
+            self.beginnings.try_send(beginning)
+        {
+            self.ledger.began(&left.ticket, left.source, None);
+        }
     }
 
     /// Takes the report that a session is over.
@@ -228,7 +232,7 @@ fn audit(decided: &Decided) {
         id = %login.id,
         vhost = login.vhost.as_ref().map(model::VhostName::as_str),
         outcome,
-        source = decision.source.as_str(),
+        source = %decision.source,
         deny_code,
         reason,
         outage = decision.outage,

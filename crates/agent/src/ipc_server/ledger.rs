@@ -92,17 +92,17 @@ impl Ledger {
 }
 
 fn log(event: &Event) {
-    let (user, id, uid) = (event.username.as_str(), event.id, event.uid.as_str());
+    let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
     match &event.happening {
         Happening::Connected(_) => {
-            tracing::info!(target: "session", user, %id, uid, "session began");
+            tracing::info!(target: "session", user, %id, %uid, "session began");
         }
         Happening::Disconnected(end) => {
             let duration_s = end.duration.map(|duration| duration.as_secs());
             let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
-            let reason = end.reason.as_str();
+            let reason = end.reason;
             tracing::info!(
-                target: "session", user, %id, uid, reason, duration_s, bytes_in, bytes_out, "session ended"
+                target: "session", user, %id, %uid, %reason, duration_s, bytes_in, bytes_out, "session ended"
             );
         }
     }

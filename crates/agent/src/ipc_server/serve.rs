@@ -193,7 +193,7 @@ impl Shared {
                 let (response, decided) = self.desk.connect(login, arrived, deadline).await;
                 let heard = answer(&mut stream, &response).await;
                 if let Some(beginning) = self.desk.settle(decided, heard) {
-                    self.desk.register(beginning).await;
+                    self.desk.register(beginning);
                 }
             }
             Heard::Operator(response) => drop(answer(&mut stream, &response).await),

@@ -105,3 +105,39 @@ fn an_endless_line_is_cut() {
     let written = written.lock().unwrap();
     assert_eq!(written.len(), MAX_LINE + " [cut]\n".len());
 }
+
+#[test]
+fn lines_that_could_not_be_written_are_counted_and_do_not_run_into_the_next_ones() {
+    /// Takes half of the first write and fails.
+    struct Full(usize, Arc<Mutex<Vec<u8>>>);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            match self.0 {
+                1 => {
+                    self.1.lock().unwrap().extend_from_slice(&bytes[..2]);
+                    Ok(2)
+                }
+                2 => Err(io::ErrorKind::StorageFull.into()),
+                _ => {
+                    self.1.lock().unwrap().extend_from_slice(bytes);
+                    Ok(bytes.len())
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let mut sink = start(Full(0, Arc::clone(&written))).unwrap();
+    sink.write_all(b"first\n").unwrap();
+    assert!(sink.flush(LONG));
+    assert_eq!(sink.dropped(), 1);
+    sink.write_all(b"second\n").unwrap();
+    assert!(sink.flush(LONG));
+    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    assert!(text.starts_with("fi\nsecond\n"), "{text}");
+    assert!(text.contains("\"lines\":1"), "{text}");
+}

@@ -1,5 +1,5 @@
 use model::{Event, OcservId, Username};
-use testkit::fake_control::{FakeControl, FakeSession, command};
+use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
 use super::*;
 use crate::events::Events;
@@ -93,12 +93,13 @@ async fn many_beginnings_are_one_question_and_each_session_has_its_own_second_in
 }
 
 #[tokio::test]
-async fn one_beginning_is_a_question_about_one_connection() {
-    let office = office(vec![session(7, "alice"), session(8, "bob")]);
+async fn a_few_beginnings_are_a_question_about_each_and_not_about_everybody() {
+    let office = office(vec![session(7, "alice"), session(8, "bob"), session(9, "carol")]);
     office.let_in(7, "alice").await;
+    office.let_in(8, "bob").await;
     let (fake, names) = office.close().await;
-    assert_eq!(names, ["a1/7/1000007"]);
-    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (0, 1));
+    assert_eq!(names, ["a1/7/1000007", "a1/8/1000008"]);
+    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (0, 2));
 }
 
 #[tokio::test]
@@ -115,4 +116,15 @@ async fn a_number_that_is_another_users_by_now_lends_no_second() {
             .any(|name| name.ends_with("/1000007") || name.ends_with("/1000008")),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+async fn an_ocserv_that_hangs_costs_the_exact_second_and_no_event() {
+    let office = office(vec![session(7, "alice")]);
+    office.fake.set_fault(Some(Fault::Hang));
+    office.let_in(7, "alice").await;
+    let closed = timeout(Duration::from_secs(4), office.close()).await;
+    let (_fake, names) = closed.expect("ocserv's answer is not waited for as long as its socket may take");
+    assert_eq!(names.len(), 1);
+    assert_ne!(names, ["a1/7/1000007"]);
 }
