@@ -1,4 +1,4 @@
-//! Logins that were let in become sessions: off the login's path, and many of them with one question to ocserv.
+//! Logins that were let in become sessions once their helpers heard it: off the login's path, and many of them with one question to ocserv.
 //!
 //! A session bears the second at which ocserv accepted its connection in its name, and only ocserv knows it. In a rush
 //! of logins one question for each would load ocserv's single main process while it is busiest.
@@ -11,22 +11,29 @@ use std::time::Duration;
 use model::{Login, Source};
 use occtl::{ControlError, ControlSocket, Session};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::bytes::{TAKEN_WITHIN, was_taken};
 use super::ledger::Ledger;
+use super::line::Line;
+use crate::clock;
 use crate::config::chain;
 use crate::sessions::Ticket;
 
 /// How long beginnings are collected for one question.
-const COLLECT: Duration = Duration::from_millis(10);
+const COLLECT: Duration = Duration::from_millis(2);
 /// Up to how many are asked about one by one: ocserv's list holds everybody.
 const FEW: usize = 8;
 /// How long ocserv has for its answers. A stop waits for them, and an event is worth more than its exact second.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
-/// A login whose allow has reached the helper.
+/// A login whose allow has been written to the helper.
 #[derive(Debug)]
 pub(super) struct Beginning {
+    /// Where the helper is, until it goes.
+    pub(super) line: Line,
+    /// When the answer was written.
+    pub(super) written: Instant,
     pub(super) ticket: Ticket,
     pub(super) login: Arc<Login>,
     pub(super) source: Source,
@@ -64,16 +71,38 @@ impl Registrar {
     /// Works until the last sender is gone and nothing waits.
     pub(super) async fn run(mut self) {
         let room = self.beginnings.max_capacity();
-        let mut batch = Vec::new();
-        while self.beginnings.recv_many(&mut batch, room).await > 0 {
+        let mut answered = Vec::new();
+        loop {
+            if answered.is_empty() && self.beginnings.recv_many(&mut answered, room).await == 0 {
+                return;
+            }
             sleep(COLLECT).await;
-            while batch.len() < room
+            while answered.len() < room
                 && let Ok(more) = self.beginnings.try_recv()
             {
-                batch.push(more);
+                answered.push(more);
             }
-            self.register(&mut batch).await;
+            let mut batch = self.heard(&mut answered);
+            if !batch.is_empty() {
+                self.register(&mut batch).await;
+            }
         }
+    }
+
+    /// Takes out of `answered` whose helpers are gone; gives those that heard their answer.
+    fn heard(&self, answered: &mut Vec<Beginning>) -> Vec<Beginning> {
+        let now = clock::now();
+        let mut heard = Vec::new();
+        for beginning in std::mem::take(answered) {
+            // A helper that neither reads nor goes has the answer in its hands.
+            let is_late = now >= beginning.written + TAKEN_WITHIN;
+            match was_taken(&beginning.line).or(is_late.then_some(true)) {
+                Some(true) => heard.push(beginning),
+                Some(false) => self.ledger.undelivered(&beginning.ticket, &beginning.login),
+                None => answered.push(beginning),
+            }
+        }
+        heard
     }
 
     async fn register(&self, batch: &mut Vec<Beginning>) {
@@ -91,6 +120,7 @@ impl Registrar {
             ticket,
             login,
             source,
+            ..
         } in batch.drain(..)
         {
             let is_hers = |row: &&Session| row.username.as_deref() == Some(login.username.as_str());

@@ -3,14 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use super::line::Line;
 
 /// How much is read at once, in bytes: more than a request has, and no more than the allocator has at hand.
 const PIECE: usize = 1024;
 /// Within what time an answer has to be taken, and then the connection closed, by the helper.
-const TAKEN_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why there is no request.
 pub(super) enum Unheard {
@@ -23,12 +23,12 @@ pub(super) enum Unheard {
 }
 
 /// Reads the one request.
-pub(super) async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unheard> {
+pub(super) async fn read_frame(line: &mut Line) -> Result<Vec<u8>, Unheard> {
     let mut decoder = ipc::FrameDecoder::new();
     let mut piece = Vec::with_capacity(PIECE);
     loop {
         piece.clear();
-        let read = match stream.read_buf(&mut piece).await {
+        let read = match line.read(&mut piece).await {
             Ok(read) => read,
             Err(_) if decoder.is_empty() => return Err(Unheard::Silent),
             Err(error) => return Err(Unheard::Bad(format!("could not read the request: {error}"))),
@@ -49,29 +49,27 @@ pub(super) async fn read_frame(stream: &mut UnixStream) -> Result<Vec<u8>, Unhea
 }
 
 /// Writes the answer and ends our side.
-pub(super) async fn write(stream: &mut UnixStream, response: &ipc::Response) -> io::Result<()> {
+pub(super) async fn write(line: &mut Line, response: &ipc::Response) -> io::Result<()> {
     let frame = response.to_frame().map_err(io::Error::other)?;
-    stream.write_all(&frame).await?;
-    stream.shutdown().await
+    line.finish(&frame).await
 }
 
-/// Writes the answer and waits until the helper has closed its side. Says whether the helper took it: Linux reports a
-/// reset when a peer goes with bytes that it has not read.
-pub(super) async fn answer(stream: &mut UnixStream, response: &ipc::Response) -> bool {
-    match timeout(TAKEN_WITHIN, write(stream, response)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => return false,
-    }
-    let mut sink = [0; 64];
-    let gone = async {
-        loop {
-            match stream.read(&mut sink).await {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
+/// Writes the answer while it can be taken. Says whether it was written.
+pub(super) async fn say(line: &mut Line, response: &ipc::Response) -> bool {
+    matches!(timeout(TAKEN_WITHIN, write(line, response)).await, Ok(Ok(())))
+}
+
+/// Says whether the helper took its answer, once it has closed its side: Linux reports a reset when a peer goes with bytes
+/// that it has not read. `None` while it is still there.
+pub(super) fn was_taken(line: &Line) -> Option<bool> {
+    let mut sink = Vec::with_capacity(64);
+    loop {
+        sink.clear();
+        match line.try_read(&mut sink) {
+            Ok(0) => return Some(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => return Some(false),
         }
-    };
-    // A helper that neither reads nor goes has the answer in its hands.
-    timeout(TAKEN_WITHIN, gone).await.unwrap_or(true)
+    }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::beginnings::{Beginning, Registrar};
 use super::ledger::Ledger;
+use super::line::Line;
 use super::respond;
 use crate::clock;
 use crate::decisions;
@@ -120,7 +121,7 @@ impl Desk {
     }
 
     /// Decides `login` by `deadline`. The session is noted as being answered; give the result
-    /// to [`Self::settle`] when the answer has been written or could not be.
+    /// to [`Self::answered`] when the answer has been written or could not be.
     pub(super) async fn connect(
         &self,
         login: Arc<Login>,
@@ -146,9 +147,8 @@ impl Desk {
         )
     }
 
-    /// Writes the audit line of an answered login and draws the consequences. `heard` says whether the answer reached the
-    /// helper; then the login begins a session, for [`Self::register`].
-    pub(super) fn settle(&self, decided: Decided, heard: bool) -> Option<Beginning> {
+    /// Writes the audit line of a login whose answer was written to `line`, or could not be, and has the consequences drawn.
+    pub(super) fn answered(&self, decided: Decided, line: Option<Line>) {
         // After the answer: a line in the log is no reason for a client to wait.
         audit(&decided);
         let Decided {
@@ -157,27 +157,22 @@ impl Desk {
             ticket,
             ..
         } = decided;
-        if !decision.verdict.is_allow() {
-            self.ledger.denied(&ticket);
-            None
-        } else if !heard {
-            self.ledger.undelivered(&ticket, &login);
-            None
-        } else {
-            let source = decision.source;
-            Some(Beginning {
-                ticket,
-                login,
-                source,
-            })
-        }
-    }
-
-    /// Has a session registered. Where too many wait for ocserv to say when they began, it is noted without that.
-    pub(super) fn register(&self, beginning: Beginning) {
+        let line = match line {
+            _ if !decision.verdict.is_allow() => return self.ledger.denied(&ticket),
+            None => return self.ledger.undelivered(&ticket, &login),
+            Some(line) => line,
+        };
+        let beginning = Beginning {
+            ticket,
+            login,
+            source: decision.source,
+            line,
+            written: clock::now(),
+        };
         if let Err(TrySendError::Full(left) | TrySendError::Closed(left)) =
             self.beginnings.try_send(beginning)
         {
+            // Where too many wait for ocserv, it is noted without ocserv's second.
             self.ledger.began(&left.ticket, left.source, None);
         }
     }

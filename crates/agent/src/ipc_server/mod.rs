@@ -11,6 +11,7 @@ mod counts;
 mod desk;
 mod gate;
 mod ledger;
+mod line;
 mod quiet;
 mod respond;
 mod serve;

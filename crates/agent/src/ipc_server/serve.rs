@@ -1,14 +1,14 @@
 //! The accept loop and one conversation.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::{DenyCode, Login};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::beginnings::Registrar;
-use super::bytes::{Unheard, answer, read_frame, write};
+use super::bytes::{Unheard, read_frame, say, write};
 use super::counts::Counts;
 use super::desk::{self, Desk, Parts};
 use super::gate::Gate;
+use super::line::{Line, Waiting, accept};
 use super::quiet::Quiet;
 use super::{Ask, Door, read_request, respond};
 use crate::clock;
@@ -118,21 +119,19 @@ impl Server {
             registrar,
             background,
         } = self;
-        let listener = door.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(listener)?;
+        let listener = Waiting::on(&door.listener)?;
         let conversations = TaskTracker::new();
         conversations.spawn_on(registrar.run(), &background);
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
+                accepted = listener.next() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok(line) => {
                     pause = ACCEPT_PAUSE.0;
-                    conversations.spawn(Arc::clone(&shared).converse(stream));
+                    shared.begin(line, &conversations);
                 }
                 Err(error) => {
                     shared.accept_failed(&error);
@@ -164,12 +163,8 @@ impl Shared {
     /// Takes everybody who waits to be accepted.
     fn sweep(self: &Arc<Self>, door: &Door, conversations: &TaskTracker) {
         loop {
-            let accepted = door.listener.accept().and_then(|(stream, _)| {
-                stream.set_nonblocking(true)?;
-                UnixStream::from_std(stream)
-            });
-            match accepted {
-                Ok(stream) => drop(conversations.spawn(Arc::clone(self).converse(stream))),
+            match accept(&door.listener) {
+                Ok(line) => self.begin(line, conversations),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => return self.accept_failed(&error),
@@ -184,31 +179,47 @@ impl Shared {
         }
     }
 
+    /// Has a conversation as far as it goes at once: for a login with a decision in the cache, to its end. The rest, if it
+    /// has to wait for anything, is a task of its own.
+    fn begin(self: &Arc<Self>, line: Line, conversations: &TaskTracker) {
+        let mut conversation = Box::pin(Arc::clone(self).converse(line));
+        let at_once = || {
+            conversation
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        match catch_unwind(AssertUnwindSafe(at_once)) {
+            Ok(Poll::Ready(())) => {}
+            // What it waits for wakes nobody yet; the task looks again first.
+            Ok(Poll::Pending) => drop(conversations.spawn(conversation)),
+            // As for a task: the others go on. The panic itself is on standard error.
+            Err(_) => tracing::error!("a conversation on the IPC socket panicked"),
+        }
+    }
+
     /// One conversation, from the accept to the end.
-    async fn converse(self: Arc<Self>, mut stream: UnixStream) {
+    async fn converse(self: Arc<Self>, mut line: Line) {
         let arrived = clock::now();
-        match self.hear(&mut stream, arrived).await {
+        match self.hear(&mut line, arrived).await {
             Heard::Nothing => {}
             Heard::Login(login, deadline, _room) => {
                 let (response, decided) = self.desk.connect(login, arrived, deadline).await;
-                let heard = answer(&mut stream, &response).await;
-                if let Some(beginning) = self.desk.settle(decided, heard) {
-                    self.desk.register(beginning);
-                }
+                let said = say(&mut line, &response).await;
+                self.desk.answered(decided, said.then_some(line));
             }
-            Heard::Operator(response) => drop(answer(&mut stream, &response).await),
-            Heard::Dismissed(response) => self.dismiss(stream, &response).await,
+            Heard::Operator(response) => drop(say(&mut line, &response).await),
+            Heard::Dismissed(response) => self.dismiss(line, &response).await,
         }
     }
 
     /// Hears who it is and what is wanted.
-    async fn hear(&self, stream: &mut UnixStream, arrived: Instant) -> Heard<'_> {
+    async fn hear(&self, line: &mut Line, arrived: Instant) -> Heard<'_> {
         let rules = self.rules.load_full();
-        if !self.may_ask(stream, &rules) {
+        if !self.may_ask(line, &rules) {
             let why = "the agent does not listen to this user";
             return Heard::Dismissed(respond::refusal(DenyCode::PeerRefused, why));
         }
-        match self.listen(stream, arrived, &rules).await {
+        match self.listen(line, arrived, &rules).await {
             Ok(request) => self.understand(&request, arrived, &rules),
             Err(Unheard::Silent) => Heard::Nothing,
             Err(Unheard::Expelled) => Heard::Dismissed(self.overloaded()),
@@ -253,10 +264,10 @@ impl Shared {
         }
     }
 
-    fn may_ask(&self, stream: &UnixStream, rules: &Rules) -> bool {
-        let uid = match stream.peer_cred() {
-            Ok(cred) if rules.allowed_uids.contains(&cred.uid()) => return true,
-            Ok(cred) => Some(cred.uid()),
+    fn may_ask(&self, line: &Line, rules: &Rules) -> bool {
+        let uid = match line.peer() {
+            Ok(uid) if rules.allowed_uids.contains(&uid) => return true,
+            Ok(uid) => Some(uid),
             Err(_) => None,
         };
         let refused = self.counts.refused_peers.fetch_add(1, Ordering::Relaxed) + 1;
@@ -273,16 +284,16 @@ impl Shared {
 
     /// Gives an answer that nothing hangs on, and listens a moment, so that a peer that still sends can read it. Takes no
     /// room from logins: with too many of these under way, nobody is listened to.
-    async fn dismiss(&self, mut stream: UnixStream, response: &ipc::Response) {
+    async fn dismiss(&self, mut line: Line, response: &ipc::Response) {
         let farewell = async {
-            if write(&mut stream, response).await.is_err() {
+            if write(&mut line, response).await.is_err() {
                 return;
             }
             let Ok(_permit) = self.farewells.try_acquire() else {
                 return;
             };
             let mut sink = Vec::with_capacity(4096);
-            while matches!(stream.read_buf(&mut sink).await, Ok(1..)) {
+            while matches!(line.read(&mut sink).await, Ok(1..)) {
                 sink.clear();
             }
         };
@@ -291,7 +302,7 @@ impl Shared {
 
     async fn listen(
         &self,
-        stream: &mut UnixStream,
+        line: &mut Line,
         arrived: Instant,
         rules: &Rules,
     ) -> Result<ipc::Request, Unheard> {
@@ -304,7 +315,8 @@ impl Shared {
         }
         let within = REQUEST_WITHIN.min(rules.deadline);
         let body = tokio::select! {
-            body = timeout_at(arrived + within, read_frame(stream)) => body,
+            biased;
+            body = timeout_at(arrived + within, read_frame(line)) => body,
             () = visitor.expelled.cancelled() => return Err(Unheard::Expelled),
         };
         let body = match body {

@@ -1,8 +1,11 @@
+use std::os::unix::net::{UnixListener, UnixStream};
+
 use model::{Event, OcservId, Username};
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
 use super::*;
 use crate::events::Events;
+use crate::ipc_server::line::accept;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 
@@ -60,6 +63,15 @@ fn login(id: i32, name: &str) -> Arc<Login> {
     })
 }
 
+/// The line of a helper that took its answer and went.
+fn gone() -> Line {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    drop(UnixStream::connect(&path).unwrap());
+    accept(&listener).unwrap()
+}
+
 impl Office {
     async fn let_in(&self, id: i32, name: &str) {
         let login = login(id, name);
@@ -67,6 +79,8 @@ impl Office {
             ticket: self.ledger.asks(&login),
             login,
             source: Source::Cache,
+            line: gone(),
+            written: clock::now(),
         };
         self.beginnings.send(beginning).await.unwrap();
     }

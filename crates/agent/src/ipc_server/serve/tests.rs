@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use model::{Decision, DenyCode, Grant, Happening, Source, Verdict};
 use occtl::ControlSocket;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

@@ -173,3 +173,21 @@ async fn a_peer_that_never_reads_holds_nothing_up() {
         .await
         .expect("its place is free after a while");
 }
+
+#[tokio::test]
+async fn a_conversation_that_panics_takes_no_other_with_it() {
+    let decide: Decide = Arc::new(|login, _| {
+        assert_ne!(login.username.as_str(), "mallory", "a bug in deciding");
+        Box::pin(async { allow() })
+    });
+    let lab = lab(Setup {
+        decide,
+        ..Setup::default()
+    });
+    let mut stream = UnixStream::connect(&lab.path).await.unwrap();
+    let frame = request("connect", "mallory", 7).to_frame().unwrap();
+    stream.write_all(&frame).await.unwrap();
+    assert!(hear(&mut stream).await.is_empty(), "nobody is answered by a bug");
+    assert!(ask(&lab.path, &request("connect", "alice", 8)).await.allowed);
+    lab.drained().await;
+}
