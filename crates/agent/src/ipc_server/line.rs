@@ -8,6 +8,8 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream as Early};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SocketFlags};
 use tokio::io::Interest;
@@ -60,12 +62,13 @@ enum State {
 impl Line {
     /// Who is on the other side, by the kernel's word.
     pub(super) fn peer(&self) -> io::Result<u32> {
-        let cred = match &self.0 {
-            State::Early(stream) => rustix::net::sockopt::socket_peercred(stream)?,
-            State::Watched(stream) => rustix::net::sockopt::socket_peercred(stream)?,
+        // Not rustix's: its credentials cannot hold the pid 0 that a peer outside our pid namespace has.
+        let credentials = match &self.0 {
+            State::Early(stream) => getsockopt(stream, PeerCredentials)?,
+            State::Watched(stream) => getsockopt(stream, PeerCredentials)?,
             State::Lost => return Err(lost()),
         };
-        Ok(cred.uid.as_raw())
+        Ok(credentials.uid())
     }
 
     /// Appends what comes next to `bytes`, as far as there is room in it; 0 is the end.
