@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::{DenyCode, Login};
+use model::{DenyCode, Login, Username};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -50,12 +50,13 @@ pub struct Server {
     door: Door,
     shared: Arc<Shared>,
     registrar: Registrar,
-    background: Handle,
 }
 
 #[derive(Debug)]
 struct Shared {
-    desk: Desk,
+    desk: Arc<Desk>,
+    /// Where everything runs that no login waits for.
+    background: Handle,
     rules: Arc<ArcSwap<Rules>>,
     counts: Arc<Counts>,
     gate: Gate,
@@ -85,7 +86,8 @@ impl Server {
     ) -> Self {
         let (desk, registrar) = Desk::new(parts, max_connections);
         let shared = Shared {
-            desk,
+            desk: Arc::new(desk),
+            background,
             rules,
             counts: Arc::default(),
             gate: Gate::new(max_connections),
@@ -97,7 +99,6 @@ impl Server {
             door,
             shared: Arc::new(shared),
             registrar,
-            background,
         }
     }
 
@@ -117,11 +118,10 @@ impl Server {
             door,
             shared,
             registrar,
-            background,
         } = self;
         let listener = Waiting::on(&door.listener)?;
         let conversations = TaskTracker::new();
-        conversations.spawn_on(registrar.run(), &background);
+        conversations.spawn_on(registrar.run(), &shared.background);
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
@@ -207,7 +207,15 @@ impl Shared {
                 let said = say(&mut line, &response).await;
                 self.desk.answered(decided, said.then_some(line));
             }
-            Heard::Operator(response) => drop(say(&mut line, &response).await),
+            Heard::Operator(user, _room) => {
+                let desk = Arc::clone(&self.desk);
+                let table = self
+                    .background
+                    .spawn(async move { desk.decisions(user.as_ref()) });
+                if let Ok(response) = table.await {
+                    say(&mut line, &response).await;
+                }
+            }
             Heard::Dismissed(response) => self.dismiss(line, &response).await,
         }
     }
@@ -256,7 +264,7 @@ impl Shared {
                 metrics.ipc_request("disconnect");
                 Heard::Dismissed(self.desk.disconnect(ended))
             }
-            Ask::Decisions(user) => Heard::Operator(self.desk.decisions(user.as_ref())),
+            Ask::Decisions(user) => Heard::Operator(user, room),
             Ask::HostUpdate => {
                 metrics.ipc_request("host-update");
                 Heard::Dismissed(respond::noted())
@@ -363,8 +371,8 @@ enum Heard<'a> {
     Nothing,
     /// A login, by when its answer has to be there, and its room among those that wait.
     Login(Arc<Login>, Instant, Option<SemaphorePermit<'a>>),
-    /// The operator's answer.
-    Operator(ipc::Response),
+    /// An operator wants to see the last decisions: about one user, or all. It takes room, too.
+    Operator(Option<Username>, Option<SemaphorePermit<'a>>),
     /// An answer on which nothing hangs.
     Dismissed(ipc::Response),
 }
