@@ -60,16 +60,12 @@ pub(super) async fn say(line: &mut Line, response: &ipc::Response) -> bool {
 }
 
 /// Says whether the helper took its answer, once it has closed its side: Linux reports a reset when a peer goes with bytes
-/// that it has not read. `None` while it is still there.
+/// that it has not read. `None` while it is still there. Looks once: a peer that keeps talking keeps nobody busy.
 pub(super) fn was_taken(line: &Line) -> Option<bool> {
-    let mut sink = Vec::with_capacity(64);
-    loop {
-        sink.clear();
-        match line.try_read(&mut sink) {
-            Ok(0) => return Some(true),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(_) => return Some(false),
-        }
+    match line.try_read(&mut Vec::with_capacity(PIECE)) {
+        Ok(0) => Some(true),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(_) => Some(false),
     }
 }
