@@ -11,6 +11,8 @@ mod decision_file;
 pub mod decisions;
 mod embedded;
 mod events;
+#[cfg(test)]
+mod example;
 pub mod grpc;
 pub mod ipc_server;
 mod lifecycle;

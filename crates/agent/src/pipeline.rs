@@ -33,15 +33,20 @@ pub(crate) fn build(
 ) -> Authorizer {
     let parts = Parts {
         source: Arc::new(authority),
-        clock: Clock::new(|| Now {
-            mono: clock::now().into_std(),
-            wall: clock::wall(),
-        }),
+        clock: clock(),
         observer: observer(metrics.clone()),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
     Authorizer::new(parts, settings(config))
+}
+
+/// The agent's clock, as the pipeline reads it.
+pub(crate) fn clock() -> Clock {
+    Clock::new(|| Now {
+        mono: clock::now().into_std(),
+        wall: clock::wall(),
+    })
 }
 
 /// What `config` says about the pipeline.

@@ -1,13 +1,13 @@
 use std::sync::Mutex;
 
-use authz::{Answer, Check, Clock, Observer, Parts, PolicySource};
-use model::{Login, OcservId, Source, Username, Verdict};
-use resilience::Now;
+use authz::{Answer, Check, Observer, Parts, PolicySource};
+use model::{Login, Source, Username, Verdict};
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::clock;
 use crate::config::tests::{Place, SHORT};
+use crate::example::login;
 use crate::pipeline;
 
 struct Yes;
@@ -23,28 +23,13 @@ impl PolicySource for Yes {
     }
 }
 
-fn login(user: &str) -> Login {
-    Login {
-        username: Username::parse(user).unwrap(),
-        group: None,
-        client_ip: "192.0.2.1".parse().unwrap(),
-        vhost: None,
-        id: OcservId::new(1).unwrap(),
-        vpn_ip: None,
-        device: String::new(),
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
     let place = Place::new();
     let config = crate::config::load(&place.write(SHORT), []).unwrap();
     let parts = Parts {
         source: Arc::new(Yes),
-        clock: Clock::new(|| Now {
-            mono: clock::now().into_std(),
-            wall: clock::wall(),
-        }),
+        clock: pipeline::clock(),
         observer: Observer::new(drop),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
@@ -64,7 +49,7 @@ async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
     tracker.spawn(write(save, authorizer.clone(), stop.clone()));
     let decide = async |user| {
         let by = clock::now() + Duration::from_secs(3);
-        authorizer.decide(&login(user), by).await
+        authorizer.decide(&login(1, user), by).await
     };
     decide("alice").await;
     decide("bob").await;

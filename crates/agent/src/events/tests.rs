@@ -133,6 +133,11 @@ impl Run {
         numbers
     }
 
+    /// The numbers of those that wait or are on their way.
+    fn waiting(&self) -> Vec<i32> {
+        self.events.waiting().iter().map(|event| event.id.get()).collect()
+    }
+
     async fn end(self) -> EventCounts {
         self.stop.cancel();
         drop(self.offers);
@@ -311,12 +316,10 @@ async fn the_bound_pushes_out_the_oldest_that_is_not_on_its_way_and_what_is_lost
     }
     let (two, three) = (run.offer().await, run.offer().await);
     run.events.push(event(4));
-    let left: Vec<_> = run.events.waiting().iter().map(|event| event.id.get()).collect();
-    assert_eq!(left, [2, 3, 4], "1 was waiting for its next try");
+    assert_eq!(run.waiting(), [2, 3, 4], "1 was waiting for its next try");
     let four = run.offer().await;
     run.events.push(event_of(2, 5));
-    let left: Vec<_> = run.events.waiting().iter().map(|event| event.id.get()).collect();
-    assert_eq!(left, [2, 3, 4], "all were on their way: the new one");
+    assert_eq!(run.waiting(), [2, 3, 4], "all were on their way: the new one");
     for offer in [two, three, four] {
         offer.answer(Ok(()));
     }

@@ -1,4 +1,5 @@
-//! Logins that were let in become sessions once their helpers heard it: off the login's path, and many of them with one question to ocserv.
+//! Logins that were let in become sessions once their helpers heard it: off the login's path, and many of them with one
+//! question to ocserv.
 //!
 //! A session bears the second at which ocserv accepted its connection in its name, and only ocserv knows it. In a rush
 //! of logins one question for each would load ocserv's single main process while it is busiest.

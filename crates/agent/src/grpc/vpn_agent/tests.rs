@@ -3,10 +3,9 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Mutex;
 
-use authz::{Answer, Check, Clock, Observer, Parts, PolicySource, SourceError};
+use authz::{Answer, Check, Observer, Parts, PolicySource, SourceError};
 use model::{Decision, Grant, Login, Source, Verdict};
 use occtl::ControlSocket;
-use resilience::Now;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 use testkit::wait::{BOUND, until};
 use tls::Peer;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock;
 use crate::config::tests::{Place, SHORT};
+use crate::example::login;
 use crate::pipeline;
 use crate::sessions::Sessions;
 
@@ -62,10 +62,7 @@ impl Rig {
         };
         let parts = Parts {
             source: Arc::clone(&portal) as Arc<dyn PolicySource>,
-            clock: Clock::new(|| Now {
-                mono: clock::now().into_std(),
-                wall: clock::wall(),
-            }),
+            clock: pipeline::clock(),
             observer: Observer::new(drop),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -86,15 +83,7 @@ impl Rig {
     }
 
     async fn decide(&self, id: i32) -> Decision {
-        let login = Login {
-            username: Username::parse("alice").unwrap(),
-            group: None,
-            client_ip: [192, 0, 2, 1].into(),
-            vhost: None,
-            id: OcservId::new(id).unwrap(),
-            vpn_ip: None,
-            device: String::new(),
-        };
+        let login = login(id, "alice");
         let by = clock::now() + Duration::from_secs(3);
         self.service.authorizer.decide(&login, by).await
     }

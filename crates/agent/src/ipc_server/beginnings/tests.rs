@@ -1,10 +1,12 @@
+use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use model::{Event, OcservId, Username};
+use model::Event;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
 use super::*;
 use crate::events::Events;
+use crate::example::login;
 use crate::ipc_server::line::accept;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
@@ -51,35 +53,32 @@ fn session(id: i32, name: &str) -> FakeSession {
     }
 }
 
-fn login(id: i32, name: &str) -> Arc<Login> {
-    Arc::new(Login {
-        username: Username::parse(name).unwrap(),
-        group: None,
-        client_ip: [10, 77, 0, 2].into(),
-        vhost: None,
-        id: OcservId::new(id).unwrap(),
-        vpn_ip: None,
-        device: String::new(),
-    })
+/// A line, and the helper's end of it.
+fn line() -> (Line, UnixStream) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let helper = UnixStream::connect(&path).unwrap();
+    (accept(&listener).unwrap(), helper)
 }
 
 /// The line of a helper that took its answer and went.
 fn gone() -> Line {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("s");
-    let listener = UnixListener::bind(&path).unwrap();
-    drop(UnixStream::connect(&path).unwrap());
-    accept(&listener).unwrap()
+    line().0
 }
 
 impl Office {
     async fn let_in(&self, id: i32, name: &str) {
-        let login = login(id, name);
+        self.let_in_over(gone(), id, name).await;
+    }
+
+    async fn let_in_over(&self, line: Line, id: i32, name: &str) {
+        let login = Arc::new(login(id, name));
         let beginning = Beginning {
             ticket: self.ledger.asks(&login),
             login,
             source: Source::Cache,
-            line: gone(),
+            line,
             written: clock::now(),
         };
         self.beginnings.send(beginning).await.unwrap();
@@ -141,4 +140,27 @@ async fn an_ocserv_that_hangs_costs_the_exact_second_and_no_event() {
     let (_fake, names) = closed.expect("ocserv's answer is not waited for as long as its socket may take");
     assert_eq!(names.len(), 1);
     assert_ne!(names, ["a1/7/1000007"]);
+}
+
+#[tokio::test]
+async fn a_helper_that_keeps_talking_holds_up_no_other() {
+    let office = office(vec![session(7, "alice"), session(8, "bob")]);
+    let (line, mut helper) = line();
+    office.let_in_over(line, 7, "alice").await;
+    office.let_in(8, "bob").await;
+    let events = office.events.clone();
+    let talker = std::thread::spawn(move || {
+        let begin = clock::now();
+        while events.waiting().is_empty() && begin.elapsed() < Duration::from_secs(10) {
+            helper.write_all(&[b' '; 4096]).unwrap();
+        }
+        events.waiting().len()
+    });
+    let (_fake, names) = office.close().await;
+    assert_eq!(
+        talker.join().unwrap(),
+        1,
+        "the other one did not wait for this one"
+    );
+    assert_eq!(names, ["a1/8/1000008", "a1/7/1000007"]);
 }

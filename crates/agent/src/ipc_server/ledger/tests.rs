@@ -4,21 +4,10 @@ use std::thread;
 use model::{OcservId, Username};
 
 use super::*;
+use crate::example::login;
 
 /// Enough for an end to overtake its beginning, were it possible.
 const SESSIONS: i32 = 20_000;
-
-fn login(number: i32) -> Arc<Login> {
-    Arc::new(Login {
-        username: Username::parse("alice").unwrap(),
-        group: None,
-        client_ip: [10, 77, 0, 2].into(),
-        vhost: None,
-        id: OcservId::new(number).unwrap(),
-        vpn_ip: None,
-        device: String::new(),
-    })
-}
 
 #[test]
 fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
@@ -32,7 +21,7 @@ fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=SESSIONS {
-                let ticket = ledger.asks(&login(number));
+                let ticket = ledger.asks(&Arc::new(login(number, "alice")));
                 start.wait();
                 ledger.began(&ticket, Source::Portal, Some(1));
             }
