@@ -36,21 +36,14 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
         .env("VPN_AUTH_STATIC", &helper.path)
         .env("VPN_AUTH_TARGET", &helper.target);
     let mut cores = cargo(root);
-    cores.args([
-        "bench",
-        "--locked",
-        "--package",
-        "ocserv-agent-resilience",
-        "--bench",
-        "cores",
-    ]);
+    cores.args(["bench", "--locked", "--package", "resilience", "--bench", "cores"]);
     let mut lab = cargo(root);
     lab.args([
         "run",
         "--locked",
         "--release",
         "--package",
-        "ocserv-agent-testkit",
+        "testkit",
         "--bin",
         "bench",
         "--",

@@ -7,7 +7,7 @@ use crate::run::{self, cargo};
 use crate::tidy;
 
 /// The package whose integration tests need root and a real ocserv; `cargo xtask test` runs them.
-const LAB: &str = "ocserv-agent-testkit";
+const LAB: &str = "testkit";
 
 /// Runs the steps in order up to the first that fails, each with the seconds that it took.
 fn in_order(steps: &[(&str, &dyn Fn() -> anyhow::Result<()>)]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `cargo xtask codegen`: the Rust of `crates/proto` from the files under `proto/`.
+//! `cargo xtask codegen`: the Rust of `crates/ocserv-agent-proto` from the files under `proto/`.
 //!
 //! Everything runs in this process (protox instead of `protoc`), so that the result depends on `Cargo.lock` alone and
 //! `tidy` can compare it byte by byte.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 /// Where the generated code stands, from the root of the workspace.
-pub const OUT_DIR: &str = "crates/proto/src/generated";
+pub const OUT_DIR: &str = "crates/ocserv-agent-proto/src/generated";
 
 /// The encoded `FileDescriptorSet`, in [`OUT_DIR`].
 const DESCRIPTORS: &str = "descriptors.bin";

@@ -20,7 +20,7 @@ pub fn run(root: &Path, keep: bool) -> anyhow::Result<()> {
         "--quiet",
         "--locked",
         "--package",
-        "ocserv-agent-testkit",
+        "testkit",
         "--bin",
         "demo",
         "--",

@@ -44,7 +44,7 @@ enum Task {
     Setup,
     /// The rules of this repository that the compiler cannot hold.
     Tidy,
-    /// Generates the Rust of `crates/proto` from `proto/`.
+    /// Generates the Rust of `crates/ocserv-agent-proto` from `proto/`.
     Codegen,
 }
 

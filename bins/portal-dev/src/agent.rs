@@ -7,7 +7,7 @@ mod witness;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use proto::agent::v1::{DisconnectUserRequest, GetActiveSessionsRequest};
+use ocserv_agent_proto::agent::v1::{DisconnectUserRequest, GetActiveSessionsRequest};
 use tonic::Code;
 
 use crate::cli::{self, DisconnectArgs, SessionsArgs};

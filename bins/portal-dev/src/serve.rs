@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use proto::vpn::v1::auth_service_server::AuthServiceServer;
-use proto::vpn::v1::event_service_server::EventServiceServer;
+use ocserv_agent_proto::vpn::v1::auth_service_server::AuthServiceServer;
+use ocserv_agent_proto::vpn::v1::event_service_server::EventServiceServer;
 use tls::ServerTls;
 use tls::accept::{Incoming, Settings};
 use tokio::net::TcpListener;

@@ -11,8 +11,8 @@ use std::process::Output;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use proto::agent::v1::vpn_agent_service_server::{VpnAgentService, VpnAgentServiceServer};
-use proto::agent::v1::{
+use ocserv_agent_proto::agent::v1::vpn_agent_service_server::{VpnAgentService, VpnAgentServiceServer};
+use ocserv_agent_proto::agent::v1::{
     DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
     NotifyConnectRequest, NotifyConnectResponse, NotifyDisconnectRequest, NotifyDisconnectResponse,
     UpdateUserRoutesRequest, UpdateUserRoutesResponse, VpnSession,

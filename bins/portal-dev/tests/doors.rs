@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use proto::vpn::v1::CheckPolicyRequest;
+use ocserv_agent_proto::vpn::v1::CheckPolicyRequest;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use support::{Client, Portal, identity, pki};

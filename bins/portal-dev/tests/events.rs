@@ -2,7 +2,9 @@
 
 mod support;
 
-use proto::vpn::v1::{CheckPolicyRequest, ReportConnectRequest, ReportDisconnectRequest, SessionStats};
+use ocserv_agent_proto::vpn::v1::{
+    CheckPolicyRequest, ReportConnectRequest, ReportDisconnectRequest, SessionStats,
+};
 use support::Portal;
 use tonic::Code;
 
@@ -53,7 +55,7 @@ async fn events_are_written_before_they_are_acknowledged_and_repetitions_are_mar
             seconds: 1_700_000_300,
             nanos: 0,
         }),
-        reason: proto::vpn::v1::DisconnectReason::UserInitiated.into(),
+        reason: ocserv_agent_proto::vpn::v1::DisconnectReason::UserInitiated.into(),
         stats: Some(SessionStats {
             duration_seconds: 300,
             bytes_received: 1,

@@ -2,7 +2,7 @@
 
 mod support;
 
-use proto::vpn::v1::{
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, ReportDisconnectRequest, ReportSessionUpdateRequest, SessionStats,
     ValidateSessionRequest,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authz::DecisionRecord;
 use ipc::client::AskError;
-use model::{DenyCode, GroupName, Username};
+use ocserv_agent_model::{DenyCode, GroupName, Username};
 
 /// How long the agent may take to show them.
 const WITHIN: Duration = Duration::from_secs(5);

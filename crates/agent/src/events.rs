@@ -10,7 +10,7 @@ mod queue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use delivery::Delivery;
-use model::Event;
+use ocserv_agent_model::Event;
 use tokio::sync::Notify;
 
 use queue::Queue;

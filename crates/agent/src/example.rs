@@ -1,6 +1,6 @@
 //! What tests are about.
 
-use model::{Login, OcservId, Username};
+use ocserv_agent_model::{Login, OcservId, Username};
 
 /// A login of this user, with this number, and nothing else that matters.
 pub(crate) fn login(id: i32, user: &str) -> Login {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::{CallEnd, DecisionRecord, Observation};
-use model::{DisconnectReason, Happening, Source};
+use ocserv_agent_model::{DisconnectReason, Happening, Source};
 use resilience::{BreakerState, Transition};
 use telemetry::{Counter, Declared, Histogram, Kind, LabelValue, Registry, RegistryError};
 

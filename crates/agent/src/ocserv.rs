@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use logins::{GOES_WITHIN, Known};
-use model::{DisconnectReason, OcservId, SessionUid};
 use occtl::{ControlError, ControlSocket, Session, State};
+use ocserv_agent_model::{DisconnectReason, OcservId, SessionUid};
 
 use crate::sessions::Sessions;
 use throw_out::COMES_WITHIN;

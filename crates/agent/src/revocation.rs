@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::Authorizer;
-use model::{DisconnectReason, Username};
+use ocserv_agent_model::{DisconnectReason, Username};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;

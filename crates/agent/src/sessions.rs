@@ -11,7 +11,7 @@ mod notes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use model::{DisconnectReason, Event, Login, OcservId, Source, Usage, Username};
+use ocserv_agent_model::{DisconnectReason, Event, Login, OcservId, Source, Usage, Username};
 
 use notes::Notes;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use authz::{Answer, Check, PolicySource, SourceError};
-use model::{GroupName, Login, Source, Username, Verdict};
+use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
 use portal::{CheckError, Portal};
 use tokio::time::Instant;
 

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use authz::{DecisionStore, Opened};
 use criterion::{Criterion, criterion_group, criterion_main};
-use model::{Grant, Username, Verdict};
-use ocserv_agent_authz::{DecisionStore, Opened};
+use ocserv_agent_model::{Grant, Username, Verdict};
 use resilience::{CacheKey, Changes, Record, Records};
 
 const ENTRIES: u32 = 10_000;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{Decision, Login, Username};
+use ocserv_agent_model::{Decision, Login, Username};
 use resilience::{
     BreakerState, BreakerStats, Cache, CacheStats, Changes, RateLimiter, Records, SharedBreaker, Transition,
 };

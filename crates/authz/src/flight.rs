@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{Username, Verdict};
+use ocserv_agent_model::{Username, Verdict};
 use resilience::CacheKey;
 use tokio::sync::watch;
 

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use model::{Decision, DenyCode, GroupName, Login, OcservId, Source, Username, Verdict, VhostName};
+use ocserv_agent_model::{
+    Decision, DenyCode, GroupName, Login, OcservId, Source, Username, Verdict, VhostName,
+};
 use resilience::Transition;
 
 /// How many decisions are remembered for the operator.

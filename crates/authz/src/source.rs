@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use model::{Login, Source, Verdict};
+use ocserv_agent_model::{Login, Source, Verdict};
 use tokio::time::Instant;
 
 /// What a policy source says about a login.

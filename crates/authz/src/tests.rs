@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use model::{Decision, DenyCode, Grant, Login, OcservId, Source, Username, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, Grant, Login, OcservId, Source, Username, Verdict};
 use resilience::{BreakerSettings, CacheSettings, FailMode, Now, StaleMatch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

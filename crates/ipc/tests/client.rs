@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ocserv_agent_ipc::{
+use ipc::{
     FrameDecoder, FrameError, MAX_FRAME, Request, Response,
     client::{AskError, ProtocolError, ask},
     encode_frame,

@@ -1,6 +1,6 @@
 //! A frame survives any split, and nothing but a whole frame is one.
 
-use ocserv_agent_ipc::{FrameDecoder, FrameError, MAX_FRAME, encode_frame};
+use ipc::{FrameDecoder, FrameError, MAX_FRAME, encode_frame};
 use proptest::prelude::*;
 
 /// One byte over the limit, as a header says it.

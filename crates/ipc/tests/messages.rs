@@ -1,6 +1,6 @@
 //! Which bytes are a request or a response, for old peers and new ones.
 
-use ocserv_agent_ipc::{MessageError, Request, Response};
+use ipc::{MessageError, Request, Response};
 use proptest::prelude::*;
 
 /// The body of a frame.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use model::{Grant, GroupName, NameError, Username, Verdict};
+use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;

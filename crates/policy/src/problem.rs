@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::NameError;
+use ocserv_agent_model::NameError;
 
 /// Why a policy file was refused, and the place: prints as `policy.toml:12: rules[2].networks[0]: …`, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]

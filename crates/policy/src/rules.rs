@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use model::{DenyCode, GroupName, Username, Verdict};
+use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
 
 use crate::PolicyError;
 

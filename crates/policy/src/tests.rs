@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::{DenyCode, GroupName, Username, Verdict};
+use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
 
 use crate::{Answer, Policy};
 

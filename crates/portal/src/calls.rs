@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use model::{Event, Login, OcservId, Username, Verdict};
+use ocserv_agent_model::{Event, Login, OcservId, Username, Verdict};
+use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
+use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
+use ocserv_agent_proto::vpn::v1::{ReportConnectResponse, ReportDisconnectResponse, ValidateSessionRequest};
 use prost_types::Timestamp;
-use proto::vpn::v1::auth_service_client::AuthServiceClient;
-use proto::vpn::v1::event_service_client::EventServiceClient;
-use proto::vpn::v1::{ReportConnectResponse, ReportDisconnectResponse, ValidateSessionRequest};
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
 

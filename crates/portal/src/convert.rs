@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use model::{DenyCode, DisconnectReason, Event, Grant, Happening, Login, Verdict};
+use ocserv_agent_model::{DenyCode, DisconnectReason, Event, Grant, Happening, Login, Verdict};
+use ocserv_agent_proto::vpn::v1 as wire;
 use prost_types::Timestamp;
-use proto::vpn::v1 as wire;
 
 use crate::{Answer, CheckError, Validity};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{DenyCode, Refusal};
+use ocserv_agent_model::{DenyCode, Refusal};
 use tonic::Code;
 
 use crate::convert::one_line;

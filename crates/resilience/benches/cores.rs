@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use model::{Grant, GroupName, Username, Verdict, VhostName};
-use ocserv_agent_resilience::{
+use ocserv_agent_model::{Grant, GroupName, Username, Verdict, VhostName};
+use resilience::{
     Admission, Breaker, BreakerSettings, Cache, CacheKey, CacheSettings, Entry, Lookup, Now, Outcome,
     SharedBreaker, StaleMatch, Ttl,
 };

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Username, Verdict};
+use ocserv_agent_model::{Username, Verdict};
 
 use crate::lru::{Ends, Links, Lru, Slot};
 use crate::time::Now;

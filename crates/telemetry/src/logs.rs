@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn a_level_is_that_of_our_own_lines_and_libraries_are_quiet_unless_they_are_listed() {
         let h2 = "h2::codec::framed_read";
-        let core = "ocserv_agent_core::lifecycle";
+        let core = "agent::lifecycle";
         for (text, target, level, written) in [
             ("debug", core, L::DEBUG, true),
-            ("debug", "ocserv_agent_portal::owner", L::DEBUG, true),
+            ("debug", "portal::owner", L::DEBUG, true),
             ("debug", "ocserv_agent", L::DEBUG, true),
             ("debug", "occtl::socket", L::DEBUG, true),
             ("debug", h2, L::DEBUG, false),
@@ -201,8 +201,8 @@ mod tests {
             ("trace", h2, L::DEBUG, false),
             ("debug,h2=debug", h2, L::DEBUG, true),
             ("debug,h2=debug", "hyper::proto", L::DEBUG, false),
-            ("debug,ocserv_agent_core=info", core, L::DEBUG, false),
-            ("info,ocserv_agent_core::lifecycle=debug", core, L::DEBUG, true),
+            ("debug,agent=info", core, L::DEBUG, false),
+            ("info,agent::lifecycle=debug", core, L::DEBUG, true),
             ("info,ocserv_agent=warn", core, L::INFO, false),
             ("info", "audit", L::INFO, true),
             ("info", "session", L::INFO, true),

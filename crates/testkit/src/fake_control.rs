@@ -5,7 +5,7 @@
 //! Answers from a list of sessions, from recorded bytes, or wrongly.
 //!
 //! ```no_run
-//! use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession, Fault};
+//! use testkit::fake_control::{FakeControl, FakeSession, Fault};
 //!
 //! let ocserv = FakeControl::start(std::path::Path::new("/tmp/occtl.sock")).unwrap();
 //! ocserv.set_sessions(vec![FakeSession::connected(4711, "alice")]);

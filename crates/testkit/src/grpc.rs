@@ -1,10 +1,10 @@
 //! A gRPC client connection over a socket at hand, with mutual TLS: how a test calls an agent as a portal does.
 //!
 //! ```no_run
-//! # async fn run(lab: &ocserv_agent_testkit::lab::Lab) -> std::io::Result<()> {
-//! use proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
-//! use ocserv_agent_testkit::grpc::Channel;
-//! use ocserv_agent_testkit::lab::{AGENT_GRPC, Place};
+//! # async fn run(lab: &testkit::lab::Lab) -> std::io::Result<()> {
+//! use ocserv_agent_proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
+//! use testkit::grpc::Channel;
+//! use testkit::lab::{AGENT_GRPC, Place};
 //!
 //! let stream = lab.connect_tcp(Place::Portal, AGENT_GRPC.parse().unwrap())?;
 //! let portal = lab.pki().portal().unwrap();

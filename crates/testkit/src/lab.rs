@@ -1,7 +1,7 @@
 //! Real ocserv and openconnect, the agent and the reference portal, in network namespaces of their own.
 //!
 //! ```no_run
-//! use ocserv_agent_testkit::lab::{AgentOptions, Lab};
+//! use testkit::lab::{AgentOptions, Lab};
 //!
 //! let lab = Lab::builder("allow").users(&["alice"]).agent(AgentOptions::default()).start().unwrap();
 //! let alice = lab.server().connect("alice").unwrap();

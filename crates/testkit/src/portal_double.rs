@@ -4,8 +4,8 @@
 //! garbage, half a message. It has a runtime of its own; a test need not be async.
 //!
 //! ```no_run
-//! use ocserv_agent_testkit::pki::Pki;
-//! use ocserv_agent_testkit::portal_double::{PortalDouble, Reply};
+//! use testkit::pki::Pki;
+//! use testkit::portal_double::{PortalDouble, Reply};
 //!
 //! # let directory = std::path::Path::new("/tmp");
 //! let pki = Pki::create(directory).unwrap();
@@ -26,7 +26,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proto::vpn::v1::{
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, CheckPolicyResponse, ValidateSessionRequest, ValidateSessionResponse,
 };
 use tokio::runtime::Runtime;

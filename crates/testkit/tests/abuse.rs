@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ocserv_agent_testkit::lab::{AgentOptions, Lab, Question};
-use ocserv_agent_testkit::portal_double::{PortalDouble, Reply};
-use ocserv_agent_testkit::scene::{eager, lab, last_decision, reload};
-use ocserv_agent_testkit::wait::{self, BOUND};
-use proto::vpn::v1::CheckPolicyResponse;
+use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
 use serde_json::Value;
+use testkit::lab::{AgentOptions, Lab, Question};
+use testkit::portal_double::{PortalDouble, Reply};
+use testkit::scene::{eager, lab, last_decision, reload};
+use testkit::wait::{self, BOUND};
 use tonic::Code;
 
 /// How a deny by status reads: the portal works and says no, which no fail mode overrules.

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use ocserv_agent_testkit::lab::PASSWORD;
-use ocserv_agent_testkit::wait::{BOUND, until};
+use testkit::lab::PASSWORD;
+use testkit::wait::{BOUND, until};
 
 /// Starts a program that writes into a file and reads from us.
 fn start(command: &mut Command, output: &Path) -> Child {

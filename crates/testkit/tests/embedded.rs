@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use ocserv_agent_testkit::lab::{AgentOptions, Lab};
-use ocserv_agent_testkit::scene::{POLICY, last_decision};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::lab::{AgentOptions, Lab};
+use testkit::scene::{POLICY, last_decision};
+use testkit::wait::{self, BOUND};
 
 /// A lab whose agent decides by a file with this policy.
 fn lab(name: &str, policy: &str, extra: &str) -> Lab {

@@ -9,8 +9,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ocserv_agent_testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, command};
 use tempfile::TempDir;
+use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, command};
 
 const DISCONNECT_ALICE: &[u8] = b"\x0a\x05alice";
 

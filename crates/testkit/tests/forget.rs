@@ -1,8 +1,8 @@
 //! A user whom the portal disconnects cannot come back on a login that ocserv still remembers. The ocserv of the lab is too
 //! old for that, so a double plays one that is not.
 
-use ocserv_agent_testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Release};
-use ocserv_agent_testkit::lab::{AgentOptions, Lab};
+use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Release};
+use testkit::lab::{AgentOptions, Lab};
 
 const DETACHED: &str = "ZR2mUoV7l2Xa7EPA4c1nqqLBX8Q=";
 

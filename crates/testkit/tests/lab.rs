@@ -8,10 +8,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession};
-use ocserv_agent_testkit::lab::{ConnectOptions, Lab, Place, Script};
-use ocserv_agent_testkit::portal_double::PortalDouble;
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::fake_control::{FakeControl, FakeSession};
+use testkit::lab::{ConnectOptions, Lab, Place, Script};
+use testkit::portal_double::PortalDouble;
+use testkit::wait::{self, BOUND};
 
 #[test]
 fn a_user_connects_to_an_ocserv_that_asks_nobody() {

@@ -1,8 +1,8 @@
 //! A login on real ocserv is decided by the portal, and the portal hears what came of it.
 
-use ocserv_agent_testkit::lab::{ConnectOptions, Place};
-use ocserv_agent_testkit::scene::{decisions, heard, lab, wait_for, wait_for_nobody};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::lab::{ConnectOptions, Place};
+use testkit::scene::{decisions, heard, lab, wait_for, wait_for_nobody};
+use testkit::wait::{self, BOUND};
 
 #[test]
 fn an_allowed_user_gets_in_and_the_portal_learns_when_the_session_began_and_ended() {
@@ -161,9 +161,7 @@ fn a_session_keeps_its_name_over_a_restart_of_the_agent() {
     let alice = lab.server().connect("alice").unwrap();
     let connect = wait_for(&lab, "connect", "alice");
     lab.agent().kill();
-    lab.agent()
-        .start(&ocserv_agent_testkit::lab::AgentOptions::default())
-        .unwrap();
+    lab.agent().start(&testkit::lab::AgentOptions::default()).unwrap();
     lab.agent().wait_for_log("ready", BOUND).unwrap();
     alice.disconnect(BOUND).unwrap();
     let disconnect = wait_for(&lab, "disconnect", "alice");

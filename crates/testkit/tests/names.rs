@@ -6,10 +6,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
-use ocserv_agent_testkit::lab::{AgentOptions, Lab, Question};
-use ocserv_agent_testkit::portal_double::{PortalDouble, Reply};
-use ocserv_agent_testkit::scene::{eager, said};
-use ocserv_agent_testkit::wait::BOUND;
+use testkit::lab::{AgentOptions, Lab, Question};
+use testkit::portal_double::{PortalDouble, Reply};
+use testkit::scene::{eager, said};
+use testkit::wait::BOUND;
 
 const LONG: [u8; 63] = [b'u'; 63];
 const TOO_LONG: [u8; 64] = [b'u'; 64];

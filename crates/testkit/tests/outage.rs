@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ocserv_agent_testkit::lab::{AgentOptions, ConnectOptions, Lab, OnAgentDown, Script};
-use ocserv_agent_testkit::pki::{AGENT_NAMES, Validity};
-use ocserv_agent_testkit::portal_double::{Door, PortalDouble, Reply};
-use ocserv_agent_testkit::scene::{POLICY, decisions, lab, wait_for_nobody};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::lab::{AgentOptions, ConnectOptions, Lab, OnAgentDown, Script};
+use testkit::pki::{AGENT_NAMES, Validity};
+use testkit::portal_double::{Door, PortalDouble, Reply};
+use testkit::scene::{POLICY, decisions, lab, wait_for_nobody};
+use testkit::wait::{self, BOUND};
 
 #[test]
 fn without_an_agent_a_client_is_denied() {
@@ -54,7 +54,7 @@ fn without_a_portal_a_client_is_denied_and_gets_in_once_the_portal_is_there() {
     assert!(rejected.is_by_script(), "{rejected}");
     let decision = &decisions(&lab, "alice")[0];
     assert_eq!(decision["deny_code"], "outage", "{decision}");
-    let options = ocserv_agent_testkit::lab::PortalOptions {
+    let options = testkit::lab::PortalOptions {
         policy: POLICY.to_owned(),
         ..Default::default()
     };

@@ -8,14 +8,14 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use ocserv_agent_testkit::grpc::Channel;
-use ocserv_agent_testkit::pki::{Pki, Validity};
-use ocserv_agent_testkit::portal_double::{Door, PortalDouble, PortalEvent, Reply};
-use ocserv_agent_testkit::wait::{self, BOUND};
-use proto::vpn::v1::auth_service_client::AuthServiceClient;
-use proto::vpn::v1::event_service_client::EventServiceClient;
-use proto::vpn::v1::{CheckPolicyRequest, CheckPolicyResponse, ReportConnectRequest};
+use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
+use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
+use ocserv_agent_proto::vpn::v1::{CheckPolicyRequest, CheckPolicyResponse, ReportConnectRequest};
 use tempfile::TempDir;
+use testkit::grpc::Channel;
+use testkit::pki::{Pki, Validity};
+use testkit::portal_double::{Door, PortalDouble, PortalEvent, Reply};
+use testkit::wait::{self, BOUND};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ocserv_agent_testkit::lab::{AgentOptions, Lab, Place, Question};
-use ocserv_agent_testkit::portal_double::{PortalDouble, Reply};
-use ocserv_agent_testkit::scene::{decisions, eager, footprint, lab, last_decision, transitions};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::lab::{AgentOptions, Lab, Place, Question};
+use testkit::portal_double::{PortalDouble, Reply};
+use testkit::scene::{decisions, eager, footprint, lab, last_decision, transitions};
+use testkit::wait::{self, BOUND};
 
 fn double_in(lab: &Lab) -> PortalDouble {
     PortalDouble::in_lab(lab, &lab.pki().portal().unwrap()).unwrap()

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use ocserv_agent_testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions, Question};
-use ocserv_agent_testkit::portal_double::{PortalDouble, Reply};
-use ocserv_agent_testkit::scene::{POLICY, decisions, eager, lab, last_decision, reload, transitions};
-use ocserv_agent_testkit::wait::{self, BOUND};
 use serde_json::Value;
+use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions, Question};
+use testkit::portal_double::{PortalDouble, Reply};
+use testkit::scene::{POLICY, decisions, eager, lab, last_decision, reload, transitions};
+use testkit::wait::{self, BOUND};
 use tonic::Code;
 
 /// Short lives for decisions and a nervous breaker.

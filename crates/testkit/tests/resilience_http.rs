@@ -1,8 +1,8 @@
 //! What a monitoring system sees of an outage.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use ocserv_agent_testkit::scene::{eager, http_get, lab, last_decision, reload};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::scene::{eager, http_get, lab, last_decision, reload};
+use testkit::wait::{self, BOUND};
 
 const NAMES: [&str; 10] = [
     "ocserv_agent_active_sessions{server_id=\"lab-agent\"}",
@@ -72,7 +72,7 @@ fn an_agent_that_decides_by_what_it_remembers_is_alive_and_ready_and_names_nobod
 }
 
 /// The value of the first series of a metric.
-fn metric(lab: &ocserv_agent_testkit::lab::Lab, name: &str) -> f64 {
+fn metric(lab: &testkit::lab::Lab, name: &str) -> f64 {
     let (_, text) = http_get(lab, "/metrics").unwrap();
     let line = text.lines().find(|line| line.starts_with(name));
     let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());

@@ -5,11 +5,11 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use ocserv_agent_testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
-use ocserv_agent_testkit::portal_double::{PortalDouble, PortalEvent, Reply};
-use ocserv_agent_testkit::scene::{POLICY, decisions, eager, heard, lab, last_decision, wait_for};
-use ocserv_agent_testkit::wait::{self, BOUND};
-use proto::vpn::v1::{DisconnectReason, ValidateSessionResponse};
+use ocserv_agent_proto::vpn::v1::{DisconnectReason, ValidateSessionResponse};
+use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
+use testkit::portal_double::{PortalDouble, PortalEvent, Reply};
+use testkit::scene::{POLICY, decisions, eager, heard, lab, last_decision, wait_for};
+use testkit::wait::{self, BOUND};
 use tonic::Code;
 
 const INTERVAL: Duration = Duration::from_millis(300);

@@ -4,9 +4,9 @@
 
 use std::process::{Command, Stdio};
 
-use ocserv_agent_testkit::lab::{AGENT_GRPC, Lab, PORTAL, Place, Running};
-use ocserv_agent_testkit::scene::{eager, last_decision};
-use ocserv_agent_testkit::wait::{self, BOUND};
+use testkit::lab::{AGENT_GRPC, Lab, PORTAL, Place, Running};
+use testkit::scene::{eager, last_decision};
+use testkit::wait::{self, BOUND};
 
 /// What the agent's log says of such a peer.
 const WHY: &str = "it offers only TLS 1.2 or older";

@@ -8,22 +8,22 @@ const ARCHITECTURE: &str = "docs/architecture.md";
 /// Every crate of the workspace by its short name, with all that it may lean on. A new arrow is an event: argue it in
 /// `docs/decisions/`.
 const ARROWS: [(&str, &[&str]); 16] = [
-    ("model", &[]),
+    ("ocserv-agent-model", &[]),
     ("ipc", &[]),
-    ("proto", &[]),
+    ("ocserv-agent-proto", &[]),
     ("occtl", &[]),
     ("tls", &[]),
     ("telemetry", &[]),
-    ("resilience", &["model"]),
-    ("policy", &["model"]),
-    ("authz", &["model", "resilience"]),
-    ("portal", &["model", "proto", "tls", "resilience"]),
+    ("resilience", &["ocserv-agent-model"]),
+    ("policy", &["ocserv-agent-model"]),
+    ("authz", &["ocserv-agent-model", "resilience"]),
+    ("portal", &["ocserv-agent-model", "ocserv-agent-proto", "tls", "resilience"]),
     (
         "agent",
         &[
-            "model",
+            "ocserv-agent-model",
             "ipc",
-            "proto",
+            "ocserv-agent-proto",
             "occtl",
             "tls",
             "telemetry",
@@ -33,15 +33,15 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "portal",
         ],
     ),
-    ("testkit", &["model", "ipc", "proto", "tls", "occtl"]),
+    ("testkit", &["ocserv-agent-model", "ipc", "ocserv-agent-proto", "tls", "occtl"]),
     ("vpn-auth", &["ipc"]),
     ("ocserv-agent", &["agent"]),
-    ("portal-dev", &["proto", "tls", "model", "policy"]),
+    ("portal-dev", &["ocserv-agent-proto", "tls", "ocserv-agent-model", "policy"]),
     ("xtask", &[]),
 ];
 
 /// What tests of any crate may use beside its arrows, except where the crate leans on nothing at all by design.
-const FOR_TESTS: [&str; 3] = ["testkit", "model", "ipc"];
+const FOR_TESTS: [&str; 3] = ["testkit", "ocserv-agent-model", "ipc"];
 
 /// A crate without dependencies of ours even in its tests: it must work when all others are broken.
 const ALONE: &str = "xtask";

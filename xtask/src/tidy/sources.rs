@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(found(tests, &lines(601)).len(), 1, "{tests}");
         }
         assert!(found("docs/long.md", &lines(999)).is_empty());
-        assert!(found("crates/proto/src/generated/a.rs", &lines(999)).is_empty());
+        assert!(found("crates/ocserv-agent-proto/src/generated/a.rs", &lines(999)).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::Uri;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
+use ocserv_agent_proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tls::Identity;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::agent::v1::VpnSession;
+use ocserv_agent_proto::agent::v1::VpnSession;
 use serde::Serialize;
 
 use crate::rfc3339;

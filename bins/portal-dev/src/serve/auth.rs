@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Grant, Verdict};
-use proto::vpn::v1::auth_service_server::AuthService;
-use proto::vpn::v1::{
+use ocserv_agent_model::{Grant, Verdict};
+use ocserv_agent_proto::vpn::v1::auth_service_server::AuthService;
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, CheckPolicyResponse, ValidateSessionRequest, ValidateSessionResponse,
 };
 use tonic::{Request, Response, Status};

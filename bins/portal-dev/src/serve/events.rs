@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{DisconnectReason, Verdict};
-use proto::vpn::v1::event_service_server::EventService;
-use proto::vpn::v1::{
+use ocserv_agent_model::{DisconnectReason, Verdict};
+use ocserv_agent_proto::vpn::v1::event_service_server::EventService;
+use ocserv_agent_proto::vpn::v1::{
     DisconnectReason as WireReason, ReportConnectRequest, ReportConnectResponse, ReportDisconnectRequest,
     ReportDisconnectResponse, ReportSessionUpdateRequest, ReportSessionUpdateResponse, SessionStats,
     SessionStatus,

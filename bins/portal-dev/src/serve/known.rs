@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use model::{GroupName, OcservId, Username};
+use ocserv_agent_model::{GroupName, OcservId, Username};
 
 use super::recent::Recent;
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use model::{GroupName, OcservId, Username};
+use ocserv_agent_model::{GroupName, OcservId, Username};
 use prost_types::Timestamp;
 use tonic::Status;
 

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use proto::vpn::v1::auth_service_client::AuthServiceClient;
-use proto::vpn::v1::event_service_client::EventServiceClient;
+use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
+use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use authz::{Answer, Check, Observer, Parts, PolicySource};
-use model::{Login, Source, Username, Verdict};
+use ocserv_agent_model::{Login, Source, Username, Verdict};
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -18,7 +18,7 @@ impl PolicySource for Yes {
     }
 
     fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> Check<'a> {
-        let verdict = Verdict::Allow(model::Grant::default());
+        let verdict = Verdict::Allow(ocserv_agent_model::Grant::default());
         Box::pin(async { Ok(Answer { verdict, ttl: None }) })
     }
 }

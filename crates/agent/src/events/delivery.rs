@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use model::{Event, EventId};
+use ocserv_agent_model::{Event, EventId};
 use portal::DeliverError;
 use resilience::Backoff;
 use tokio::sync::watch;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use model::{Event, EventId};
+use ocserv_agent_model::{Event, EventId};
 use tokio::time::Instant;
 
 use super::EventCounts;

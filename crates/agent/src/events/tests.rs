@@ -1,7 +1,9 @@
 use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
-use model::{DisconnectReason, Disconnected, EventId, Happening, OcservId, SessionUid, Username};
+use ocserv_agent_model::{
+    DisconnectReason, Disconnected, EventId, Happening, OcservId, SessionUid, Username,
+};
 use portal::{CheckError, DeliverError};
 use resilience::Backoff;
 use tokio::sync::{mpsc, oneshot, watch};

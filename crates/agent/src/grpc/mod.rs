@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::Authorizer;
-use proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
+use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
 use tls::ServerTls;
 use tls::accept::Incoming;
 use tokio_stream::StreamExt;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use model::Usage;
+use ocserv_agent_model::Usage;
 
 /// Byte counters of every network device in this process's network namespace, by the device's name.
 ///

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use authz::Authorizer;
-use model::{DisconnectReason, OcservId, Usage, Username};
 use occtl::ControlError;
-use proto::agent::v1::vpn_agent_service_server::VpnAgentService;
-use proto::agent::v1::{
+use ocserv_agent_model::{DisconnectReason, OcservId, Usage, Username};
+use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentService;
+use ocserv_agent_proto::agent::v1::{
     DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
     NotifyConnectRequest, NotifyConnectResponse, NotifyDisconnectRequest, NotifyDisconnectResponse,
     UpdateUserRoutesRequest, UpdateUserRoutesResponse, VpnSession,

@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Login, Source};
 use occtl::{ControlError, ControlSocket, Session};
+use ocserv_agent_model::{Login, Source};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 

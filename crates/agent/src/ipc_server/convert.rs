@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{GroupName, Login, OcservId, Usage, Username, VhostName};
+use ocserv_agent_model::{GroupName, Login, OcservId, Usage, Username, VhostName};
 
 use crate::sessions::Ended;
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use authz::DecisionRecord;
-use model::{Decision, DenyCode, Login, Source, Username, Verdict};
 use occtl::ControlSocket;
+use ocserv_agent_model::{Decision, DenyCode, Login, Source, Username, Verdict};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
@@ -222,10 +222,10 @@ fn audit(decided: &Decided) {
         target: "audit",
         // As a text, which is quoted: a name may hold spaces and look like further fields.
         user = login.username.as_str(),
-        group = login.group.as_ref().map(model::GroupName::as_str),
+        group = login.group.as_ref().map(ocserv_agent_model::GroupName::as_str),
         client_ip = %login.client_ip,
         id = %login.id,
-        vhost = login.vhost.as_ref().map(model::VhostName::as_str),
+        vhost = login.vhost.as_ref().map(ocserv_agent_model::VhostName::as_str),
         outcome,
         source = %decision.source,
         deny_code,

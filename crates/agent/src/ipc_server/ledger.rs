@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::{Event, Happening, Login, Source};
+use ocserv_agent_model::{Event, Happening, Login, Source};
 
 use crate::clock;
 use crate::events::Events;

@@ -1,6 +1,6 @@
 //! From a decision to what the helper is told.
 
-use model::{Decision, DenyCode, Source, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, Source, Verdict};
 
 /// The longest reason that is passed on, in characters: it goes into one line of ocserv's log.
 const MAX_REASON: usize = 256;

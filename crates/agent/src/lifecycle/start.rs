@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use authz::Authorizer;
-use model::{OcservId, Username};
 use occtl::{ControlSocket, State};
+use ocserv_agent_model::{OcservId, Username};
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use tls::ClientTls;
@@ -317,16 +317,17 @@ fn decide(authorizer: &Authorizer) -> Decide {
 fn offer(
     portal: Portal,
     metrics: Metrics,
-) -> impl Fn(model::Event) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::DeliverError>> + Send>>
-{
+) -> impl Fn(
+    ocserv_agent_model::Event,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::DeliverError>> + Send>> {
     move |event| {
         let (portal, metrics) = (portal.clone(), metrics.clone());
         Box::pin(async move {
             let begin = clock::now();
             let taken = portal.deliver(&event).await;
             let method = match event.happening {
-                model::Happening::Connected(_) => "ReportConnect",
-                model::Happening::Disconnected(_) => "ReportDisconnect",
+                ocserv_agent_model::Happening::Connected(_) => "ReportConnect",
+                ocserv_agent_model::Happening::Disconnected(_) => "ReportDisconnect",
             };
             metrics.called(
                 method,

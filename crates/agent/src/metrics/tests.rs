@@ -10,7 +10,7 @@ use super::*;
 fn documentation() -> String {
     let mut text = String::from(
         "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Made of the declarations in `crates/agent/src/metrics.rs`; \
-         a test compares the two, and\n`UPDATE_DOCS=1 cargo test -p ocserv-agent-core metrics` writes this page. No label \
+         a test compares the two, and\n`UPDATE_DOCS=1 cargo test -p agent metrics` writes this page. No label \
          holds a user name or an address.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in DECLARED {
@@ -44,7 +44,7 @@ fn the_page_of_metrics_is_what_the_declarations_say() {
     assert_eq!(
         found,
         documentation(),
-        "run UPDATE_DOCS=1 cargo test -p ocserv-agent-core metrics"
+        "run UPDATE_DOCS=1 cargo test -p agent metrics"
     );
 }
 

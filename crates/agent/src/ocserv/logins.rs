@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use model::Username;
 use occtl::{ControlError, Cookie, LoginState, SafeId, Session, reports_session_start};
+use ocserv_agent_model::Username;
 use tokio::time::{sleep, timeout};
 
 use super::{LOOK_EVERY, LiveSession, Ocserv};

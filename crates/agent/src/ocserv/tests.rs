@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use model::Username;
+use ocserv_agent_model::Username;
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, Terminated, command};
 
 use super::*;

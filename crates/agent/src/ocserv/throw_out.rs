@@ -7,8 +7,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt as _, stream};
-use model::{DisconnectReason, OcservId, Username};
 use occtl::{ControlError, State};
+use ocserv_agent_model::{DisconnectReason, OcservId, Username};
 use tokio::time::{sleep, timeout};
 
 use super::{LOOK_EVERY, LiveSession, Ocserv};

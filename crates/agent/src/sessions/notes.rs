@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::{
+use ocserv_agent_model::{
     Connected, DisconnectReason, Disconnected, Event, EventId, Happening, Login, OcservId, SessionUid,
     Source, Usage, Username,
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Login;
+use ocserv_agent_model::Login;
 use resilience::{Now, Outcome, Pass, Question, Stored, Ttl};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Decision, DenyCode, Grant, Login, Source, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, Grant, Login, Source, Verdict};
 use resilience::{CacheKey, Entry, FailMode, Lookup, Mark, Now, Pass, Transition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use model::{DenyCode, Grant, GroupName, Refusal, Username, Verdict, VhostName};
+use ocserv_agent_model::{DenyCode, Grant, GroupName, Refusal, Username, Verdict, VhostName};
 use resilience::{CacheKey, Place, Record, Revocation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

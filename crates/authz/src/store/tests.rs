@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use model::{DenyCode, Grant, GroupName, Username, Verdict, VhostName};
+use ocserv_agent_model::{DenyCode, Grant, GroupName, Username, Verdict, VhostName};
 use resilience::{CacheKey, Place, Record, Revocation};
 use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! The evaluation against a plain reading of the rules.
 
-use model::Username;
+use ocserv_agent_model::Username;
 use proptest::prelude::*;
 
 use super::ask;

@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use model::{Connected, Disconnected, EventId, OcservId, SessionUid, Source, Usage, Username};
+use ocserv_agent_model::{Connected, Disconnected, EventId, OcservId, SessionUid, Source, Usage, Username};
 
 use super::*;
 

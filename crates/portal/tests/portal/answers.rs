@@ -2,11 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use model::{
+use ocserv_agent_model::{
     Connected, DenyCode, Event, EventId, Happening, OcservId, SessionUid, Source, Username, Verdict,
 };
-use ocserv_agent_portal::{CheckError, DeliverError};
-use proto::vpn::v1::CheckPolicyResponse;
+use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
+use portal::{CheckError, DeliverError};
 use tokio::time::Instant;
 use tonic::Code;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocserv_agent_portal::{CheckError, Settings};
+use portal::{CheckError, Settings};
 use tokio::time::Instant;
 
 use crate::double::Say;

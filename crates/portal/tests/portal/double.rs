@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use proto::vpn::v1::auth_service_server::{AuthService, AuthServiceServer};
-use proto::vpn::v1::event_service_server::{EventService, EventServiceServer};
-use proto::vpn::v1::{
+use ocserv_agent_proto::vpn::v1::auth_service_server::{AuthService, AuthServiceServer};
+use ocserv_agent_proto::vpn::v1::event_service_server::{EventService, EventServiceServer};
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, CheckPolicyResponse, ReportConnectRequest, ReportConnectResponse,
     ReportDisconnectRequest, ReportDisconnectResponse, ReportSessionUpdateRequest,
     ReportSessionUpdateResponse, ValidateSessionRequest, ValidateSessionResponse,

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use ocserv_agent_portal::{ConnectionState, Portal};
+use portal::{ConnectionState, Portal};
 use tls::ClientTls;
 
 use crate::log::Log;
@@ -24,7 +24,7 @@ async fn a_portal_of_a_foreign_ca_is_refused_and_said_so_once() {
     assert!(setup.ask().await.unwrap_err().is_outage());
     eventually("it tried again", || setup.proxy.connections() >= 4).await;
     assert_eq!(log.count("portal not connected, next attempt in"), 1);
-    assert_eq!(log.count("WARN ocserv_agent_portal"), 1);
+    assert_eq!(log.count("WARN portal"), 1);
     assert_eq!(log.count(reason), 1);
 }
 

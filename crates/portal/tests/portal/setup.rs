@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use model::{Login, OcservId, Username};
-use ocserv_agent_portal::{Answer, CheckError, ConnectionState, Portal, ReconnectSettings, Settings};
+use ocserv_agent_model::{Login, OcservId, Username};
+use portal::{Answer, CheckError, ConnectionState, Portal, ReconnectSettings, Settings};
 use tls::{ClientTls, ServerTls};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

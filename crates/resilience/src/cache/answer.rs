@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use model::Verdict;
+use ocserv_agent_model::Verdict;
 
 use super::{CacheKey, Record};
 use crate::time::Now;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use model::{Username, Verdict};
+use ocserv_agent_model::{Username, Verdict};
 
 use super::revoked::Revoked;
 use super::{Answer, CacheKey, Revocation};

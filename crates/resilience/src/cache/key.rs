@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{GroupName, Login, Username, VhostName};
+use ocserv_agent_model::{GroupName, Login, Username, VhostName};
 
 /// What a decision is about. Two logins with the same key get the same decision; keys are compared whole.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

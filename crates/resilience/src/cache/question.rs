@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::Username;
+use ocserv_agent_model::Username;
 
 use super::CacheKey;
 use crate::time::Now;

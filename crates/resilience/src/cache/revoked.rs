@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use model::{DenyCode, Username, Verdict};
+use ocserv_agent_model::{DenyCode, Username, Verdict};
 
 use super::changes::Dirty;
 use super::{CacheKey, CacheSettings, Place, Remembered};

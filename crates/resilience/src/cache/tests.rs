@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Instant, SystemTime};
 
-use model::{DenyCode, Grant};
+use ocserv_agent_model::{DenyCode, Grant};
 
 use super::*;
 
@@ -131,8 +131,8 @@ fn the_source_can_keep_an_answer_out_of_the_cache_and_take_the_old_one_with_it()
 fn the_key_is_compared_whole() {
     let known = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&known, allow(), 0)]);
-    let group = Some(model::GroupName::parse("staff").unwrap());
-    let vhost = Some(model::VhostName::parse("default").unwrap());
+    let group = Some(ocserv_agent_model::GroupName::parse("staff").unwrap());
+    let vhost = Some(ocserv_agent_model::VhostName::parse("default").unwrap());
     for other in [
         key("Alice", 1),
         key("alice", 2),
@@ -225,7 +225,7 @@ fn a_roaming_user_has_her_last_decision_where_that_is_wanted() {
         );
     }
     let elsewhere = CacheKey {
-        vhost: Some(model::VhostName::parse("b").unwrap()),
+        vhost: Some(ocserv_agent_model::VhostName::parse("b").unwrap()),
         ..road
     };
     assert_eq!(

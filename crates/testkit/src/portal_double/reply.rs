@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use ocserv_agent_proto::vpn::v1::{CheckPolicyResponse, ValidateSessionResponse};
 use prost::Message;
-use proto::vpn::v1::{CheckPolicyResponse, ValidateSessionResponse};
 use tonic::Code;
 
 /// What a call gets.

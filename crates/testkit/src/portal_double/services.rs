@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use prost::Message;
-use proto::vpn::v1::{
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, ReportConnectResponse, ReportDisconnectResponse, ReportSessionUpdateResponse,
 };
+use prost::Message;
 use tonic::Code;
 
 use super::reply::{Reply, frame_of, framed};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proto::vpn::v1::{
+use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, CheckPolicyResponse, ReportConnectRequest, ReportDisconnectRequest,
     ReportSessionUpdateRequest, ValidateSessionRequest, ValidateSessionResponse,
 };

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use ocserv_agent_tls::accept::{Incoming, Settings};
-use ocserv_agent_tls::{ClientTls, IdentityFiles, ServerTls, explain};
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
+use tls::accept::{Incoming, Settings};
+use tls::{ClientTls, IdentityFiles, ServerTls, explain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;

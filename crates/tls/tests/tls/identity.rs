@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::pki::{Ca, files, write};
-use ocserv_agent_tls::{ClientTls, Identity, ServerTls, peer_of};
+use tls::{ClientTls, Identity, ServerTls, peer_of};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

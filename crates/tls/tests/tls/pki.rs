@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use ocserv_agent_tls::IdentityFiles;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+use tls::IdentityFiles;
 
 /// A CA of its own.
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use authz::{Answer, Check, Observer, Parts, PolicySource, SourceError};
-use model::{Decision, Grant, Login, Source, Verdict};
 use occtl::ControlSocket;
+use ocserv_agent_model::{Decision, Grant, Login, Source, Verdict};
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 use testkit::wait::{BOUND, until};
 use tls::Peer;

@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use model::Event;
+use ocserv_agent_model::Event;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
 use super::*;

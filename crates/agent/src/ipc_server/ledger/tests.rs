@@ -1,7 +1,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use model::{OcservId, Username};
+use ocserv_agent_model::{OcservId, Username};
 
 use super::*;
 use crate::example::login;

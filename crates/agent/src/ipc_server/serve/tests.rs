@@ -5,8 +5,8 @@ mod stop;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use model::{Decision, DenyCode, Grant, Happening, Source, Verdict};
 use occtl::ControlSocket;
+use ocserv_agent_model::{Decision, DenyCode, Grant, Happening, Source, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;

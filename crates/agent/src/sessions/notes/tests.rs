@@ -1,4 +1,4 @@
-use model::GroupName;
+use ocserv_agent_model::GroupName;
 
 use super::*;
 

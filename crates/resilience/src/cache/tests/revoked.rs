@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{GroupName, VhostName};
+use ocserv_agent_model::{GroupName, VhostName};
 use proptest::prelude::*;
 
 use super::restart::OnDisk;

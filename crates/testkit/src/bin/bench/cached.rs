@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc::Response;
-use ocserv_agent_testkit::portal_double::Reply;
+use testkit::portal_double::Reply;
 
 use super::echo::Echo;
 use super::load::{self, Expect, Round, Target};

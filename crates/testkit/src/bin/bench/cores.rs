@@ -1,4 +1,4 @@
-//! What the pure cores cost, as `cargo bench -p ocserv-agent-resilience --bench cores` has measured it: its estimates are
+//! What the pure cores cost, as `cargo bench -p resilience --bench cores` has measured it: its estimates are
 //! read, nothing is measured here.
 
 use std::fs;
@@ -40,7 +40,7 @@ fn estimate(name: &str) -> Result<f64, Failure> {
     let path = directory()?.join(name).join("new/estimates.json");
     let text = fs::read_to_string(&path).map_err(|error| {
         format!(
-            "{} ({error}): run cargo bench -p ocserv-agent-resilience --bench cores",
+            "{} ({error}): run cargo bench -p resilience --bench cores",
             path.display()
         )
     })?;

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ocserv_agent_testkit::lab::Running;
-use ocserv_agent_testkit::wait;
+use testkit::lab::Running;
+use testkit::wait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use ocserv_agent_testkit::lab::{Script, own_program};
+use testkit::lab::{Script, own_program};
 
 use super::report::Failure;
 

@@ -1,6 +1,6 @@
 //! The memory of an agent that has nothing to do: connected to the reference portal, beside a running ocserv.
 
-use ocserv_agent_testkit::lab::{AgentOptions, Lab};
+use testkit::lab::{AgentOptions, Lab};
 
 use super::helper;
 use super::process::{Program, megabytes};
@@ -20,9 +20,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .agent(options)
         .start()?;
     // A login proves that the agent is connected to the portal and has done everything once.
-    lab.server()
-        .connect("alice")?
-        .disconnect(ocserv_agent_testkit::wait::BOUND)?;
+    lab.server().connect("alice")?.disconnect(testkit::wait::BOUND)?;
     let agent = Program(lab.agent().process()?.pid());
     agent.settle()?;
     let memory = agent.memory()?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use occtl::{ControlSocket, frame};
-use ocserv_agent_testkit::lab::{Client, Lab};
+use testkit::lab::{Client, Lab};
 use tokio::runtime;
 
 use super::report::{Failure, Limit, Report, ensure};

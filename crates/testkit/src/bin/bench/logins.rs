@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use ocserv_agent_testkit::lab::{AgentOptions, Client, Lab};
-use ocserv_agent_testkit::wait;
+use testkit::lab::{AgentOptions, Client, Lab};
+use testkit::wait;
 
 use super::report::{Failure, Limit, Report};
 use super::stats::{median, median_of, ratio, show};

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use ipc::client::ask;
 use ipc::{Request, Response};
-use ocserv_agent_testkit::lab::{Running, own_program};
-use ocserv_agent_testkit::pki::{Issued, PORTAL_NAMES, Pki};
-use ocserv_agent_testkit::portal_double::PortalDouble;
-use ocserv_agent_testkit::wait;
 use tempfile::TempDir;
+use testkit::lab::{Running, own_program};
+use testkit::pki::{Issued, PORTAL_NAMES, Pki};
+use testkit::portal_double::PortalDouble;
+use testkit::wait;
 
 use super::process::{self, Program};
 use super::report::Failure;
@@ -36,9 +36,7 @@ impl Loopback {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
         let pki = Pki::create(directory.path())?;
         let portal = PortalDouble::on_loopback(&pki.portal()?)?;
-        portal.on_check(ocserv_agent_testkit::portal_double::Reply::allow_for(
-            Duration::ZERO,
-        ));
+        portal.on_check(testkit::portal_double::Reply::allow_for(Duration::ZERO));
         let config = directory.path().join("agent.toml");
         fs::write(
             &config,

@@ -3,10 +3,10 @@
 use std::net::TcpStream;
 use std::time::Instant;
 
-use ocserv_agent_testkit::grpc::Channel;
-use ocserv_agent_testkit::pki::PORTAL_NAMES;
-use proto::vpn::v1::CheckPolicyRequest;
-use proto::vpn::v1::auth_service_client::AuthServiceClient;
+use ocserv_agent_proto::vpn::v1::CheckPolicyRequest;
+use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
+use testkit::grpc::Channel;
+use testkit::pki::PORTAL_NAMES;
 use tokio::runtime;
 
 use super::loopback::{Loopback, login};

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc::client::ask;
-use ocserv_agent_testkit::portal_double::Reply;
+use testkit::portal_double::Reply;
 
 use super::loopback::{HELPER_DEADLINE, Loopback, login};
 use super::process::megabytes;

@@ -9,7 +9,7 @@ mod story;
 use std::env;
 use std::process::ExitCode;
 
-use ocserv_agent_testkit::lab::check_requirements;
+use testkit::lab::check_requirements;
 
 fn main() -> ExitCode {
     let keep = match env::args().skip(1).collect::<Vec<_>>().as_slice() {

@@ -8,11 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ocserv_agent_testkit::fake_control::{FakeControl, FakeSession};
-use ocserv_agent_testkit::lab::Running;
-use ocserv_agent_testkit::pki::{AGENT_NAMES, PORTAL_NAMES, Pki};
-use ocserv_agent_testkit::wait::{self, BOUND};
 use serde_json::Value;
+use testkit::fake_control::{FakeControl, FakeSession};
+use testkit::lab::Running;
+use testkit::pki::{AGENT_NAMES, PORTAL_NAMES, Pki};
+use testkit::wait::{self, BOUND};
 
 use crate::account::{Account, Failure, ensure};
 use crate::story::{POLICY, program, summary};

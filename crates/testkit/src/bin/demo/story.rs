@@ -1,8 +1,8 @@
 //! The story on real ocserv.
 
-use ocserv_agent_testkit::lab::{AGENT_GRPC, AgentOptions, Lab, PORTAL};
-use ocserv_agent_testkit::wait::{self, BOUND};
 use serde_json::Value;
+use testkit::lab::{AGENT_GRPC, AgentOptions, Lab, PORTAL};
+use testkit::wait::{self, BOUND};
 
 use crate::account::{Account, Failure, ensure};
 
@@ -185,7 +185,7 @@ fn stay(lab: &Lab, account: &Account) -> Result<(), Failure> {
         disconnect = as_portal("disconnect alice"),
         agent = program("ocserv-agent"),
         socket = lab.agent().socket().display(),
-        password = ocserv_agent_testkit::lab::PASSWORD,
+        password = testkit::lab::PASSWORD,
     );
     account.tell("press Enter to stop and remove everything");
     std::io::stdin().read_line(&mut String::new())?;

@@ -184,7 +184,7 @@ fn descriptors_equal_the_contract() {
     );
     assert!(
         added.is_empty(),
-        "not in the contract; if these are additions, add them to crates/proto/tests/contract.txt:\n{}",
+        "not in the contract; if these are additions, add them to crates/ocserv-agent-proto/tests/contract.txt:\n{}",
         added.join("\n")
     );
 }
