@@ -1,4 +1,4 @@
-//! `cargo xtask check`: everything that can be known without a VPN server, the cheap steps first.
+//! `cargo xtask check`: all checks that need no VPN server, the fastest first.
 
 use std::path::Path;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::tidy;
 /// The package whose integration tests need root and a real ocserv; `cargo xtask test` runs them.
 const LAB: &str = "testkit";
 
-/// Runs the steps in order up to the first that fails, each with the seconds that it took.
+/// Runs the steps in order up to the first failure and prints how long each took.
 fn in_order(steps: &[(&str, &dyn Fn() -> anyhow::Result<()>)]) -> anyhow::Result<()> {
     let begin = Instant::now();
     for (name, step) in steps {
@@ -55,7 +55,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
         ("tidy", &|| tidy::run(root)),
         ("clippy", &|| run::run(cargo(root).args(clippy))),
         ("tests", &|| run::run(cargo(root).args(tests))),
-        ("tests of the lab itself", &|| {
+        ("tests of the testkit", &|| {
             run::run(cargo(root).args(["test", "--package", LAB, "--lib", "--locked"]))
         }),
     ])
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_ends_the_check() {
+    fn the_check_stops_at_the_first_failure() {
         let later = Cell::new(false);
         let error = in_order(&[
             ("good", &|| Ok(())),

@@ -1,33 +1,33 @@
 //! `cargo xtask codegen`: the Rust of `crates/ocserv-agent-proto` from the files under `proto/`.
 //!
-//! Everything runs in this process (protox instead of `protoc`), so that the result depends on `Cargo.lock` alone and
-//! `tidy` can compare it byte by byte.
+//! Runs in this process (protox instead of `protoc`), so that the output depends on `Cargo.lock`
+//! alone and `tidy` can compare it byte by byte.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-/// Where the generated code stands, from the root of the workspace.
+/// The directory of the generated code, from the root of the workspace.
 pub const OUT_DIR: &str = "crates/ocserv-agent-proto/src/generated";
 
 /// The encoded `FileDescriptorSet`, in [`OUT_DIR`].
 const DESCRIPTORS: &str = "descriptors.bin";
 
-/// Writes the generated code into the checkout at `root` and returns the files that it wrote.
+/// Generates into the checkout at `root`, removes outdated files, and returns the written ones.
 pub fn run(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let out = root.join(OUT_DIR);
     fs::create_dir_all(&out).with_context(|| format!("could not create {}", out.display()))?;
     let before = files_in(&out)?;
     let written = generate(root, &out)?;
-    for gone in before.iter().filter(|file| !written.contains(file)) {
-        fs::remove_file(gone).with_context(|| format!("could not remove {}", gone.display()))?;
+    for outdated in before.iter().filter(|file| !written.contains(file)) {
+        fs::remove_file(outdated).with_context(|| format!("could not remove {}", outdated.display()))?;
     }
     Ok(written)
 }
 
-/// Generates from `root/proto` into the existing directory `out`: one file per package, and the descriptors of all of
-/// them with what they import, without comments, as gRPC reflection serves them.
+/// Generates from `root/proto` into the existing directory `out`: one file per package, and the
+/// descriptors of all packages and their imports, without comments, as gRPC reflection serves them.
 pub fn generate(root: &Path, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let include = root.join("proto");
     let sources = proto_files(&include)?;
@@ -52,16 +52,17 @@ pub fn generate(root: &Path, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     files_in(out)
 }
 
-/// The .proto files below `dir`, sorted, so that the order in the descriptors does not depend on the file system.
+/// Lists the .proto files below `dir`, sorted, so that the order in the descriptors does not depend
+/// on the file system.
 fn proto_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(dir) = open.pop() {
+    let mut pending = vec![dir.to_owned()];
+    while let Some(dir) = pending.pop() {
         let entries = fs::read_dir(&dir).with_context(|| format!("could not read {}", dir.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
-                open.push(path);
+                pending.push(path);
             } else if path.extension().is_some_and(|ext| ext == "proto") {
                 found.push(path);
             }
@@ -71,7 +72,7 @@ fn proto_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What is directly in `dir`, sorted.
+/// Lists the entries of `dir`, sorted.
 pub(crate) fn files_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = fs::read_dir(dir)?
         .map(|entry| entry.map(|entry| entry.path()))

@@ -1,6 +1,7 @@
-//! Development tasks of this workspace, as functions: `main.rs` gives them a command line, `tests/` runs the checks.
+//! Development tasks of this workspace, as functions: `main.rs` adds a command line, `tests/` runs
+//! the checks.
 //!
-//! Leans on no crate of ours, so that a broken crate does not break the tools that find it.
+//! Depends on no crate of ours, so that a broken crate does not break the tools that find it.
 
 pub mod bench;
 pub mod check;

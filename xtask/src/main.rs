@@ -18,38 +18,38 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Format, lints, rules of this repository, unit tests: the inner loop, before every commit.
+    /// Checks formatting, repository rules, lints and unit tests. Run it before every commit.
     Check,
-    /// Every test, those on real ocserv included. As root; installs what is missing.
+    /// Runs every test, including those on a real ocserv. Needs root; installs missing packages.
     Test {
-        /// What else `cargo test` is told, such as `-- login_is_denied`.
+        /// Further arguments of `cargo test`, such as `-- login_is_denied`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// One allowed and one denied login on a real ocserv, end to end, as an account to read.
+    /// Shows one allowed and one denied login on a real ocserv, end to end.
     Demo {
-        /// Leaves everything up and says how to poke at it.
+        /// Keeps the programs running and prints how to inspect them.
         #[arg(long)]
         keep: bool,
     },
-    /// The figures, each beside a floor that is measured in the same run.
+    /// Measures performance, each figure beside a baseline of the same run.
     Bench {
-        /// What else the measuring program is told.
+        /// Further arguments of the measuring program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// The helper as it is shipped: static and small. Prints where it is and its size.
+    /// Builds the helper as it is shipped, static and small. Prints its path and size.
     Helper,
-    /// Installs what the tests and the demo need, with apt-get.
+    /// Installs the packages that the tests and the demo need, with apt-get.
     Setup,
-    /// The rules of this repository that the compiler cannot hold.
+    /// Checks rules of this repository that the compiler cannot check.
     Tidy,
     /// Generates the Rust of `crates/ocserv-agent-proto` from `proto/`.
     Codegen,
 }
 
 fn main() -> ExitCode {
-    match perform(Arguments::parse().task) {
+    match run(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cargo xtask: {error:#}");
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task) -> anyhow::Result<()> {
+fn run(task: Task) -> anyhow::Result<()> {
     let root = root()?;
     match task {
         Task::Check => check::run(&root),
@@ -77,7 +77,8 @@ fn perform(task: Task) -> anyhow::Result<()> {
     }
 }
 
-/// The root of the workspace: the directory above this package's, as cargo says when it runs this program.
+/// Returns the root of the workspace: the parent of this package's directory, which cargo sets when
+/// it runs this program.
 fn root() -> anyhow::Result<PathBuf> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
     let root = PathBuf::from(package).parent().map(ToOwned::to_owned);

@@ -1,4 +1,4 @@
-//! The rules of this repository hold in this checkout.
+//! This checkout follows the rules of the repository.
 
 use std::path::Path;
 

@@ -1,24 +1,24 @@
-//! Generated code is what the generator makes of `proto/` today.
+//! The committed generated code equals what the generator makes of `proto/`.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
-use super::Violation;
+use super::violation::Violation;
 use crate::codegen;
 
-/// Where the generated code stands.
+/// The directory of the generated code.
 pub(super) const DIR: &str = codegen::OUT_DIR;
 
-/// Generates into a directory of its own and compares.
+/// Generates into a temporary directory and compares.
 pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Violation>> {
-    let fresh = tempfile::tempdir().context("could not make a directory to generate into")?;
+    let fresh = tempfile::tempdir().context("could not create a temporary directory")?;
     codegen::generate(root, fresh.path())?;
     compare(&root.join(DIR), fresh.path())
 }
 
-/// One violation for each file that differs between the two directories or is in one of them only.
+/// Reports each file that differs between the two directories or is in one of them only.
 fn compare(committed: &Path, fresh: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut names: Vec<_> = [committed, fresh]
         .into_iter()
@@ -30,10 +30,10 @@ fn compare(committed: &Path, fresh: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut found = Vec::new();
     for name in names {
         let (old, new) = (fs::read(committed.join(&name)), fs::read(fresh.join(&name)));
-        let what = match (&old, &new) {
+        let problem = match (&old, &new) {
             (Ok(old), Ok(new)) if old == new => continue,
             (Ok(_), Ok(_)) => "is stale",
-            (Ok(_), Err(_)) => "has no source under proto/ any more",
+            (Ok(_), Err(_)) => "has no source under proto/",
             (Err(_), _) => "is missing",
         };
         let old = old.unwrap_or_default();
@@ -42,8 +42,8 @@ fn compare(committed: &Path, fresh: &Path) -> anyhow::Result<Vec<Violation>> {
         found.push(Violation {
             file,
             line,
-            what: what.to_owned(),
-            mend: "run `cargo xtask codegen` and commit",
+            problem: problem.to_owned(),
+            fix: "run `cargo xtask codegen` and commit",
         });
     }
     Ok(found)
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stale_missing_and_left_over_files_are_found() {
+    fn stale_missing_and_orphaned_files_are_found() {
         let (committed, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |dir: &Path, name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
         write(committed.path(), "same.rs", "a");
@@ -68,13 +68,13 @@ mod tests {
         write(committed.path(), "stale.rs", "a\nb\n");
         write(fresh.path(), "stale.rs", "a\nc\n");
         write(fresh.path(), "missing.rs", "a");
-        write(committed.path(), "left.rs", "a");
+        write(committed.path(), "orphan.rs", "a");
         let found = compare(committed.path(), fresh.path()).unwrap();
-        let said: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(said.len(), 3, "{said:?}");
-        assert!(said[0].contains("left.rs:1: has no source"), "{said:?}");
-        assert!(said[1].contains("missing.rs:1: is missing"), "{said:?}");
-        assert!(said[2].contains("stale.rs:2: is stale"), "{said:?}");
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("missing.rs:1: is missing"), "{found:?}");
+        assert!(found[1].contains("orphan.rs:1: has no source"), "{found:?}");
+        assert!(found[2].contains("stale.rs:2: is stale"), "{found:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Links from one page to another lead somewhere.
+//! Links between pages have a target.
 
-use super::{Tree, Violation};
+use super::tree::Tree;
+use super::violation::Violation;
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -13,12 +14,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             if fenced {
                 continue;
             }
-            for target in targets(line).filter(|target| !leads_somewhere(tree, path, target)) {
+            for target in targets(line).filter(|target| !target_exists(tree, path, target)) {
                 found.push(Violation {
                     file: path.to_owned(),
                     line: index + 1,
-                    what: format!("the link to {target} leads nowhere"),
-                    mend: "correct it, or write the page",
+                    problem: format!("the link to {target} has no target"),
+                    fix: "correct the link, or add the page",
                 });
             }
         }
@@ -37,18 +38,18 @@ fn targets(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn leads_somewhere(tree: &Tree, page: &str, target: &str) -> bool {
-    let elsewhere = ["http://", "https://", "mailto:"]
+fn target_exists(tree: &Tree, page: &str, target: &str) -> bool {
+    let external = ["http://", "https://", "mailto:"]
         .iter()
         .any(|scheme| target.starts_with(scheme));
     let file = target.split('#').next().unwrap_or(target);
-    if elsewhere || (file.is_empty() && target.starts_with('#')) {
+    if external || (file.is_empty() && target.starts_with('#')) {
         return true;
     }
     resolve(page, file).is_some_and(|path| tree.has(&path))
 }
 
-/// The path from the root that `target` means on `page`; `None` where it leaves the repository.
+/// The path of `target` from the root, as linked on `page`; `None` outside the repository.
 fn resolve(page: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = page.split('/').collect();
     parts.pop();
@@ -68,7 +69,7 @@ fn resolve(page: &str, target: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(page: &str) -> Vec<String> {
+    fn problems(page: &str) -> Vec<String> {
         let tree = Tree::of(&[
             ("README.md", ""),
             ("docs/a.md", page),
@@ -78,14 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn links_to_files_directories_places_and_the_web_are_fine() {
+    fn links_to_files_directories_anchors_and_the_web_are_allowed() {
         let page = "[a](decisions/0001-x.md#why) [b](../README.md) [c](decisions/) [d](#here) [e](https://x.org/y)\n\
             [f](./decisions/0001-x.md \"title\")\n```\n[g](not-a-link.md)\n```\n";
-        assert_eq!(found(page), Vec::<String>::new());
+        assert_eq!(problems(page), Vec::<String>::new());
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_found() {
+    fn links_without_a_target_are_found() {
         for target in [
             "b.md",
             "decisions/0002.md#why",
@@ -93,14 +94,14 @@ mod tests {
             "../../outside.md",
             "decisions/0001",
         ] {
-            let said = found(&format!("fine\nsee [it]({target}) or not\n"));
-            assert_eq!(said.len(), 1, "{target}: {said:?}");
-            assert!(said[0].starts_with("docs/a.md:2: the link to"), "{said:?}");
+            let found = problems(&format!("fine\nsee [it]({target})\n"));
+            assert_eq!(found.len(), 1, "{target}: {found:?}");
+            assert!(found[0].starts_with("docs/a.md:2: the link to"), "{found:?}");
         }
     }
 
     #[test]
-    fn the_second_link_of_a_line_is_looked_at() {
-        assert_eq!(found("[a](../README.md), [b](b.md)").len(), 1);
+    fn the_second_link_of_a_line_is_checked() {
+        assert_eq!(problems("[a](../README.md), [b](b.md)").len(), 1);
     }
 }

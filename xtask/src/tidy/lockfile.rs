@@ -1,15 +1,16 @@
-//! `Cargo.lock`: releases from crates.io only, and one version of the big ones.
+//! `Cargo.lock`: releases from crates.io only, and one version of the large crates.
 
 use toml::{Table, Value};
 
-use super::{Tree, Violation, line_where};
+use super::tree::Tree;
+use super::violation::{Violation, line_where};
 
 const LOCK: &str = "Cargo.lock";
 
-/// Where every foreign package comes from.
+/// The source of every package that is not of this repository.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Crates whose types cross our seams or that are big to build: one version each.
+/// Crates whose types are in our APIs or that are slow to build: one version each.
 const SINGLE: [&str; 18] = [
     "aws-lc-rs",
     "aws-lc-sys",
@@ -49,13 +50,20 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     };
     let lock: Table = match text.parse() {
         Ok(lock) => lock,
-        Err(_) => return vec![violation(text, "", "not TOML".to_owned(), "let cargo write it")],
+        Err(_) => {
+            return vec![violation(
+                text,
+                "",
+                "not TOML".to_owned(),
+                "regenerate it with cargo",
+            )];
+        }
     };
     let packages = packages(&lock);
     let mut found = Vec::new();
     for package in &packages {
         if package.source.is_some_and(|source| source != REGISTRY) {
-            let what = format!(
+            let problem = format!(
                 "{} comes from {}",
                 package.name,
                 package.source.unwrap_or_default()
@@ -63,8 +71,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             found.push(violation(
                 text,
                 package.name,
-                what,
-                "take a release from crates.io",
+                problem,
+                "use a release from crates.io",
             ));
         }
     }
@@ -75,12 +83,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             .map(|p| p.version)
             .collect();
         if versions.len() > 1 {
-            let what = format!("{name} is there in versions {}", versions.join(" and "));
+            let problem = format!("{name} has versions {}", versions.join(" and "));
             found.push(violation(
                 text,
                 name,
-                what,
-                "move the dependent crates to one of them",
+                problem,
+                "upgrade its dependents to one version",
             ));
         }
     }
@@ -104,13 +112,13 @@ fn field<'a>(entry: &'a Value, key: &str) -> Option<&'a str> {
     entry.get(key).and_then(Value::as_str)
 }
 
-fn violation(text: &str, package: &str, what: String, mend: &'static str) -> Violation {
+fn violation(text: &str, package: &str, problem: String, fix: &'static str) -> Violation {
     let line = line_where(text, |line| line == format!("name = \"{package}\""));
     Violation {
         file: LOCK.to_owned(),
         line,
-        what,
-        mend,
+        problem,
+        fix,
     }
 }
 
@@ -118,8 +126,8 @@ fn violation(text: &str, package: &str, what: String, mend: &'static str) -> Vio
 mod tests {
     use super::*;
 
-    /// What is wrong with a lock of these packages: name, version, source.
-    fn found(packages: &[(&str, &str, &str)]) -> Vec<String> {
+    /// The violations of a lock file with these packages: name, version, source.
+    fn problems(packages: &[(&str, &str, &str)]) -> Vec<String> {
         let entry = |(name, version, source): &(&str, &str, &str)| {
             let source = if source.is_empty() {
                 String::new()
@@ -136,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn releases_and_our_own_crates_are_fine() {
-        let said = found(&[
+    fn releases_and_our_own_crates_are_allowed() {
+        let found = problems(&[
             ("x-ipc", "0.1.0", ""),
             ("hashbrown", "0.1.0", REGISTRY),
             ("hashbrown", "0.2.0", REGISTRY),
         ]);
-        assert_eq!(said, Vec::<String>::new());
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]
@@ -156,17 +164,17 @@ mod tests {
             "git+https://github.com/a/b#123",
             "registry+https://mirror.example/index",
         ] {
-            let said = found(&[("a", "1.0.0", source)]);
-            assert_eq!(said.len(), 1, "{said:?}");
-            assert!(said[0].starts_with("Cargo.lock:2: a comes from"), "{said:?}");
+            let found = problems(&[("a", "1.0.0", source)]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with("Cargo.lock:2: a comes from"), "{found:?}");
         }
     }
 
     #[test]
-    fn a_big_one_in_two_versions_is_found() {
+    fn a_large_crate_in_two_versions_is_found() {
         for name in SINGLE {
-            let said = found(&[(name, "1.0.0", REGISTRY), (name, "2.0.0", REGISTRY)]);
-            assert_eq!(said.len(), 1, "{said:?}");
+            let found = problems(&[(name, "1.0.0", REGISTRY), (name, "2.0.0", REGISTRY)]);
+            assert_eq!(found.len(), 1, "{found:?}");
         }
     }
 }

@@ -1,20 +1,21 @@
-//! Texts: files stay small, no crate is an empty shell, nothing is left unfinished, no path of one machine.
+//! Source text: file length, empty crates, unfinished work, paths of a developer's machine.
 
-use super::{Tree, Violation};
+use super::tree::Tree;
+use super::violation::Violation;
 
-/// Lines that a source file may have.
+/// The most lines of a source file.
 const SOURCE_LIMIT: usize = 400;
 
-/// Lines that a file of tests or benches may have: tables of cases grow.
+/// The most lines of a file of tests or benches, which holds tables of cases.
 const TEST_LIMIT: usize = 600;
 
-/// Lines of code that a crate has at least, over all its sources.
-const SHELL_LIMIT: usize = 5;
+/// The fewest lines of code of a crate, over all its sources.
+const MIN_CODE_LINES: usize = 5;
 
-/// Files that are not written here.
-const FOREIGN: [&str; 3] = ["Cargo.lock", "LICENSE", super::generated::DIR];
+/// Files that are generated or copied.
+const EXEMPT: [&str; 3] = ["Cargo.lock", "LICENSE", super::generated::DIR];
 
-/// Words that say "not finished". Split, so that this file does not find itself.
+/// Markers of unfinished work. Split, so that this file does not match.
 const UNFINISHED: [&str; 4] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -23,53 +24,56 @@ const UNFINISHED: [&str; 4] = [
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
-    let mut found = shells(tree);
+    let mut found = check_empty_crates(tree);
     for (path, text) in tree.iter() {
-        if FOREIGN.iter().any(|foreign| path.starts_with(foreign)) {
+        if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
             continue;
         }
-        found.extend(too_long(path, text));
+        found.extend(check_length(path, text));
         for (index, line) in text.lines().enumerate() {
-            found.extend(bad_line(path, index + 1, line));
+            found.extend(check_line(path, index + 1, line));
         }
     }
     found
 }
 
-fn too_long(path: &str, text: &str) -> Option<Violation> {
+fn check_length(path: &str, text: &str) -> Option<Violation> {
     let is_test = path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs");
     let limit = if is_test { TEST_LIMIT } else { SOURCE_LIMIT };
     let lines = text.lines().count();
     (path.ends_with(".rs") && lines > limit).then(|| Violation {
         file: path.to_owned(),
         line: limit + 1,
-        what: format!("the file has {lines} lines, more than {limit}"),
-        mend: "give each of its ideas a file of its own",
+        problem: format!("the file has {lines} lines, more than {limit}"),
+        fix: "split it into one file per topic",
     })
 }
 
-fn bad_line(path: &str, number: usize, line: &str) -> Option<Violation> {
-    let violation = |what: String, mend| {
+fn check_line(path: &str, number: usize, line: &str) -> Option<Violation> {
+    let violation = |problem: String, fix| {
         Some(Violation {
             file: path.to_owned(),
             line: number,
-            what,
-            mend,
+            problem,
+            fix,
         })
     };
     if let Some(word) = UNFINISHED.into_iter().find(|word| has_word(line, word)) {
-        return violation(format!("{word} is left"), "do it now, or take the words out");
+        return violation(
+            format!("{word} marks unfinished work"),
+            "finish it, or remove the marker",
+        );
     }
     if let Some(place) = machine_path(line) {
         return violation(
-            format!("{place} is a path of one machine"),
-            "take it from the environment or a parameter",
+            format!("{place} is a path of a developer's machine"),
+            "read it from the environment or a parameter",
         );
     }
     None
 }
 
-/// Whether `word` stands in the line by itself, not as a part of a longer word.
+/// Whether `word` is in the line and not part of a longer word.
 fn has_word(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -79,7 +83,7 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// An absolute path into somebody's home or workplace.
+/// The start of an absolute path into a home or work directory.
 fn machine_path(line: &str) -> Option<String> {
     for place in [
         concat!("/ro", "ot/"),
@@ -106,7 +110,7 @@ fn machine_path(line: &str) -> Option<String> {
     None
 }
 
-fn shells(tree: &Tree) -> Vec<Violation> {
+fn check_empty_crates(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for (path, _) in tree.iter() {
         let Some(source) = path
@@ -122,12 +126,12 @@ fn shells(tree: &Tree) -> Vec<Violation> {
             .iter()
             .filter(|(file, _)| file.starts_with(source) && file.ends_with(".rs"));
         let lines: usize = texts.map(|(_, text)| code_lines(text)).sum();
-        if lines < SHELL_LIMIT {
+        if lines < MIN_CODE_LINES {
             found.push(Violation {
                 file: path.to_owned(),
                 line: 1,
-                what: format!("the crate is an empty shell: {lines} lines of code"),
-                mend: "fill it, or take it out until it is needed",
+                problem: format!("the crate has {lines} lines of code"),
+                fix: "remove it until it is needed",
             });
         }
     }
@@ -145,7 +149,7 @@ fn code_lines(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn found(path: &str, text: &str) -> Vec<String> {
+    fn problems(path: &str, text: &str) -> Vec<String> {
         check(&Tree::of(&[(path, text)]))
             .iter()
             .map(ToString::to_string)
@@ -155,39 +159,39 @@ mod tests {
     #[test]
     fn a_source_has_at_most_400_lines_and_a_test_600() {
         let lines = |count: usize| "x();\n".repeat(count);
-        assert!(found("crates/a/src/b.rs", &lines(400)).is_empty());
-        assert_eq!(found("crates/a/src/b.rs", &lines(401)).len(), 1);
+        assert!(problems("crates/a/src/b.rs", &lines(400)).is_empty());
+        assert_eq!(problems("crates/a/src/b.rs", &lines(401)).len(), 1);
         for tests in [
             "crates/a/src/b/tests.rs",
             "crates/a/tests/b.rs",
             "crates/a/benches/b.rs",
         ] {
-            assert!(found(tests, &lines(600)).is_empty(), "{tests}");
-            assert_eq!(found(tests, &lines(601)).len(), 1, "{tests}");
+            assert!(problems(tests, &lines(600)).is_empty(), "{tests}");
+            assert_eq!(problems(tests, &lines(601)).len(), 1, "{tests}");
         }
-        assert!(found("docs/long.md", &lines(999)).is_empty());
-        assert!(found("crates/ocserv-agent-proto/src/generated/a.rs", &lines(999)).is_empty());
+        assert!(problems("docs/long.md", &lines(999)).is_empty());
+        assert!(problems("crates/ocserv-agent-proto/src/generated/a.rs", &lines(999)).is_empty());
     }
 
     #[test]
-    fn unfinished_work_is_found_as_a_word_and_nowhere_else() {
+    fn unfinished_work_is_found_as_a_whole_word_only() {
         for word in UNFINISHED {
-            let said = found("a.sh", &format!("fine\n# {word}: later\n"));
-            assert_eq!(said.len(), 1, "{word}");
-            assert!(said[0].starts_with("a.sh:2:"), "{said:?}");
+            let found = problems("a.sh", &format!("fine\n# {word}: later\n"));
+            assert_eq!(found.len(), 1, "{word}");
+            assert!(found[0].starts_with("a.sh:2:"), "{found:?}");
         }
-        assert!(found("a.sh", concat!("mktemp lab.XX", "XXXX")).is_empty());
-        assert!(found("a.rs", "METODOS").is_empty());
+        assert!(problems("a.sh", concat!("mktemp lab.XX", "XXXX")).is_empty());
+        assert!(problems("a.rs", "METODOS").is_empty());
     }
 
     #[test]
-    fn paths_of_one_machine_are_found_and_others_are_not() {
+    fn only_paths_of_a_developers_machine_are_found() {
         for bad in [
             concat!("/ro", "ot/x"),
             concat!("\"/ho", "me/jo/x\""),
             concat!("(/wo", "rk/main)"),
         ] {
-            assert_eq!(found("a.md", bad).len(), 1, "{bad}");
+            assert_eq!(problems("a.md", bad).len(), 1, "{bad}");
         }
         for good in [
             "/home/",
@@ -197,17 +201,20 @@ mod tests {
             "/rootfs",
             "/srv/home/x",
         ] {
-            assert!(found("a.md", good).is_empty(), "{good}");
+            assert!(problems("a.md", good).is_empty(), "{good}");
         }
     }
 
     #[test]
-    fn a_crate_without_code_is_an_empty_shell() {
-        assert_eq!(found("crates/a/src/lib.rs", "//! Soon.\n\npub mod a;\n").len(), 1);
+    fn a_crate_without_code_is_found() {
+        assert_eq!(
+            problems("crates/a/src/lib.rs", "//! Empty.\n\npub mod a;\n").len(),
+            1
+        );
         let tree = Tree::of(&[
             ("crates/a/src/lib.rs", "//! It.\n\nmod a;\n"),
             ("crates/a/src/a.rs", "fn a() {\n  b();\n  c();\n  d();\n}\n"),
         ]);
-        assert!(check(&tree).is_empty(), "the code may stand in another file");
+        assert!(check(&tree).is_empty(), "the code may be in another file");
     }
 }
