@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authz::DecisionRecord;
 use ipc::client::AskError;
-use ocserv_agent_model::{DenyCode, GroupName, Username};
+use ocserv_agent_model::{DenyCode, GroupName, Username, one_line};
 
 /// How long the agent may take to show them.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -96,12 +96,7 @@ fn line(text: &mut String, record: &DecisionRecord) {
         .into_iter()
         .filter(|why| !why.is_empty())
         .collect();
-    let why: String = why
-        .join("; ")
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect();
+    let why = one_line(&why.join("; "), MAX_REASON);
     // Writing to a string does not fail.
     let _ = writeln!(
         text,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::{CallEnd, DecisionRecord, Observation};
-use ocserv_agent_model::{DisconnectReason, Happening, Source};
+use ocserv_agent_model::{DisconnectReason, EventKind, Source};
 use resilience::{BreakerState, Transition};
 use telemetry::{Counter, Declared, Histogram, Kind, LabelValue, Registry, RegistryError};
 
@@ -215,10 +215,10 @@ impl Metrics {
     }
 
     /// A session began or ended.
-    pub(crate) fn happened(&self, happening: &Happening) {
-        match happening {
-            Happening::Connected(_) => self.of_logins.sessions.increment(1),
-            Happening::Disconnected(end) => {
+    pub(crate) fn happened(&self, kind: &EventKind) {
+        match kind {
+            EventKind::Connected(_) => self.of_logins.sessions.increment(1),
+            EventKind::Disconnected(end) => {
                 self.registry
                     .counter(&DISCONNECTS, &[end.reason.as_str().into()])
                     .increment(1);

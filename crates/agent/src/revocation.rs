@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::Authorizer;
-use ocserv_agent_model::{DisconnectReason, Username};
+use ocserv_agent_model::{DisconnectReason, Username, error_chain};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::config::chain;
 use crate::metrics::Metrics;
 use crate::ocserv::{LiveSession, Ocserv};
 use crate::sources::{Authority, Standing};
@@ -64,7 +63,7 @@ impl Revocation {
             Ok(sessions) => sessions,
             Err(error) => {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "ocserv does not list its sessions: nobody is asked about them this time"
                 );
                 return;
@@ -120,7 +119,7 @@ impl Revocation {
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(target: "session", user, %id, %uid, why, error = chain(&error), "could not end a revoked session; it is tried again");
+                tracing::error!(target: "session", user, %id, %uid, why, error = error_chain(&error), "could not end a revoked session; it is tried again");
             }
         }
     }

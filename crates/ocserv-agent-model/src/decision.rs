@@ -15,7 +15,7 @@ pub struct Grant {
 
 /// Why a client is kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Denial {
     /// The reason in a closed set, for programs.
     pub code: DenyCode,
     /// The reason for a person; one line, it may be empty.
@@ -28,7 +28,7 @@ pub enum Verdict {
     /// The client may come in.
     Allow(Grant),
     /// The client is kept out.
-    Deny(Refusal),
+    Deny(Denial),
 }
 
 impl Verdict {
@@ -41,7 +41,7 @@ impl Verdict {
     /// A refusal with a code and a reason.
     #[must_use]
     pub fn deny(code: DenyCode, reason: impl Into<String>) -> Self {
-        Self::Deny(Refusal {
+        Self::Deny(Denial {
             code,
             reason: reason.into(),
         })

@@ -15,10 +15,10 @@ impl EventId {
     /// Names what happened to a session: a session connects once and disconnects once, so its name and the kind of
     /// event name the event.
     #[must_use]
-    pub fn new(uid: &SessionUid, happening: &Happening) -> Self {
-        let kind = match happening {
-            Happening::Connected(_) => "connect",
-            Happening::Disconnected(_) => "disconnect",
+    pub fn new(uid: &SessionUid, kind: &EventKind) -> Self {
+        let kind = match kind {
+            EventKind::Connected(_) => "connect",
+            EventKind::Disconnected(_) => "disconnect",
         };
         Self([uid.as_str(), "/", kind].concat().into())
     }
@@ -50,12 +50,12 @@ pub struct Event {
     /// How its login was decided; `None` when this agent did not decide it.
     pub decision_source: Option<Source>,
     /// What happened.
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
 /// What can happen to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum EventKind {
     /// It began.
     Connected(Connected),
     /// It ended.

@@ -4,15 +4,21 @@
 //! leaves a directory, breaks a line or pretends to be an option. Knows nothing of wires, files or clocks.
 
 mod decision;
+mod error;
 mod event;
 mod login;
 mod name;
 mod reason;
+mod route;
 mod session;
+mod text;
 
-pub use decision::{Decision, DenyCode, Grant, Refusal, Source, Verdict};
-pub use event::{Connected, Disconnected, Event, EventId, Happening};
+pub use decision::{Decision, Denial, DenyCode, Grant, Source, Verdict};
+pub use error::error_chain;
+pub use event::{Connected, Disconnected, Event, EventId, EventKind};
 pub use login::Login;
 pub use name::{GroupName, NameError, Username, VhostName};
 pub use reason::DisconnectReason;
+pub use route::{Route, RouteError};
 pub use session::{OcservId, OcservIdError, SessionUid, Usage};
+pub use text::one_line;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::text::breaks_line;
+
 /// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
 /// vpn.h).
 const MAX_BYTES: usize = 63;
@@ -51,7 +53,6 @@ impl fmt::Display for NameError {
 impl std::error::Error for NameError {}
 
 fn check(text: &str, most: usize) -> Result<(), NameError> {
-    let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if text.is_empty() {
         Err(NameError::Empty)
     } else if text.len() > most {
@@ -59,7 +60,7 @@ fn check(text: &str, most: usize) -> Result<(), NameError> {
             found: text.len(),
             most,
         })
-    } else if text.chars().any(breaks_lines) {
+    } else if text.chars().any(breaks_line) {
         Err(NameError::Control)
     } else if text.contains('/') {
         Err(NameError::Slash)

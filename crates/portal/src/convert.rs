@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use ocserv_agent_model::{DenyCode, DisconnectReason, Event, Grant, Happening, Login, Verdict};
+use ocserv_agent_model::{DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Verdict};
 use ocserv_agent_proto::vpn::v1 as wire;
 use prost_types::Timestamp;
 
@@ -155,8 +155,8 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
     if let Some(source) = event.decision_source {
         metadata.insert("decision_source".to_owned(), source.to_string());
     }
-    match &event.happening {
-        Happening::Connected(connected) => Report::Connect(wire::ReportConnectRequest {
+    match &event.kind {
+        EventKind::Connected(connected) => Report::Connect(wire::ReportConnectRequest {
             username: event.username.to_string(),
             session_id: event.id.to_string(),
             client_ip: connected.client_ip.to_string(),
@@ -170,7 +170,7 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
                 .unwrap_or_default(),
             metadata,
         }),
-        Happening::Disconnected(end) => {
+        EventKind::Disconnected(end) => {
             let duration = end.duration.map(|duration| duration.as_secs());
             // Without byte counts there are no `stats`: zeros would claim that nothing was moved.
             let stats = end.usage.map(|usage| wire::SessionStats {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocserv_agent_model::{DenyCode, Refusal};
+use ocserv_agent_model::{Denial, DenyCode};
 use tonic::Code;
 
 use crate::convert::one_line;
@@ -52,10 +52,10 @@ impl CheckError {
 
     /// The refusal of the login, where the error is no outage. Never worth caching: it is an error and no policy.
     #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<Denial> {
         match self.meaning() {
             Meaning::Outage => None,
-            Meaning::Denied(code) => Some(Refusal {
+            Meaning::Denied(code) => Some(Denial {
                 code,
                 reason: self.to_string(),
             }),

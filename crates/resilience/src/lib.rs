@@ -7,7 +7,9 @@
 mod backoff;
 mod breaker;
 mod cache;
+mod connection_limiter;
 mod fail_mode;
+mod log_limiter;
 mod lru;
 mod rate;
 mod time;
@@ -21,6 +23,8 @@ pub use cache::{
     Cache, CacheKey, CacheSettings, CacheStats, Changes, Hit, Lookup, Mark, Place, Question, Record, Records,
     Remembered, Revocation, StaleMatch, Stored, Ttl,
 };
+pub use connection_limiter::{ConnectionLimiter, ConnectionSlot};
 pub use fail_mode::{FailMode, UnknownFailMode, UnknownStaleMatch};
+pub use log_limiter::LogLimiter;
 pub use rate::{Rate, RateLimiter};
 pub use time::Now;

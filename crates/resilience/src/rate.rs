@@ -16,6 +16,23 @@ pub struct Rate {
     pub every: Duration,
 }
 
+impl Rate {
+    /// Takes one token of a bucket that is full again at `full_at`, or full already on `None`. Returns when it will be
+    /// full now.
+    ///
+    /// # Errors
+    /// How long to wait until there is a token, when there is none.
+    pub(crate) fn take(&self, full_at: Option<Instant>, now: Instant) -> Result<Instant, Duration> {
+        let full_at = full_at.map_or(now, |at| at.max(now));
+        let room = self.every.saturating_mul(self.burst.get() - 1);
+        let missing = full_at.saturating_duration_since(now);
+        if missing > room {
+            return Err(missing - room);
+        }
+        Ok(full_at + self.every)
+    }
+}
+
 /// One bucket per key, for a bounded number of keys. When a key too many comes, the one that asked the longest time
 /// ago is forgotten; its next request finds a full bucket.
 #[derive(Debug)]
@@ -49,15 +66,8 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let slot = self.full_at.slot(key);
-        let full_at = slot
-            .and_then(|slot| self.full_at.at(slot))
-            .map_or(now, |(_, at)| (*at).max(now));
-        let room = self.rate.every.saturating_mul(self.rate.burst.get() - 1);
-        let missing = full_at.saturating_duration_since(now);
-        if missing > room {
-            return Err(missing - room);
-        }
-        let full_at = full_at + self.rate.every;
+        let full_at = slot.and_then(|slot| self.full_at.at(slot)).map(|(_, at)| *at);
+        let full_at = self.rate.take(full_at, now)?;
         match slot {
             Some(slot) => {
                 if let Some(at) = self.full_at.at_mut(slot) {

@@ -15,9 +15,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("ipc", &[]),
     ("ocserv-agent-proto", &[]),
     ("occtl", &[]),
-    ("tls", &[]),
     ("telemetry", &[]),
     ("resilience", &["ocserv-agent-model"]),
+    ("tls", &["resilience"]),
     ("policy", &["ocserv-agent-model"]),
     ("authz", &["ocserv-agent-model", "resilience"]),
     (

@@ -23,9 +23,9 @@ mod tls_files;
 
 use std::path::{Path, PathBuf};
 
+use ocserv_agent_model::error_chain;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use error::chain;
 pub use error::{ConfigError, Place, Problem};
 pub use events::Events;
 pub use grpc::{Grpc, Role};
@@ -137,7 +137,7 @@ impl Config {
             let of_identity = match tls::Identity::load(&files.identity()) {
                 Ok(identity) => identity.warnings().to_vec(),
                 // It could be loaded when the config was checked.
-                Err(error) => vec![chain(&error)],
+                Err(error) => vec![error_chain(&error)],
             };
             warnings.extend(of_identity.iter().map(|warning| format!("{section}: {warning}")));
         }

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use ocserv_agent_model::error_chain;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checker;
-use super::error::chain;
 
 /// Who the agent is towards a peer, and whom it believes: three PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl TlsFiles {
             checker.problem(&key, format!("{} {trouble}", path.display()));
         }
         if readable && let Err(err) = tls::Identity::load(&self.identity()) {
-            checker.problem(section, chain(&err));
+            checker.problem(section, error_chain(&err));
         }
     }
 

@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{
-    DisconnectReason, Disconnected, EventId, Happening, OcservId, SessionUid, Username,
+    DisconnectReason, Disconnected, EventId, EventKind, OcservId, SessionUid, Username,
 };
 use portal::{CheckError, DeliverError};
 use resilience::Backoff;
@@ -27,14 +27,14 @@ fn event_of(session: i32, number: i32) -> Event {
         usage: None,
         duration: None,
     };
-    let happening = Happening::Disconnected(end);
+    let kind = EventKind::Disconnected(end);
     Event {
-        event_id: EventId::new(&SessionUid::new("a1", id, 2), &happening),
+        event_id: EventId::new(&SessionUid::new("a1", id, 2), &kind),
         username: Username::parse("alice").unwrap(),
         id,
         uid,
         decision_source: None,
-        happening,
+        kind,
     }
 }
 

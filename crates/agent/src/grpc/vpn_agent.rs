@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use authz::Authorizer;
 use occtl::ControlError;
-use ocserv_agent_model::{DisconnectReason, OcservId, Usage, Username};
+use ocserv_agent_model::{DisconnectReason, OcservId, Usage, Username, one_line};
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentService;
 use ocserv_agent_proto::agent::v1::{
     DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
@@ -86,7 +86,7 @@ impl VpnAgent {
         mut call: Call,
         request: DisconnectUserRequest,
     ) -> Result<DisconnectUserResponse, Status> {
-        let why = one_line(&request.reason);
+        let why = one_line(&request.reason, MAX_REASON);
         let result = self.throw_out(&request, &why).await;
         match &result {
             Ok(response) if response.success => {
@@ -209,14 +209,6 @@ fn on_the_wire(session: LiveSession, usage: &HashMap<String, Usage>) -> VpnSessi
     }
 }
 
-/// One line of a text that a caller wrote, short enough for a log.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect()
-}
-
 #[tonic::async_trait]
 impl VpnAgentService for VpnAgent {
     async fn get_active_sessions(
@@ -238,7 +230,7 @@ impl VpnAgentService for VpnAgent {
     ) -> Result<Response<DisconnectUserResponse>, Status> {
         let call = Call::admit("DisconnectUser", Role::Operator, &self.roles, &request)?;
         let request = request.into_inner();
-        let call = call.about(one_line(&request.username));
+        let call = call.about(one_line(&request.username, MAX_REASON));
         let (this, slot) = (self.clone(), Arc::clone(&self.endings).acquire_owned().await);
         let ending = self.tasks.spawn(async move {
             let _slot = slot;

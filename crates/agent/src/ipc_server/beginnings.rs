@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use occtl::{ControlError, ControlSocket, Session};
-use ocserv_agent_model::{Login, Source};
+use ocserv_agent_model::{Login, Source, error_chain};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,7 +18,6 @@ use super::bytes::{TAKEN_WITHIN, was_taken};
 use super::ledger::Ledger;
 use super::line::Line;
 use crate::clock;
-use crate::config::chain;
 use crate::sessions::Ticket;
 
 /// How long beginnings are collected for one question.
@@ -111,7 +110,7 @@ impl Registrar {
         let asked = timeout(ANSWERED_WITHIN, self.ask(batch, &mut rows)).await;
         if let Some(error) = match asked {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(chain(&error)),
+            Ok(Err(error)) => Some(error_chain(&error)),
             Err(_) => Some(format!("no answer within {ANSWERED_WITHIN:?}")),
         } {
             let sessions = batch.len();

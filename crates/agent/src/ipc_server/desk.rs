@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use authz::DecisionRecord;
 use occtl::ControlSocket;
-use ocserv_agent_model::{Decision, DenyCode, Login, Source, Username, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, Login, Source, Username, Verdict, one_line};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
@@ -215,7 +215,7 @@ fn audit(decided: &Decided) {
         Verdict::Deny(refusal) => (
             "deny",
             Some(refusal.code.as_str()),
-            Some(respond::one_line(&refusal.reason)),
+            Some(one_line(&refusal.reason, respond::MAX_REASON)),
         ),
     };
     tracing::info!(

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocserv_agent_model::{Event, Happening, Login, Source};
+use ocserv_agent_model::{Event, EventKind, Login, Source};
 
 use crate::clock;
 use crate::events::Events;
@@ -84,7 +84,7 @@ impl Ledger {
     }
 
     fn report(&self, event: &Event) {
-        self.metrics.happened(&event.happening);
+        self.metrics.happened(&event.kind);
         if let Some(events) = &self.events {
             events.push(event.clone());
         }
@@ -93,11 +93,11 @@ impl Ledger {
 
 fn log(event: &Event) {
     let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
-    match &event.happening {
-        Happening::Connected(_) => {
+    match &event.kind {
+        EventKind::Connected(_) => {
             tracing::info!(target: "session", user, %id, %uid, "session began");
         }
-        Happening::Disconnected(end) => {
+        EventKind::Disconnected(end) => {
             let duration_s = end.duration.map(|duration| duration.as_secs());
             let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
             let reason = end.reason;

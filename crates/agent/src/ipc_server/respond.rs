@@ -1,9 +1,9 @@
 //! From a decision to what the helper is told.
 
-use ocserv_agent_model::{Decision, DenyCode, Source, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, Source, Verdict, one_line};
 
 /// The longest reason that is passed on, in characters: it goes into one line of ocserv's log.
-const MAX_REASON: usize = 256;
+pub(super) const MAX_REASON: usize = 256;
 
 /// The answer to a login.
 pub(super) fn decision(decision: &Decision) -> ipc::Response {
@@ -14,7 +14,7 @@ pub(super) fn decision(decision: &Decision) -> ipc::Response {
             ..ipc::Response::new(true)
         },
         Verdict::Deny(refusal) => ipc::Response {
-            error: Some(one_line(&refusal.reason)).filter(|reason| !reason.is_empty()),
+            error: Some(one_line(&refusal.reason, MAX_REASON)).filter(|reason| !reason.is_empty()),
             source,
             deny_code: Some(refusal.code.as_str().to_owned()),
             ..ipc::Response::new(false)
@@ -25,7 +25,7 @@ pub(super) fn decision(decision: &Decision) -> ipc::Response {
 /// A refusal by the agent itself.
 pub(super) fn refusal(code: DenyCode, reason: &str) -> ipc::Response {
     ipc::Response {
-        error: Some(one_line(reason)),
+        error: Some(one_line(reason, MAX_REASON)),
         source: Some(Source::Agent.as_str().to_owned()),
         deny_code: Some(code.as_str().to_owned()),
         ..ipc::Response::new(false)
@@ -35,16 +35,4 @@ pub(super) fn refusal(code: DenyCode, reason: &str) -> ipc::Response {
 /// The answer to a report.
 pub(super) fn noted() -> ipc::Response {
     ipc::Response::new(true)
-}
-
-/// A text from elsewhere that cannot break the line that it is put into.
-pub(super) fn one_line(text: &str) -> String {
-    let plain = |c: char| {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            ' '
-        } else {
-            c
-        }
-    };
-    text.chars().take(MAX_REASON).map(plain).collect()
 }

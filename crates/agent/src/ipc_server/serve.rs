@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ocserv_agent_model::{DenyCode, Login, Username};
+use ocserv_agent_model::{DenyCode, Login, Username, one_line};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -353,7 +353,7 @@ impl Shared {
     fn bad_request(&self, problem: &str) -> ipc::Response {
         let bad_requests = self.counts.bad_requests.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(left_out) = self.quiet.request.may_warn(clock::now()) {
-            let problem = respond::one_line(problem);
+            let problem = one_line(problem, respond::MAX_REASON);
             tracing::warn!(
                 bad_requests,
                 left_out,

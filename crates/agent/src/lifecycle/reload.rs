@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use authz::Authorizer;
+use ocserv_agent_model::error_chain;
 use portal::Portal;
 use telemetry::Logs;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
 
 use super::pages::Status;
 use super::{ConfigSource, build, notify};
-use crate::config::{Config, chain, needing_restart};
+use crate::config::{Config, needing_restart};
 use crate::grpc::Roles;
 use crate::ipc_server::Rules;
 use crate::pipeline;
@@ -125,7 +126,7 @@ fn in_use(section: &str, reloaded: Option<Result<Loaded, IdentityError>>, kept: 
             true
         }
         Some(Err(error)) => {
-            kept.push(format!("{section}: {}", chain(&error)));
+            kept.push(format!("{section}: {}", error_chain(&error)));
             false
         }
         None => false,

@@ -325,9 +325,9 @@ fn offer(
         Box::pin(async move {
             let begin = clock::now();
             let taken = portal.deliver(&event).await;
-            let method = match event.happening {
-                ocserv_agent_model::Happening::Connected(_) => "ReportConnect",
-                ocserv_agent_model::Happening::Disconnected(_) => "ReportDisconnect",
+            let method = match event.kind {
+                ocserv_agent_model::EventKind::Connected(_) => "ReportConnect",
+                ocserv_agent_model::EventKind::Disconnected(_) => "ReportDisconnect",
             };
             metrics.called(
                 method,

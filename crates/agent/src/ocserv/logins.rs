@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use occtl::{ControlError, Cookie, LoginState, SafeId, Session, reports_session_start};
-use ocserv_agent_model::Username;
+use ocserv_agent_model::{Username, error_chain};
 use tokio::time::{sleep, timeout};
 
 use super::{LOOK_EVERY, LiveSession, Ocserv};
-use crate::config::chain;
 
 /// How long a session may take to go after it was told to. Workers are gone within a second.
 pub(super) const GOES_WITHIN: Duration = Duration::from_secs(5);
@@ -59,7 +58,7 @@ impl Ocserv {
         match self.forget_after(session, login).await {
             Ok(()) => {}
             Err(error) => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 tracing::warn!(%id, %uid, error, "ocserv may not have forgotten the login of a session that was ended");
             }
         }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use occtl::ControlSocket;
+use ocserv_agent_model::error_chain;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-
-use crate::config::chain;
 
 /// How often ocserv is asked. It answers in far less than a millisecond of its time.
 const EVERY: Duration = if cfg!(test) {
@@ -26,7 +25,7 @@ pub(crate) async fn feel_pulse(control: ControlSocket, stop: CancellationToken) 
         match &answer {
             Err(error) if is_up => {
                 tracing::warn!(
-                    error = chain(error),
+                    error = error_chain(error),
                     "ocserv does not answer on its control socket"
                 );
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ocserv_agent_model::{
-    Connected, DisconnectReason, Disconnected, Event, EventId, Happening, Login, OcservId, SessionUid,
+    Connected, DisconnectReason, Disconnected, Event, EventId, EventKind, Login, OcservId, SessionUid,
     Source, Usage, Username,
 };
 
@@ -154,7 +154,7 @@ impl Notes {
         };
         let seconds = connected_at.unwrap_or_else(|| seconds(arrived));
         let uid = SessionUid::new(&self.agent_id, login.id, seconds);
-        let connected = Happening::Connected(Connected {
+        let connected = EventKind::Connected(Connected {
             at: connected_at.map_or(arrived, |seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
             client_ip: login.client_ip,
             vpn_ip: login.vpn_ip,
@@ -216,13 +216,13 @@ impl Notes {
             .and_then(|duration| now.checked_sub(duration))
             .unwrap_or(now);
         let uid = SessionUid::new(&self.agent_id, ended.id, seconds(began));
-        let happening = Happening::Disconnected(Disconnected {
+        let kind = EventKind::Disconnected(Disconnected {
             at: now,
             reason: DisconnectReason::Unspecified,
             usage: ended.usage,
             duration: ended.duration,
         });
-        events.push(event(&ended.username, ended.id, &uid, None, happening));
+        events.push(event(&ended.username, ended.id, &uid, None, kind));
         events
     }
 
@@ -259,13 +259,13 @@ impl Note {
         else {
             return None;
         };
-        let happening = Happening::Disconnected(Disconnected {
+        let kind = EventKind::Disconnected(Disconnected {
             at,
             reason,
             usage,
             duration,
         });
-        Some(event(&self.username, id, &uid, source, happening))
+        Some(event(&self.username, id, &uid, source, kind))
     }
 }
 
@@ -274,15 +274,15 @@ fn event(
     id: OcservId,
     uid: &SessionUid,
     decision_source: Option<Source>,
-    happening: Happening,
+    kind: EventKind,
 ) -> Event {
     Event {
-        event_id: EventId::new(uid, &happening),
+        event_id: EventId::new(uid, &kind),
         username: username.clone(),
         id,
         uid: uid.clone(),
         decision_source,
-        happening,
+        kind,
     }
 }
 

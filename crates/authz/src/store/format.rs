@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use ocserv_agent_model::{DenyCode, Grant, GroupName, Refusal, Username, Verdict, VhostName};
+use ocserv_agent_model::{Denial, DenyCode, Grant, GroupName, Username, Verdict, VhostName};
 use resilience::{CacheKey, Place, Record, Revocation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ impl Seal {
                 routes: routes.clone(),
                 dns_servers: dns_servers.clone(),
             },
-            Verdict::Deny(Refusal { code, reason }) => Said::Deny {
+            Verdict::Deny(Denial { code, reason }) => Said::Deny {
                 code: code.as_str().to_owned(),
                 reason: reason.clone(),
             },
@@ -110,7 +110,7 @@ impl Seal {
             Said::Allow { routes, dns_servers } => Verdict::Allow(Grant { routes, dns_servers }),
             Said::Deny { code, reason } => {
                 let code = DenyCode::ALL.into_iter().find(|known| known.as_str() == code)?;
-                Verdict::Deny(Refusal { code, reason })
+                Verdict::Deny(Denial { code, reason })
             }
         };
         Some(Record {

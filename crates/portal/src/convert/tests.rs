@@ -120,22 +120,22 @@ fn a_session_ends_only_on_a_plain_word() {
     );
 }
 
-fn event(happening: Happening) -> Event {
+fn event(kind: EventKind) -> Event {
     let uid = SessionUid::new("a1", OcservId::new(42).unwrap(), 1000);
     Event {
-        event_id: EventId::new(&uid, &happening),
+        event_id: EventId::new(&uid, &kind),
         username: Username::parse("alice").unwrap(),
         id: OcservId::new(42).unwrap(),
         uid,
         decision_source: Some(Source::Stale),
-        happening,
+        kind,
     }
 }
 
 #[test]
 fn a_connect_event_says_who_where_and_who_decided() {
     let at = UNIX_EPOCH + Duration::from_secs(1000);
-    let event = event(Happening::Connected(Connected {
+    let event = event(EventKind::Connected(Connected {
         at,
         client_ip: "192.0.2.1".parse().unwrap(),
         vpn_ip: None,
@@ -173,7 +173,7 @@ fn a_connect_event_says_who_where_and_who_decided() {
 #[test]
 fn a_disconnect_event_tells_unknown_usage_from_none() {
     let ended = |usage| {
-        event(Happening::Disconnected(Disconnected {
+        event(EventKind::Disconnected(Disconnected {
             at: UNIX_EPOCH,
             reason: DisconnectReason::IdleTimeout,
             usage,

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{
-    Connected, DenyCode, Event, EventId, Happening, OcservId, SessionUid, Source, Username, Verdict,
+    Connected, DenyCode, Event, EventId, EventKind, OcservId, SessionUid, Source, Username, Verdict,
 };
 use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
 use portal::{CheckError, DeliverError};
@@ -155,7 +155,7 @@ async fn a_session_that_must_end_is_said_to_end() {
 }
 
 fn event() -> Event {
-    let happening = Happening::Connected(Connected {
+    let kind = EventKind::Connected(Connected {
         at: UNIX_EPOCH,
         client_ip: "192.0.2.1".parse().unwrap(),
         vpn_ip: None,
@@ -165,12 +165,12 @@ fn event() -> Event {
     let id = OcservId::new(42).unwrap();
     let uid = SessionUid::new("a1", id, 1000);
     Event {
-        event_id: EventId::new(&uid, &happening),
+        event_id: EventId::new(&uid, &kind),
         username: Username::parse("alice").unwrap(),
         id,
         uid,
         decision_source: Some(Source::Portal),
-        happening,
+        kind,
     }
 }
 

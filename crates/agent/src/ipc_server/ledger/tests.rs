@@ -43,7 +43,7 @@ fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
     for pair in told.chunks(2) {
         let (first, second) = (&pair[0], &pair[1]);
         assert!(
-            matches!(first.happening, Happening::Connected(_)),
+            matches!(first.kind, EventKind::Connected(_)),
             "{first:?} before {second:?}"
         );
         assert_eq!(first.uid, second.uid);

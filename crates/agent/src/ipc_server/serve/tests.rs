@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use occtl::ControlSocket;
-use ocserv_agent_model::{Decision, DenyCode, Grant, Happening, Source, Verdict};
+use ocserv_agent_model::{Decision, DenyCode, EventKind, Grant, Source, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -134,9 +134,9 @@ impl Lab {
         self.events
             .waiting()
             .iter()
-            .map(|event| match event.happening {
-                Happening::Connected(_) => format!("connect {}", event.id),
-                Happening::Disconnected(_) => format!("disconnect {}", event.id),
+            .map(|event| match event.kind {
+                EventKind::Connected(_) => format!("connect {}", event.id),
+                EventKind::Disconnected(_) => format!("disconnect {}", event.id),
             })
             .collect()
     }

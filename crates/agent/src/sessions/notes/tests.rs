@@ -83,9 +83,9 @@ fn told(steps: Vec<Step>) -> Vec<String> {
         .iter()
         .map(|event| {
             let source = event.decision_source.map_or("-", Source::as_str);
-            let what = match &event.happening {
-                Happening::Connected(connected) => format!("connect at {}", seconds(connected.at)),
-                Happening::Disconnected(end) => {
+            let what = match &event.kind {
+                EventKind::Connected(connected) => format!("connect at {}", seconds(connected.at)),
+                EventKind::Disconnected(end) => {
                     let usage = if end.usage.is_some() { "usage" } else { "no usage" };
                     format!("disconnect at {} {} {usage}", seconds(end.at), end.reason)
                 }
