@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket};
+use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket, preflight};
 use agent::{ConfigSource, Outcome};
 use clap::{Parser, Subcommand};
 
@@ -74,7 +74,7 @@ fn run(arguments: Arguments) -> u8 {
         }
     };
     if arguments.check_config {
-        print!("{}", config.summary(&source.path));
+        print!("{}", config.summary(&source.path, &preflight(&config)));
         return EXIT_OK;
     }
     match agent::run(config, source) {

@@ -1,16 +1,16 @@
-//! Whether the values make sense, alone and together. Every problem is found, not just the first.
+//! Checks values, alone and against each other, without I/O; reports every problem.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use super::Config;
-use crate::pipeline::MARGIN;
+use super::ipc::RESPONSE_MARGIN;
 
-/// The shortest time that is more than the noise of clocks and schedulers.
-pub(super) const MOMENT: Duration = Duration::from_millis(10);
+/// The shortest period that stands out from the noise of clocks and schedulers.
+pub(super) const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 
-/// Collects what is wrong: the key and a text that fits after it.
+/// Collects problems: a key, and a fragment that fits after it.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     pub(super) problems: Vec<(String, String)>,
@@ -21,9 +21,9 @@ impl Checker {
         self.problems.push((key.to_owned(), what));
     }
 
-    /// A time that has to be there: a moment at least, and not over `most`.
+    /// Reports a period outside of [`SHORTEST_PERIOD`] to `most`.
     pub(super) fn period(&mut self, key: &str, value: super::Period, most: Duration) {
-        self.period_from(key, value, MOMENT, most);
+        self.period_from(key, value, SHORTEST_PERIOD, most);
     }
 
     pub(super) fn period_from(&mut self, key: &str, value: super::Period, least: Duration, most: Duration) {
@@ -45,33 +45,32 @@ impl Checker {
         }
     }
 
-    /// Whether `path` means the same wherever the agent is started.
-    pub(super) fn absolute(&mut self, key: &str, path: &Path) -> bool {
+    /// Reports a relative path: it would depend on where the agent is started.
+    pub(super) fn absolute(&mut self, key: &str, path: &Path) {
         if !path.is_absolute() {
             self.problem(key, format!("\"{}\" does not begin with a slash", path.display()));
         }
-        path.is_absolute()
     }
 }
 
 pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     let mut checker = Checker::default();
-    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if !(1..=64).contains(&config.agent_id.len()) || !config.agent_id.bytes().all(word) {
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !(1..=64).contains(&config.agent_id.len()) || !config.agent_id.bytes().all(is_name_byte) {
         let what = format!(
             "{:?} is no name of 1 to 64 letters, digits, dots, underscores or dashes",
             config.agent_id
         );
         checker.problem("agent_id", what);
     }
-    let line = |text: &str| !text.is_empty() && text.len() <= 253 && !text.chars().any(char::is_control);
-    if config.hostname.as_deref().is_some_and(|name| !line(name)) {
+    let is_line = |text: &str| !text.is_empty() && text.len() <= 253 && !text.chars().any(char::is_control);
+    if config.hostname.as_deref().is_some_and(|name| !is_line(name)) {
         checker.problem(
             "hostname",
             "is empty, too long, or contains a control character".to_owned(),
         );
     }
-    if !line(&config.environment) {
+    if !is_line(&config.environment) {
         checker.problem(
             "environment",
             "is empty, too long, or contains a control character".to_owned(),
@@ -88,23 +87,23 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     config.sessions.check(&mut checker);
     config.events.check(&mut checker);
     config.log.check(&mut checker);
-    doors_differ(config, &mut checker);
-    checker.problems.extend(together(config));
+    check_listeners_differ(config, &mut checker);
+    checker.problems.extend(cross_check(config));
     checker.problems
 }
 
-/// What is wrong with values that are good alone.
-pub(super) fn together(config: &Config) -> Vec<(String, String)> {
+/// The problems of values that are good alone but contradict each other.
+pub(super) fn cross_check(config: &Config) -> Vec<(String, String)> {
     let mut checker = Checker::default();
     config
         .resilience
         .check_environment(&config.environment, &mut checker);
-    budgets_nest(config, &mut checker);
+    check_budgets_nest(config, &mut checker);
     checker.problems
 }
 
-/// One address or path cannot be two doors.
-fn doors_differ(config: &Config, checker: &mut Checker) {
+/// Two listeners cannot share an address or a path.
+fn check_listeners_differ(config: &Config, checker: &mut Checker) {
     let listen = config.http.listen;
     if listen.port() != 0 && config.grpc.as_ref().is_some_and(|grpc| grpc.listen == listen) {
         checker.problem("http.listen", format!("{listen} is grpc.listen, too"));
@@ -115,8 +114,8 @@ fn doors_differ(config: &Config, checker: &mut Checker) {
     }
 }
 
-/// Who asks must wait longer than who answers, or an answer comes to nobody: portal call < login < helper.
-fn budgets_nest(config: &Config, checker: &mut Checker) {
+/// A caller must wait longer than what it calls takes: portal call < login < helper.
+fn check_budgets_nest(config: &Config, checker: &mut Checker) {
     let (call, login, helper) = (
         config.portal.timeout,
         config.ipc.deadline,
@@ -133,9 +132,10 @@ fn budgets_nest(config: &Config, checker: &mut Checker) {
         if call >= login {
             let what = format!("{call} is not shorter than ipc.deadline ({login})");
             checker.problem("portal.timeout", what);
-        } else if call.0 + MARGIN > login.0 {
-            let what =
-                format!("{call} leaves less than {MARGIN:?} of ipc.deadline ({login}) for the way back");
+        } else if call.0 + RESPONSE_MARGIN > login.0 {
+            let what = format!(
+                "{call} leaves less than {RESPONSE_MARGIN:?} of ipc.deadline ({login}) for the way back"
+            );
             checker.problem("portal.timeout", what);
         }
     }

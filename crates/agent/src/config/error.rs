@@ -1,30 +1,30 @@
-//! What is wrong with a config, and where.
+//! The problems of a configuration and their locations.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything that is wrong with a config.
+/// Every problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one; in the order of the file.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it was said, or where it is missing.
-    pub place: Place,
+    /// Where the value is set, or where it is missing.
+    pub location: Location,
     /// The key with its sections (`portal.tls.ca`); empty when it is about the file as a whole.
     pub key: String,
-    /// What is wrong, a fragment that fits after the key.
+    /// What is wrong; a fragment that fits after the key.
     pub what: String,
 }
 
-/// Where a value was said.
+/// Where a value is set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// In the file; with the line, counted from 1, when the key stands there.
+pub enum Location {
+    /// In the file; with the line, from 1, when the key is there.
     File {
         /// The file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum Place {
     Env(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File {
@@ -50,7 +50,7 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }

@@ -1,4 +1,4 @@
-//! `[ipc]`: the socket on which the connect-script asks.
+//! `[ipc]`: the socket on which `vpn-auth` sends its requests.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,21 +10,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Period;
 use super::check::Checker;
 
+/// Kept of a login's budget for the way of the answer back to the helper.
+pub const RESPONSE_MARGIN: Duration = Duration::from_millis(100);
+
 /// The IPC socket and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ipc {
-    /// Where the socket is.
+    /// The socket's path; at most 107 bytes.
     pub socket: PathBuf,
-    /// Who may open it.
-    pub socket_mode: Mode,
-    /// Within what time a login is answered.
+    /// The socket's permission bits.
+    pub socket_mode: SocketMode,
+    /// Longest time from a login's connection to its answer.
     pub deadline: Period,
-    /// What the connect-script gives the helper with `--deadline`. Only checked: the script is the one that says it.
+    /// The `--deadline` that the connect-script passes to `vpn-auth`. Used by the checks alone: the script
+    /// sets it.
     pub helper_deadline: Period,
-    /// Whom the agent listens to, whatever the socket's mode.
+    /// The users of the system whose requests are served, whatever the socket's mode.
     pub allowed_uids: Vec<u32>,
-    /// How many connections may be open at a time; the next one is told that there are too many.
+    /// Logins that may wait for their answer at once; further ones are denied as `overloaded`.
     pub max_connections: usize,
 }
 
@@ -32,7 +36,7 @@ impl Default for Ipc {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/ocserv-agent/ipc.sock"),
-            socket_mode: Mode(0o600),
+            socket_mode: SocketMode(0o600),
             deadline: Period::seconds(3),
             helper_deadline: Period::seconds(4),
             allowed_uids: vec![0],
@@ -74,35 +78,35 @@ impl Ipc {
 
 /// The permission bits of a file, written as octal digits in a text: `"0600"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mode(pub u32);
+pub struct SocketMode(pub u32);
 
-impl fmt::Display for Mode {
+impl fmt::Display for SocketMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04o}", self.0)
     }
 }
 
-impl Serialize for Mode {
+impl Serialize for SocketMode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Mode {
+impl<'de> Deserialize<'de> for SocketMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Digits;
         impl Visitor<'_> for Digits {
-            type Value = Mode;
+            type Value = SocketMode;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("octal digits in quotes such as \"0600\" or \"0660\"")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mode, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SocketMode, E> {
                 let digits =
                     (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
                 match u32::from_str_radix(text, 8) {
-                    Ok(mode) if digits && mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(Mode(mode)),
+                    Ok(mode) if digits && mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(SocketMode(mode)),
                     _ => Err(E::custom(format!(
                         "\"{text}\" is no mode for a socket, expected {}",
                         &self as &dyn de::Expected

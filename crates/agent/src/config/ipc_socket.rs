@@ -1,5 +1,5 @@
-//! Where the IPC socket is, from a config of which nothing else need be good: whoever looks for what is wrong must not be
-//! kept from it by what is wrong.
+//! Reads `ipc.socket` alone, so that `ocserv-agent decisions` works with a configuration that is
+//! broken elsewhere.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::load::{read, variables};
 use super::locate::Lines;
-use super::{ConfigError, Ipc, Place, Problem};
+use super::{ConfigError, Ipc, Location, Problem};
 
 const KEY: [&str; 2] = ["ipc", "socket"];
 
-/// The value of `ipc.socket` in `environment` (name and value; other names are ignored) or else in the file at `path`;
-/// where neither says one, its default. The rest is not looked at.
+/// The value of `ipc.socket`: from `environment` (name and value; other names are ignored), else from
+/// the file at `path`, else the default. Other keys are not checked.
 ///
 /// # Errors
 /// When the file is needed and cannot be read, or the value is no path.
@@ -36,7 +36,7 @@ pub fn ipc_socket(
         Some(DeValue::String(socket)) => Ok(PathBuf::from(socket.as_ref())),
         Some(_) => Err(ConfigError {
             problems: vec![Problem {
-                place: Place::File {
+                location: Location::File {
                     path: path.to_owned(),
                     line: Lines::new(&text).of(&key),
                 },

@@ -1,7 +1,7 @@
 //! Reading the file and the environment into a checked [`Config`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Toml};
@@ -10,83 +10,88 @@ use figment::{Figment, Provider};
 use toml::de::DeTable;
 
 use super::locate::Lines;
-use super::{Config, ConfigError, ENV_PREFIX, Place, Problem, check};
+use super::preflight::preflight;
+use super::{Config, ConfigError, ENV_PREFIX, Location, Problem, check};
 
-/// Reads the config at `path`, lays `environment` (name and value; other names are ignored) over it, and checks it.
+/// Reads the configuration at `path`, lays `environment` (name and value; other names are ignored)
+/// over it, and checks its values and the files that it names. Blocks on the disk.
 ///
 /// # Errors
-/// Everything that is wrong, with its place: bad TOML, unknown keys, wrong types, missing keys, then values that make
-/// no sense and files that cannot be read.
+/// Every problem with its location: bad TOML, unknown keys, wrong types, missing keys; once these
+/// are mended, bad values and files that cannot be used.
 pub fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
-    let text = read(path)?;
-    Loader {
-        path,
-        lines: Lines::new(&text),
-        environment: variables(environment),
-    }
-    .load(&text)
+    let document = Document::read(path, environment)?;
+    let config = document.deserialize()?;
+    let mut problems = check::check(&config);
+    problems.extend(preflight(&config).problems);
+    document.verdict(config, problems)
 }
 
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|err| ConfigError {
-        problems: vec![Problem {
-            place: Place::File {
-                path: path.to_owned(),
-                line: None,
-            },
-            key: String::new(),
-            what: format!("cannot be read: {err}"),
-        }],
-    })
-}
-
-/// The variables that set keys, by the path of the key.
-pub(super) fn variables(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> BTreeMap<Vec<String>, String> {
-    let key = |name: &str| -> Option<Vec<String>> {
-        Some(
-            name.strip_prefix(ENV_PREFIX)?
-                .split("__")
-                .map(str::to_ascii_lowercase)
-                .collect(),
-        )
-    };
-    environment
-        .into_iter()
-        .filter_map(|(name, value)| Some((key(&name)?, value)))
-        .collect()
-}
-
-fn variable_name(path: &[String]) -> String {
-    format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase())
-}
-
-struct Loader<'a> {
-    path: &'a Path,
-    lines: Lines<'a>,
+/// The text of a configuration file and the environment variables that are laid over it.
+#[derive(Debug)]
+pub struct Document {
+    path: PathBuf,
+    text: String,
     environment: BTreeMap<Vec<String>, String>,
 }
 
-impl Loader<'_> {
-    fn load(&self, text: &str) -> Result<Config, ConfigError> {
-        self.syntax(text)?;
-        let mut values = self.layers(text)?;
-        // One pass finds one problem, so what it stumbled over is put out of the way and the next pass finds the next.
-        // No key is stumbled over twice, so that this ends.
+impl Document {
+    /// Reads the file at `path`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            path: path.to_owned(),
+            text: read(path)?,
+            environment: variables(environment),
+        })
+    }
+
+    /// The configuration that the document describes, with its values checked; does no I/O.
+    ///
+    /// # Errors
+    /// As [`load`], without the files.
+    pub fn parse(&self) -> Result<Config, ConfigError> {
+        let config = self.deserialize()?;
+        let problems = check::check(&config);
+        self.verdict(config, problems)
+    }
+
+    /// `config` when `problems` (key and text) is empty, else the problems with their locations.
+    fn verdict(&self, config: Config, problems: Vec<(String, String)>) -> Result<Config, ConfigError> {
+        let problems: Vec<Problem> = problems
+            .into_iter()
+            .map(|(key, what)| self.problem(&key.split('.').map(str::to_owned).collect::<Vec<_>>(), what))
+            .collect();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(sorted(problems))
+        }
+    }
+
+    fn deserialize(&self) -> Result<Config, ConfigError> {
+        self.check_syntax()?;
+        let mut values = self.layers()?;
+        // serde stops at the first error: the bad value is removed or replaced, and the next pass finds
+        // the next one. No key is reported twice, so the loop ends.
         let mut problems = Vec::new();
         let mut seen: Vec<Vec<String>> = Vec::new();
         let mut retyped: Vec<Vec<String>> = Vec::new();
         loop {
             let error = match Value::from(values.clone()).deserialize::<Config>() {
-                Ok(config) if problems.is_empty() => return self.sense(config),
+                Ok(config) if problems.is_empty() => return Ok(config),
                 Ok(_) => break,
                 Err(error) => error,
             };
-            let path = culprit(&error.path, &error.kind);
+            let path = error_path(&error.path, &error.kind);
             if let Some(typed) = self.typed(&path, &error.kind)
                 && !retyped.contains(&path)
                 && replace(&mut values, &path, Some(typed))
@@ -95,10 +100,10 @@ impl Loader<'_> {
                 continue;
             }
             if seen.contains(&path) {
-                // A required key whose value was refused is missing now: that has been said.
+                // A required key whose bad value was removed: reported already.
                 break;
             }
-            problems.push(self.problem(&path, in_words(&error.kind) + hint(&path, &error.kind)));
+            problems.push(self.problem(&path, describe(&error.kind) + hint(&path, &error.kind)));
             match error.kind {
                 Kind::MissingField(_) => insert(&mut values, &path, Value::from("")),
                 _ if replace(&mut values, &path, None) => {}
@@ -106,18 +111,20 @@ impl Loader<'_> {
             }
             seen.push(path);
         }
-        Err(self.sorted(problems))
+        Err(sorted(problems))
     }
 
-    fn syntax(&self, text: &str) -> Result<(), ConfigError> {
+    fn check_syntax(&self) -> Result<(), ConfigError> {
+        let text = self.text.as_str();
+        let lines = Lines::new(text);
         let (_, errors) = DeTable::parse_recoverable(text);
-        // What reads like TOML may still be none, such as a number that is too large.
+        // Some errors, such as a number out of range, are not found by the recovering parser.
         let beyond = text.parse::<toml::Table>().err().filter(|_| errors.is_empty());
         let problems: Vec<Problem> = errors
             .iter()
             .chain(&beyond)
             .map(|err| Problem {
-                place: self.in_file(err.span().map(|span| self.lines.line_at(span.start))),
+                location: self.in_file(err.span().map(|span| lines.line_at(span.start))),
                 key: String::new(),
                 what: format!("is not TOML: {}{}", err.message(), syntax_hint(err, text)),
             })
@@ -125,22 +132,22 @@ impl Loader<'_> {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(self.sorted(problems))
+            Err(sorted(problems))
         }
     }
 
-    fn layers(&self, text: &str) -> Result<Dict, ConfigError> {
+    fn layers(&self) -> Result<Dict, ConfigError> {
         let mut environment = Dict::new();
         for (path, value) in &self.environment {
             insert(&mut environment, path, Value::from(value.as_str()));
         }
-        let figment = Figment::from(Toml::string(text)).merge(Variables(environment));
+        let figment = Figment::from(Toml::string(&self.text)).merge(Variables(environment));
         figment
             .extract::<Dict>()
-            .map_err(|err| self.sorted(vec![self.problem(&err.path, in_words(&err.kind))]))
+            .map_err(|err| sorted(vec![self.problem(&err.path, describe(&err.kind))]))
     }
 
-    /// What a variable's text means where a text is not wanted: `256`, `[0, 1000]`, `true`.
+    /// The value of a variable whose key is no text: `256`, `[0, 1000]`, `true`.
     fn typed(&self, path: &[String], kind: &Kind) -> Option<Value> {
         let text = self.environment.get(path)?;
         if !matches!(kind, Kind::InvalidType(Actual::Str(_), _)) {
@@ -151,44 +158,32 @@ impl Loader<'_> {
         (table.len() == 1 && typed.as_str().is_none()).then_some(typed)
     }
 
-    fn sense(&self, config: Config) -> Result<Config, ConfigError> {
-        let problems: Vec<Problem> = check::check(&config)
-            .into_iter()
-            .map(|(key, what)| self.problem(&key.split('.').map(str::to_owned).collect::<Vec<_>>(), what))
-            .collect();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(self.sorted(problems))
-        }
-    }
-
     fn problem(&self, path: &[String], what: String) -> Problem {
         let variable = (1..=path.len())
             .rev()
             .find(|n| self.environment.contains_key(&path[..*n]));
-        let place = match variable {
-            Some(n) => Place::Env(variable_name(&path[..n])),
-            None => self.in_file(self.lines.of(path)),
+        let location = match variable {
+            Some(n) => Location::Env(variable_name(&path[..n])),
+            None => self.in_file(Lines::new(&self.text).of(path)),
         };
         Problem {
-            place,
+            location,
             key: path.join("."),
             what,
         }
     }
 
-    fn in_file(&self, line: Option<usize>) -> Place {
-        Place::File {
-            path: self.path.to_owned(),
+    fn in_file(&self, line: Option<usize>) -> Location {
+        Location::File {
+            path: self.path.clone(),
             line,
         }
     }
+}
 
-    fn sorted(&self, mut problems: Vec<Problem>) -> ConfigError {
-        problems.sort_by(|a, b| a.place.cmp(&b.place));
-        ConfigError { problems }
-    }
+fn sorted(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by(|a, b| a.location.cmp(&b.location));
+    ConfigError { problems }
 }
 
 struct Variables(Dict);
@@ -203,56 +198,60 @@ impl Provider for Variables {
     }
 }
 
-/// The key that an error is about: of a missing one serde names the section.
-fn culprit(path: &[String], kind: &Kind) -> Vec<String> {
+/// The key that an error is about; serde names the section of a missing key.
+fn error_path(path: &[String], kind: &Kind) -> Vec<String> {
     let mut path = path.to_vec();
     if let Kind::MissingField(name) = kind {
         path.push(name.to_string());
     }
-    // A value inside a list is named by its position; the key is what people look for.
+    // serde appends the index of a list's element; operators look for the key.
     path.retain(|word| word.parse::<usize>().is_err());
     path
 }
 
-fn in_words(kind: &Kind) -> String {
+fn describe(kind: &Kind) -> String {
     match kind {
         Kind::UnknownField(_, known) => format!("unknown key, known here are {}", known.join(", ")),
         Kind::MissingField(_) => "is required and missing".to_owned(),
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-            format!("expected {}, found {}", wanted(expected), there(found))
+            format!(
+                "expected {}, found {}",
+                expected_text(expected),
+                found_text(found)
+            )
         }
         Kind::UnknownVariant(found, known) => {
             format!("expected one of {}, found \"{found}\"", known.join(", "))
         }
         Kind::Message(what) if what == "invalid socket address syntax" => {
-            format!("expected {}", wanted("socket address"))
+            format!("expected {}", expected_text("socket address"))
         }
         Kind::Message(what) => what.clone(),
         other => other.to_string(),
     }
 }
 
-/// What else people should hear about text that is no TOML.
+/// An explanation that some TOML errors need.
 fn syntax_hint(error: &toml::de::Error, text: &str) -> String {
     let there = error.span().and_then(|span| text.get(span)).unwrap_or_default();
     match error.message() {
         "duplicate key" => format!(" \"{}\"", there.trim_matches(['"', '\''])),
-        message if message.contains("leading zero") => "; a mode stands in quotes: \"0600\"".to_owned(),
+        message if message.contains("leading zero") => "; a mode is written in quotes: \"0600\"".to_owned(),
         _ => String::new(),
     }
 }
 
-/// What else people should hear about a value that is none.
+/// An explanation that some bad values need.
 fn hint(path: &[String], kind: &Kind) -> &'static str {
     let is_role = path.len() > 2 && path[..2] == ["grpc", "roles"];
     match kind {
-        Kind::InvalidType(Actual::Map, _) if is_role => "; a name with dots stands in quotes",
+        Kind::InvalidType(Actual::Map, _) if is_role => "; a name with dots is written in quotes",
         _ => "",
     }
 }
 
-/// serde's word for a type, in the words of the documentation.
-fn wanted(expected: &str) -> &str {
+/// serde's name of a type in the documentation's words.
+fn expected_text(expected: &str) -> &str {
     match expected {
         "u32" | "usize" => "a whole number",
         "a nonzero u32" => "a whole number from 1",
@@ -262,13 +261,13 @@ fn wanted(expected: &str) -> &str {
         "socket address" => "an address and a port such as \"127.0.0.1:9090\"",
         "a sequence" => "a list",
         "a map" => "a section",
-        "enum" => "a word",
+        "enum" => "a keyword",
         section if section.starts_with("struct ") => "a section",
         other => other,
     }
 }
 
-fn there(found: &Actual) -> String {
+fn found_text(found: &Actual) -> String {
     match found {
         Actual::Bool(value) => value.to_string(),
         Actual::Unsigned(value) => value.to_string(),
@@ -298,7 +297,7 @@ fn insert(dict: &mut Dict, path: &[String], value: Value) {
     }
 }
 
-/// Puts `value` where `path` leads, or takes out what is there. Says whether there was something.
+/// Sets or removes the value at `path`; `false` when there was none.
 fn replace(dict: &mut Dict, path: &[String], value: Option<Value>) -> bool {
     match path {
         [] => false,
@@ -311,4 +310,39 @@ fn replace(dict: &mut Dict, path: &[String], value: Option<Value>) -> bool {
             _ => false,
         },
     }
+}
+
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|err| ConfigError {
+        problems: vec![Problem {
+            location: Location::File {
+                path: path.to_owned(),
+                line: None,
+            },
+            key: String::new(),
+            what: format!("cannot be read: {err}"),
+        }],
+    })
+}
+
+/// The environment variables that set keys, by the key's path.
+pub(super) fn variables(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<Vec<String>, String> {
+    let key = |name: &str| -> Option<Vec<String>> {
+        Some(
+            name.strip_prefix(ENV_PREFIX)?
+                .split("__")
+                .map(str::to_ascii_lowercase)
+                .collect(),
+        )
+    };
+    environment
+        .into_iter()
+        .filter_map(|(name, value)| Some((key(&name)?, value)))
+        .collect()
+}
+
+fn variable_name(path: &[String]) -> String {
+    format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase())
 }

@@ -1,4 +1,4 @@
-//! `[portal]`: who decides.
+//! `[portal]`: the policy source.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,36 +9,36 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::check::Checker;
 use super::{Period, TlsFiles};
 
-/// The portal and how it is called.
+/// The policy source: the portal, or a policy file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Portal {
-    /// Who decides: the company's portal, or a policy file on this server.
+    /// Which policy source decides.
     #[serde(default)]
     pub mode: Mode,
     /// The policy file, with `mode = "embedded"`.
     pub policy_file: Option<PathBuf>,
-    /// Where the portal is; required unless the mode is embedded.
+    /// The portal's URL; required unless the mode is embedded.
     pub address: Option<Address>,
-    /// How long one call may take.
+    /// Longest time of one call.
     #[serde(default = "two_seconds")]
     pub timeout: Period,
-    /// How long a new connection may take; as long as a call when it is not given.
+    /// Longest time of a connection attempt; `timeout` when absent.
     pub connect_timeout: Option<Period>,
-    /// How often an idle connection is probed.
+    /// Time between HTTP/2 pings on an idle connection.
     #[serde(default = "ten_seconds")]
     pub keepalive_interval: Period,
-    /// How long a probe may stay without an answer before the connection is given up.
+    /// Longest time to wait for a ping's answer before the connection is closed.
     #[serde(default = "five_seconds")]
     pub keepalive_timeout: Period,
-    /// How a lost connection comes back, and how an event that was not taken is offered again.
+    /// Delays before a reconnect, and before an event is sent again.
     #[serde(default)]
     pub reconnect: Reconnect,
-    /// Who we are towards the portal; required unless the mode is embedded.
+    /// The identity towards the portal; required unless the mode is embedded.
     pub tls: Option<PortalTls>,
 }
 
-/// Who decides.
+/// A policy source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -80,7 +80,7 @@ impl Address {
         if authority.as_str().contains('@') {
             return Err("carries a user name");
         }
-        // A port that is none is no port to `http`, and would be taken for 443.
+        // `http` reads a bad port as none, which would mean 443.
         let after_host = authority
             .as_str()
             .strip_prefix(authority.host())
@@ -102,7 +102,7 @@ impl Address {
 
     /// Whether the host is a DNS name or an IP address, as certificates have them.
     fn host_can_be_certified(&self) -> bool {
-        // An IPv6 address stands in brackets in a URL, and without them everywhere else.
+        // In a URL, and only there, an IPv6 address is written in brackets.
         let host = self.0.host().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         rustls::pki_types::ServerName::try_from(bare.unwrap_or(host)).is_ok()
@@ -152,7 +152,7 @@ pub struct PortalTls {
     pub cert: PathBuf,
     /// The agent's private key.
     pub key: PathBuf,
-    /// The name that the portal's certificate must bear; the host of `portal.address` when it is not given.
+    /// The name expected in the portal's certificate; the host of `portal.address` when absent.
     pub server_name: Option<String>,
 }
 
@@ -168,7 +168,8 @@ impl PortalTls {
     }
 }
 
-/// Waits between attempts: each one is drawn between nothing and a bound that grows from `initial_delay` to `max_delay`.
+/// Delays between attempts: random, from 0 to a bound that grows from `initial_delay` to
+/// `max_delay`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reconnect {
@@ -176,7 +177,7 @@ pub struct Reconnect {
     pub initial_delay: Period,
     /// The last bound.
     pub max_delay: Period,
-    /// What a bound is multiplied with to get the next.
+    /// The factor from one bound to the next; 1 to 10.
     pub multiplier: f64,
 }
 
@@ -254,7 +255,7 @@ impl Portal {
             && tls.server_name.is_none()
             && !address.host_can_be_certified()
         {
-            let what = format!("\"{address}\" names a host that no certificate can bear");
+            let what = format!("\"{address}\" names a host that cannot be in a certificate");
             checker.problem("portal.address", what);
         }
         if let Some(name) = &tls.server_name
@@ -277,24 +278,24 @@ impl Portal {
             }
         }
         match &self.policy_file {
-            Some(path) => {
-                if checker.absolute("portal.policy_file", path)
-                    && let Err(fault) = crate::embedded::load(path)
-                {
-                    checker.problem("portal.policy_file", crate::embedded::describe(&fault));
-                }
-            }
+            Some(path) => checker.absolute("portal.policy_file", path),
             None => checker.problem("portal.policy_file", "is missing".to_owned()),
         }
     }
 
-    /// Where the portal is and who we are towards it; `None` when a policy file decides.
+    /// Whether the policy file decides.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.mode == Mode::Embedded
+    }
+
+    /// The portal's address and the identity towards it; `None` when the policy file decides.
     #[must_use]
     pub fn remote(&self) -> Option<(&Address, &PortalTls)> {
         self.address.as_ref().zip(self.tls.as_ref())
     }
 
-    /// How long a new connection may take.
+    /// Longest time of a connection attempt.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(self.timeout).0

@@ -35,8 +35,8 @@ impl Config {
     /// What is wrong with values that are good alone: a mix of an old and a fresh config may not be what either is.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
-        let told = |(key, what)| format!("{key}: {what}");
-        check::together(self).into_iter().map(told).collect()
+        let text = |(key, what)| format!("{key}: {what}");
+        check::cross_check(self).into_iter().map(text).collect()
     }
 }
 

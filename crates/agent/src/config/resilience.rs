@@ -10,29 +10,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::Period;
 use super::check::Checker;
 
-/// How a decision may be reused, and what an outage does.
+/// How long decisions are reused, and what an outage does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resilience {
-    /// What an outage does to a login without a fresh decision.
-    pub fail_mode: Word<FailMode>,
-    /// Whether a user who comes from another address may use her last decision in an outage.
-    pub stale_match: Word<StaleMatch>,
-    /// Says that `fail_mode = "open"` is meant, although this is a production server.
+    /// Decides logins without a fresh decision during an outage.
+    pub fail_mode: Keyword<FailMode>,
+    /// Whether an outage may use a user's last decision for another client address.
+    pub stale_match: Keyword<StaleMatch>,
+    /// Permits `fail_mode = "open"` on a production server.
     pub allow_fail_open_in_production: bool,
-    /// When the portal is left alone.
+    /// The circuit breaker of calls to the portal.
     pub circuit_breaker: CircuitBreaker,
-    /// How long decisions are kept.
+    /// The decision cache.
     pub cache: Cache,
-    /// How often one user or one address may ask.
+    /// Rate limits of logins.
     pub rate_limit: RateLimit,
 }
 
 impl Default for Resilience {
     fn default() -> Self {
         Self {
-            fail_mode: Word(FailMode::Stale),
-            stale_match: Word(StaleMatch::Exact),
+            fail_mode: Keyword(FailMode::Stale),
+            stale_match: Keyword(StaleMatch::Exact),
             allow_fail_open_in_production: false,
             circuit_breaker: CircuitBreaker::default(),
             cache: Cache::default(),
@@ -41,7 +41,7 @@ impl Default for Resilience {
     }
 }
 
-/// When the portal is left alone, and when it is tried again.
+/// The circuit breaker of calls to the portal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitBreaker {
@@ -66,17 +66,17 @@ impl Default for CircuitBreaker {
     }
 }
 
-/// How long decisions are kept, and how many.
+/// The decision cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
-    /// How long an allow serves without asking, where the portal says nothing else.
+    /// How long an allow is fresh, unless the portal sets a TTL.
     pub ttl: Period,
-    /// How old an allow may be that serves in an outage, and how long an outage keeps out whom the portal threw out.
+    /// How old an allow may be that decides in an outage, and how long a revoked user is denied in one.
     pub stale_ttl: Period,
-    /// How long a deny serves without asking, where the portal says nothing else.
+    /// How long a deny is fresh, unless the portal sets a TTL.
     pub deny_ttl: Period,
-    /// How many decisions are kept; the least recently used goes first.
+    /// Decisions kept; the least recently used is evicted first.
     pub max_size: usize,
 }
 
@@ -91,13 +91,13 @@ impl Default for Cache {
     }
 }
 
-/// How often one user or one address may ask; nothing is limited unless it is said.
+/// Rate limits of logins; off by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimit {
-    /// For one user.
+    /// Limit for each user.
     pub per_user: Option<Rate>,
-    /// For one client address.
+    /// Limit for each client address.
     pub per_address: Option<Rate>,
 }
 
@@ -105,23 +105,23 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// How many may come at once.
+    /// Logins at once.
     pub burst: NonZeroU32,
-    /// After which time one more may come.
+    /// Time after which one more login is admitted.
     pub every: Period,
 }
 
-/// A value that is one of a few words.
+/// A value that is one of a few keywords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word<T>(pub T);
+pub struct Keyword<T>(pub T);
 
-impl Serialize for Word<FailMode> {
+impl Serialize for Keyword<FailMode> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.as_str())
     }
 }
 
-impl Serialize for Word<StaleMatch> {
+impl Serialize for Keyword<StaleMatch> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self.0 {
             StaleMatch::Exact => "exact",
@@ -130,7 +130,7 @@ impl Serialize for Word<StaleMatch> {
     }
 }
 
-impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Word<T> {
+impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Keyword<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse()
@@ -142,13 +142,13 @@ impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Word<T> {
 const DAY: Duration = Duration::from_hours(24);
 
 impl Resilience {
-    /// Letting everyone in takes a second word where it counts.
+    /// Reports `fail_mode = "open"` in production without the explicit permission.
     pub(super) fn check_environment(&self, environment: &str, checker: &mut Checker) {
         let open = self.fail_mode.0 == FailMode::Open;
         if open && environment == "production" && !self.allow_fail_open_in_production {
             checker.problem(
                 "resilience.fail_mode",
-                "\"open\" lets everyone in while the portal is gone; on a production server say \
+                "\"open\" allows every login while the portal is gone; on a production server set \
                  resilience.allow_fail_open_in_production = true as well"
                     .to_owned(),
             );
@@ -186,7 +186,7 @@ impl Resilience {
 
 impl Cache {
     fn check(&self, checker: &mut Checker) {
-        // As good as no time is a sensible wish here: it asks about every login.
+        // A minimal TTL is a valid choice: every login is then asked about.
         let least = Duration::from_millis(1);
         checker.period_from("resilience.cache.ttl", self.ttl, least, DAY);
         checker.period_from("resilience.cache.stale_ttl", self.stale_ttl, least, 7 * DAY);

@@ -12,12 +12,12 @@ mod reloading;
 mod values;
 
 /// A directory with good certificates, in which configs are written.
-pub(crate) struct Place {
+pub(crate) struct ConfigDir {
     pub(crate) dir: tempfile::TempDir,
     tls: String,
 }
 
-impl Place {
+impl ConfigDir {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = Pki::create(dir.path()).unwrap().agent().unwrap();
@@ -26,6 +26,10 @@ impl Place {
             files.ca, files.cert, files.key
         );
         Self { dir, tls }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(crate) fn write(&self, text: &str) -> PathBuf {
@@ -47,13 +51,13 @@ impl Place {
     }
 }
 
-/// Good, and as short as can be.
-pub(crate) const SHORT: &str =
+/// The shortest good configuration.
+pub(crate) const MINIMAL: &str =
     "agent_id = \"a1\"\nportal.address = \"https://portal.test:8443\"\n[portal.tls]\n@TLS";
 
 #[test]
-fn a_short_config_is_good_and_everything_else_has_its_default() {
-    let config = Place::new().load(SHORT, &[]).unwrap();
+fn a_minimal_config_is_good_and_other_keys_have_their_default() {
+    let config = ConfigDir::new().load(MINIMAL, &[]).unwrap();
     assert_eq!(config.ipc, Ipc::default());
     assert_eq!(config.portal.timeout, Period::seconds(2));
     assert_eq!(config.portal.connect_timeout(), std::time::Duration::from_secs(2));
@@ -62,8 +66,8 @@ fn a_short_config_is_good_and_everything_else_has_its_default() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_place_and_key() {
-    let told = Place::new()
+fn every_problem_is_reported_at_once_with_its_location_and_key() {
+    let problems = ConfigDir::new()
         .load(
             "agent_id = 5\n\
              colour = \"red\"\n\
@@ -82,7 +86,7 @@ fn every_problem_is_told_at_once_with_its_place_and_key() {
             &[],
         )
         .unwrap_err();
-    insta::assert_snapshot!(told, @r#"
+    insta::assert_snapshot!(problems, @r#"
     DIR/config.toml:1: agent_id: expected a text, found 5
     DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, events, http, log
     DIR/config.toml:4: portal.address: "http://portal.test" does not begin with https://, expected a URL such as "https://portal.example.com:8443"
@@ -98,9 +102,9 @@ fn every_problem_is_told_at_once_with_its_place_and_key() {
 }
 
 #[test]
-fn values_that_make_no_sense_are_told_at_once_with_their_line() {
+fn bad_values_are_reported_at_once_with_their_line() {
     let text = format!(
-        "{SHORT}server_name = \"no name\"\n\
+        "{MINIMAL}server_name = \"no name\"\n\
          [portal.reconnect]\n\
          initial_delay = \"2m\"\n\
          multiplier = 0.5\n\
@@ -114,7 +118,7 @@ fn values_that_make_no_sense_are_told_at_once_with_their_line() {
          level = \"loud\"\n"
     )
     .replace("a1", "a 1");
-    insta::assert_snapshot!(Place::new().load(&text, &[]).unwrap_err(), @r#"
+    insta::assert_snapshot!(ConfigDir::new().load(&text, &[]).unwrap_err(), @r#"
     DIR/config.toml:1: agent_id: "a 1" is no name of 1 to 64 letters, digits, dots, underscores or dashes
     DIR/config.toml:7: portal.tls.server_name: "no name" is neither a DNS name nor an IP address
     DIR/config.toml:9: portal.reconnect.initial_delay: 2m is longer than portal.reconnect.max_delay (1m)
@@ -139,41 +143,43 @@ fn budgets_that_do_not_nest_are_refused_with_both_values() {
             "ipc.deadline: 3s is not shorter than ipc.helper_deadline (1s)",
         ),
     ] {
-        let told = Place::new().load(&format!("{SHORT}{text}"), &[]).unwrap_err();
-        assert!(told.contains(what), "{told}");
+        let problems = ConfigDir::new()
+            .load(&format!("{MINIMAL}{text}"), &[])
+            .unwrap_err();
+        assert!(problems.contains(what), "{problems}");
     }
 }
 
 #[test]
-fn a_file_that_is_missing_is_told_with_the_key_that_names_it() {
-    let place = Place::new();
-    let told = place
+fn a_file_that_is_missing_is_reported_with_the_key_that_names_it() {
+    let dir = ConfigDir::new();
+    let problems = dir
         .load(
-            &SHORT.replace("@TLS", "ca = \"/no/ca\"\ncert = \"/\"\nkey = \"/no/key\""),
+            &MINIMAL.replace("@TLS", "ca = \"/no/ca\"\ncert = \"/\"\nkey = \"/no/key\""),
             &[],
         )
         .unwrap_err();
-    insta::assert_snapshot!(told, @r#"
+    insta::assert_snapshot!(problems, @r#"
     DIR/config.toml:4: portal.tls.ca: /no/ca cannot be read: No such file or directory (os error 2)
     DIR/config.toml:5: portal.tls.cert: / is not a file
     DIR/config.toml:6: portal.tls.key: /no/key cannot be read: No such file or directory (os error 2)
     "#);
-    let told = load(&place.dir.path().join("none"), []).unwrap_err().to_string();
+    let problems = load(&dir.path().join("none"), []).unwrap_err().to_string();
     assert!(
-        told.ends_with("cannot be read: No such file or directory (os error 2)"),
-        "{told}"
+        problems.ends_with("cannot be read: No such file or directory (os error 2)"),
+        "{problems}"
     );
 }
 
 #[test]
-fn a_file_that_is_no_certificate_is_told_with_its_section() {
-    let place = Place::new();
-    let junk = place.dir.path().join("junk.pem");
+fn a_file_that_is_no_certificate_is_reported_with_its_section() {
+    let dir = ConfigDir::new();
+    let junk = dir.path().join("junk.pem");
     std::fs::File::create(&junk)
         .unwrap()
         .write_all(b"not PEM")
         .unwrap();
-    let lines: String = place
+    let lines: String = dir
         .tls
         .lines()
         .map(|line| {
@@ -184,24 +190,27 @@ fn a_file_that_is_no_certificate_is_told_with_its_section() {
             }
         })
         .collect();
-    let told = place.load(&SHORT.replace("@TLS", &lines), &[]).unwrap_err();
+    let problems = dir.load(&MINIMAL.replace("@TLS", &lines), &[]).unwrap_err();
     assert!(
-        told.starts_with("DIR/config.toml:3: portal.tls: DIR/junk.pem: no usable"),
-        "{told}"
+        problems.starts_with("DIR/config.toml:3: portal.tls: DIR/junk.pem: no usable"),
+        "{problems}"
     );
 }
 
 #[test]
-fn text_that_is_no_toml_is_told_with_its_line() {
-    let told = Place::new()
+fn text_that_is_no_toml_is_reported_with_its_line() {
+    let problems = ConfigDir::new()
         .load("agent_id = \"a1\"\n[portal\naddress = 1\n", &[])
         .unwrap_err();
-    assert!(told.starts_with("DIR/config.toml:2: is not TOML: "), "{told}");
+    assert!(
+        problems.starts_with("DIR/config.toml:2: is not TOML: "),
+        "{problems}"
+    );
 }
 
 #[test]
 fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
-    let place = Place::new();
+    let dir = ConfigDir::new();
     let environment = [
         ("OCSERV_AGENT__AGENT_ID", "007"),
         ("OCSERV_AGENT__PORTAL__TIMEOUT", "1s"),
@@ -211,18 +220,18 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
         ("OCSERV_AGENT__PORTAL__RECONNECT__MULTIPLIER", "1.5"),
         ("HOME", "/root"),
     ];
-    let config = place.load(SHORT, &environment).unwrap();
+    let config = dir.load(MINIMAL, &environment).unwrap();
     assert_eq!(config.agent_id, "007", "a text stays a text");
     assert_eq!(config.portal.timeout, Period::seconds(1));
     assert_eq!(config.ipc.allowed_uids, [0, 990]);
-    assert_eq!(config.ipc.socket_mode, Mode(0o660));
+    assert_eq!(config.ipc.socket_mode, SocketMode(0o660));
     assert_eq!(config.events.max_pending, 5);
 
     let environment = [
         ("OCSERV_AGENT__PORTAL__TIMEOUT", "9s"),
         ("OCSERV_AGENT__IPC__MAX_CONNECTIONS", "0"),
     ];
-    insta::assert_snapshot!(place.load(SHORT, &environment).unwrap_err(), @r#"
+    insta::assert_snapshot!(dir.load(MINIMAL, &environment).unwrap_err(), @r#"
     environment variable OCSERV_AGENT__IPC__MAX_CONNECTIONS: ipc.max_connections: 0 is not between 1 and 65536
     environment variable OCSERV_AGENT__PORTAL__TIMEOUT: portal.timeout: 9s is not shorter than ipc.deadline (3s)
     "#);
@@ -231,7 +240,7 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
         ("OCSERV_AGENT__IPC__MAXIMUM", "1"),
         ("OCSERV_AGENT__PORTAL", "x"),
     ];
-    insta::assert_snapshot!(place.load(SHORT, &environment).unwrap_err(), @r#"
+    insta::assert_snapshot!(dir.load(MINIMAL, &environment).unwrap_err(), @r#"
     environment variable OCSERV_AGENT__IPC__MAXIMUM: ipc.maximum: unknown key, known here are socket, socket_mode, deadline, helper_deadline, allowed_uids, max_connections
     environment variable OCSERV_AGENT__IPC__MAX_CONNECTIONS: ipc.max_connections: expected a whole number, found the text "many"
     environment variable OCSERV_AGENT__PORTAL: portal: expected a section, found the text "x"
@@ -239,10 +248,10 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
 }
 
 #[test]
-fn what_check_config_shows_names_every_key_in_effect() {
-    let place = Place::new();
-    let config = place.load(SHORT, &[]).unwrap();
-    let shown = config.summary(&place.dir.path().join("config.toml"));
+fn check_config_lists_every_effective_key() {
+    let dir = ConfigDir::new();
+    let config = dir.load(MINIMAL, &[]).unwrap();
+    let shown = config.summary(&dir.path().join("config.toml"), &preflight(&config));
     assert!(
         shown.contains("config is good")
             && shown.contains("ipc.deadline = \"3s\"")
@@ -253,16 +262,16 @@ fn what_check_config_shows_names_every_key_in_effect() {
 }
 
 #[test]
-fn what_check_config_shows_holds_what_an_operator_should_look_at() {
-    let place = Place::new();
+fn check_config_lists_warnings() {
+    let dir = ConfigDir::new();
     let old = tempfile::tempdir().unwrap();
     let pki = Pki::create(old.path()).unwrap();
     let old = pki.issue("old", &["agent.test"], Validity::Expired).unwrap();
     let tls = format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", old.ca, old.cert, old.key);
-    let file = place.write("");
-    let text = format!("state_dir = {file:?}\n{SHORT}[grpc.tls]\n{tls}");
-    let config = place.load(&text, &[]).unwrap();
-    let shown = config.summary(&place.dir.path().join("config.toml"));
+    let file = dir.write("");
+    let text = format!("state_dir = {file:?}\n{MINIMAL}[grpc.tls]\n{tls}");
+    let config = dir.load(&text, &[]).unwrap();
+    let shown = config.summary(&dir.path().join("config.toml"), &preflight(&config));
     assert!(shown.contains("config is good"), "{shown}");
     let warnings: Vec<_> = shown
         .lines()

@@ -6,7 +6,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::clock;
-use crate::config::tests::{Place, SHORT};
+use crate::config::tests::{ConfigDir, MINIMAL};
 use crate::example::login;
 use crate::pipeline;
 
@@ -25,8 +25,8 @@ impl PolicySource for Yes {
 
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
-    let place = Place::new();
-    let config = crate::config::load(&place.write(SHORT), []).unwrap();
+    let place = ConfigDir::new();
+    let config = crate::config::load(&place.write(MINIMAL), []).unwrap();
     let parts = Parts {
         source: Arc::new(Yes),
         clock: pipeline::clock(),

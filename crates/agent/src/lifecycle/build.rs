@@ -186,7 +186,7 @@ impl GrpcDoor {
         })?;
         warn("grpc.tls", &tls.loaded());
         if config.roles.is_empty() {
-            tracing::warn!("grpc.roles is empty: nobody may call anything but health");
+            tracing::warn!("grpc.roles is empty: every RPC but health is refused");
         }
         let roles = Arc::new(Roles::new(config.roles.clone()));
         let settings = grpc::Settings {

@@ -6,8 +6,8 @@ use super::*;
 
 /// Every key that can be written, with its default in TOML where it has one.
 fn schema() -> BTreeMap<String, String> {
-    let everything = format!("{SHORT}[grpc.tls]\n@TLS");
-    let mut config = Place::new().load(&everything, &[]).unwrap();
+    let everything = format!("{MINIMAL}[grpc.tls]\n@TLS");
+    let mut config = ConfigDir::new().load(&everything, &[]).unwrap();
     // What has no value by default is set, so that its key shows.
     config.hostname = Some("x".to_owned());
     config.portal.connect_timeout = Some(Period::seconds(1));
@@ -79,10 +79,10 @@ fn the_page_lists_every_key_with_its_default_and_no_other() {
 #[test]
 fn the_example_is_good_and_shows_every_key_with_its_default() {
     let example = repository_file("deploy/examples/config.toml");
-    let place = Place::new();
+    let dir = ConfigDir::new();
     let with_files = |text: &str| -> String {
         let mut text = text.to_owned();
-        for line in place.tls.lines() {
+        for line in dir.tls.lines() {
             let key = line.split(' ').next().unwrap();
             text = text
                 .lines()
@@ -98,7 +98,7 @@ fn the_example_is_good_and_shows_every_key_with_its_default() {
         }
         text
     };
-    let as_it_is = place.load(&with_files(&example), &[]).unwrap();
+    let as_it_is = dir.load(&with_files(&example), &[]).unwrap();
     // "# key = value" is a default; prose after "# " has no "=" behind its first word.
     let spelled_out: String = example
         .lines()
@@ -108,7 +108,7 @@ fn the_example_is_good_and_shows_every_key_with_its_default() {
         })
         .collect::<Vec<_>>()
         .join("\n");
-    let spelled_out = place.load(&with_files(&spelled_out), &[]).unwrap();
+    let spelled_out = dir.load(&with_files(&spelled_out), &[]).unwrap();
 
     let keys = reload::flat(&spelled_out);
     for key in schema()

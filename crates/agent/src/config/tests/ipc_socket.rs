@@ -3,13 +3,12 @@
 use super::*;
 
 fn found(text: &str, environment: &[(&str, &str)]) -> Result<PathBuf, String> {
-    let place = Place::new();
-    let path = place.write(text);
+    let dir = ConfigDir::new();
+    let path = dir.write(text);
     let environment = environment
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    ipc_socket(&path, environment)
-        .map_err(|err| err.to_string().replace(place.dir.path().to_str().unwrap(), "DIR"))
+    ipc_socket(&path, environment).map_err(|err| err.to_string().replace(dir.path().to_str().unwrap(), "DIR"))
 }
 
 #[test]
@@ -21,7 +20,7 @@ fn the_socket_is_found_in_a_config_that_is_wrong_everywhere_else() {
     ] {
         assert_eq!(found(text, &[]), Ok("/s".into()), "{text}");
     }
-    assert_eq!(found(SHORT, &[]), Ok(Ipc::default().socket));
+    assert_eq!(found(MINIMAL, &[]), Ok(Ipc::default().socket));
     let variable = [("OCSERV_AGENT__IPC__SOCKET", "/e")];
     assert_eq!(found("[ipc]\nsocket = \"/s\"", &variable), Ok("/e".into()));
 }

@@ -6,14 +6,14 @@ use super::*;
 
 #[test]
 fn a_reload_names_what_needs_a_restart_and_nothing_else() {
-    let place = Place::new();
-    let old = place.load(SHORT, &[]).unwrap();
-    let fresh = place
+    let dir = ConfigDir::new();
+    let old = dir.load(MINIMAL, &[]).unwrap();
+    let fresh = dir
         .load(
             &format!(
                 "{}[ipc]\ndeadline = \"2500ms\"\nmax_connections = 9\nallowed_uids = [0, 1]\n\
                  [log]\nlevel = \"debug\"\n[grpc.tls]\n@TLS[grpc.roles]\n\"p.test\" = \"viewer\"",
-                SHORT.replace("a1", "a2")
+                MINIMAL.replace("a1", "a2")
             ),
             &[],
         )
@@ -42,15 +42,15 @@ fn a_reload_names_what_needs_a_restart_and_nothing_else() {
 
 #[test]
 fn a_reload_takes_over_exactly_the_keys_that_are_said_to_be_taken_over() {
-    let place = Place::new();
-    let old = place
+    let dir = ConfigDir::new();
+    let old = dir
         .load(
-            &format!("{SHORT}[grpc.tls]\n@TLS[grpc.roles]\n\"a.test\" = \"viewer\"\n"),
+            &format!("{MINIMAL}[grpc.tls]\n@TLS[grpc.roles]\n\"a.test\" = \"viewer\"\n"),
             &[],
         )
         .unwrap();
     // Every key has another value.
-    let mut fresh = place
+    let mut fresh = dir
         .load(
             "agent_id = \"a2\"\nhostname = \"h\"\nenvironment = \"test\"\nstate_dir = \"/s\"\n\
              [portal]\naddress = \"https://other.test\"\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n\
@@ -99,28 +99,31 @@ fn a_reload_takes_over_exactly_the_keys_that_are_said_to_be_taken_over() {
 
 #[test]
 fn what_a_reload_would_make_of_old_and_new_is_checked_together() {
-    let place = Place::new();
-    let old = place.load(SHORT, &[]).unwrap();
+    let dir = ConfigDir::new();
+    let old = dir.load(MINIMAL, &[]).unwrap();
     for (fresh, what) in [
         // The environment needs a restart: until then this server is a production server.
         (
-            SHORT.replace("agent_id", "environment = \"test\"\nagent_id")
+            MINIMAL.replace("agent_id", "environment = \"test\"\nagent_id")
                 + "[resilience]\nfail_mode = \"open\"",
-            "resilience.fail_mode: \"open\" lets everyone in",
+            "resilience.fail_mode: \"open\" allows every login",
         ),
         // So does the call's timeout.
         (
-            SHORT.replace("[portal.tls]", "portal.timeout = \"500ms\"\n[portal.tls]")
+            MINIMAL.replace("[portal.tls]", "portal.timeout = \"500ms\"\n[portal.tls]")
                 + "[ipc]\ndeadline = \"1s\"",
             "portal.timeout: 2s is not shorter than ipc.deadline (1s)",
         ),
     ] {
-        let fresh = place.load(&fresh, &[]).unwrap();
-        let told = old.taking_over(&fresh).contradictions();
-        assert!(told.len() == 1 && told[0].starts_with(what), "{told:?}");
+        let fresh = dir.load(&fresh, &[]).unwrap();
+        let problems = old.taking_over(&fresh).contradictions();
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(what),
+            "{problems:?}"
+        );
     }
-    let fresh = place
-        .load(&format!("{SHORT}[resilience]\nfail_mode = \"close\""), &[])
+    let fresh = dir
+        .load(&format!("{MINIMAL}[resilience]\nfail_mode = \"close\""), &[])
         .unwrap();
     assert!(old.taking_over(&fresh).contradictions().is_empty());
 }

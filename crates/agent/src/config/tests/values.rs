@@ -2,19 +2,19 @@
 
 use super::*;
 
-/// What is said about [`SHORT`] with `more` at its end.
-fn told(more: &str) -> String {
-    match Place::new().load(&format!("{SHORT}{more}"), &[]) {
+/// What is said about [`MINIMAL`] with `more` at its end.
+fn problems(more: &str) -> String {
+    match ConfigDir::new().load(&format!("{MINIMAL}{more}"), &[]) {
         Ok(_) => "nothing".to_owned(),
-        Err(told) => told.replace("DIR/config.toml:", ""),
+        Err(problems) => problems.replace("DIR/config.toml:", ""),
     }
 }
 
-fn told_of_address(address: &str) -> String {
-    let text = SHORT.replace("https://portal.test:8443", address);
-    match Place::new().load(&text, &[]) {
+fn address_problems(address: &str) -> String {
+    let text = MINIMAL.replace("https://portal.test:8443", address);
+    match ConfigDir::new().load(&text, &[]) {
         Ok(_) => "nothing".to_owned(),
-        Err(told) => told,
+        Err(problems) => problems,
     }
 }
 
@@ -25,27 +25,30 @@ fn an_address_that_would_be_dialled_otherwise_than_it_reads_is_refused() {
         ("https://portal.test:0", "has no port from 1 to 65535"),
         ("https://portal.test:", "has no port from 1 to 65535"),
         ("https://portal.test#top", "has a fragment"),
-        ("https://a..b", "names a host that no certificate can bear"),
-        ("https://-x.test", "names a host that no certificate can bear"),
-        ("https://1.2.3.999", "names a host that no certificate can bear"),
+        ("https://a..b", "names a host that cannot be in a certificate"),
+        ("https://-x.test", "names a host that cannot be in a certificate"),
+        (
+            "https://1.2.3.999",
+            "names a host that cannot be in a certificate",
+        ),
     ] {
-        let told = told_of_address(address);
+        let problems = address_problems(address);
         assert!(
-            told.contains(what) && told.contains("portal.address"),
-            "{address}: {told}"
+            problems.contains(what) && problems.contains("portal.address"),
+            "{address}: {problems}"
         );
     }
     for good in ["https://[::1]:8443", "https://10.0.0.1", "https://portal.test/"] {
-        assert_eq!(told_of_address(good), "nothing", "{good}");
+        assert_eq!(address_problems(good), "nothing", "{good}");
     }
-    let told = told_of_address("https://agent:secret@portal.test");
+    let problems = address_problems("https://agent:secret@portal.test");
     assert!(
-        told.contains("\"…@portal.test\" carries a user name") && !told.contains("secret"),
-        "{told}"
+        problems.contains("\"…@portal.test\" carries a user name") && !problems.contains("secret"),
+        "{problems}"
     );
     // The name in the certificate is another matter where it is given.
-    let text = format!("{SHORT}server_name = \"portal.test\"\n").replace("portal.test:8443", "a..b:8443");
-    assert!(Place::new().load(&text, &[]).is_ok());
+    let text = format!("{MINIMAL}server_name = \"portal.test\"\n").replace("portal.test:8443", "a..b:8443");
+    assert!(ConfigDir::new().load(&text, &[]).is_ok());
 }
 
 #[test]
@@ -64,8 +67,8 @@ fn times_that_no_clock_or_network_can_keep_are_refused() {
             "ocserv.occtl_timeout: 0s is not between 10ms and 1m",
         ),
     ] {
-        let told = told(more);
-        assert!(told.contains(what), "{told}");
+        let problems = problems(more);
+        assert!(problems.contains(what), "{problems}");
     }
 }
 
@@ -73,23 +76,23 @@ fn times_that_no_clock_or_network_can_keep_are_refused() {
 fn a_call_that_leaves_no_time_for_the_way_back_is_refused() {
     // The pipeline keeps 100 ms of a login's time: with this little, nobody would ever be asked.
     insta::assert_snapshot!(
-        told("[ipc]\ndeadline = \"2050ms\""),
+        problems("[ipc]\ndeadline = \"2050ms\""),
         @"2: portal.timeout: 2s leaves less than 100ms of ipc.deadline (2s 50ms) for the way back"
     );
-    assert_eq!(told("[ipc]\ndeadline = \"2100ms\""), "nothing");
+    assert_eq!(problems("[ipc]\ndeadline = \"2100ms\""), "nothing");
 }
 
 #[test]
 fn without_a_portal_its_timeout_is_in_nobodys_way() {
-    let place = Place::new();
-    let policy = place.dir.path().join("policy.toml");
+    let dir = ConfigDir::new();
+    let policy = dir.path().join("policy.toml");
     let mut file = std::fs::File::create(&policy).unwrap();
     file.write_all(b"version = 1\n").unwrap();
     let text = format!(
         "agent_id = \"a1\"\n[portal]\nmode = \"embedded\"\npolicy_file = {policy:?}\n[ipc]\ndeadline = \"1s\"\n"
     );
     assert_eq!(
-        place.load(&text, &[]).map(|config| config.ipc.deadline),
+        dir.load(&text, &[]).map(|config| config.ipc.deadline),
         Ok(Period::seconds(1))
     );
 }
@@ -97,20 +100,20 @@ fn without_a_portal_its_timeout_is_in_nobodys_way() {
 #[test]
 fn a_role_that_no_caller_can_have_is_refused() {
     insta::assert_snapshot!(
-        told("[grpc.tls]\n@TLS[grpc.roles]\n\"CN=portal, O=x\" = \"operator\"\n"),
+        problems("[grpc.tls]\n@TLS[grpc.roles]\n\"CN=portal, O=x\" = \"operator\"\n"),
         @r#"11: grpc.roles: "CN=portal, O=x" cannot be a name (SAN) in a certificate"#
     );
     insta::assert_snapshot!(
-        told("[grpc.tls]\n@TLS[grpc.roles]\nportal.test = \"operator\"\n"),
+        problems("[grpc.tls]\n@TLS[grpc.roles]\nportal.test = \"operator\"\n"),
         @r#"
     12: grpc.roles.portal.test: expected one of viewer, operator, found "test"
-    12: grpc.roles.portal: expected a word, found a section; a name with dots stands in quotes
+    12: grpc.roles.portal: expected a keyword, found a section; a name with dots is written in quotes
     "#
     );
 }
 
 #[test]
-fn two_doors_in_one_place_are_refused() {
+fn two_listeners_on_one_address_are_refused() {
     for (more, what) in [
         (
             "[grpc]\nlisten = \"127.0.0.1:9090\"\n[grpc.tls]\n@TLS",
@@ -125,13 +128,13 @@ fn two_doors_in_one_place_are_refused() {
             "ipc.socket: \"/run/agent/\" names a directory",
         ),
     ] {
-        let told = told(more);
-        assert!(told.contains(what), "{told}");
+        let problems = problems(more);
+        assert!(problems.contains(what), "{problems}");
     }
 }
 
 #[test]
-fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
+fn what_a_type_does_not_hold_is_reported_in_plain_words_with_its_line() {
     for (more, what) in [
         (
             "[http]\nlisten = \"localhost:9090\"",
@@ -147,7 +150,7 @@ fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
         ),
         (
             "[ipc]\nsocket_mode = 0600",
-            "8: is not TOML: unexpected leading zero, expected nothing; a mode stands in quotes: \"0600\"",
+            "8: is not TOML: unexpected leading zero, expected nothing; a mode is written in quotes: \"0600\"",
         ),
         (
             "[resilience.rate_limit]\nper_user = { burst = 0, every = \"1s\" }",
@@ -155,8 +158,11 @@ fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
         ),
         ("[events]\nmax_pending = 99999999999999999999", "8: is not TOML: "),
     ] {
-        let told = told(more);
-        assert!(told.starts_with(what) && told.lines().count() == 1, "{told}");
+        let problems = problems(more);
+        assert!(
+            problems.starts_with(what) && problems.lines().count() == 1,
+            "{problems}"
+        );
     }
 }
 
@@ -164,12 +170,12 @@ fn what_a_type_does_not_hold_is_told_in_plain_words_with_its_line() {
 fn a_path_that_depends_on_where_the_agent_is_started_is_refused() {
     for (text, key) in [
         (
-            SHORT.replace("agent_id", "state_dir = \"lib\"\nagent_id"),
+            MINIMAL.replace("agent_id", "state_dir = \"lib\"\nagent_id"),
             "state_dir",
         ),
-        (format!("{SHORT}[ipc]\nsocket = \"run/ipc.sock\""), "ipc.socket"),
+        (format!("{MINIMAL}[ipc]\nsocket = \"run/ipc.sock\""), "ipc.socket"),
         (
-            format!("{SHORT}[ocserv]\nocctl_socket = \"occtl.sock\""),
+            format!("{MINIMAL}[ocserv]\nocctl_socket = \"occtl.sock\""),
             "ocserv.occtl_socket",
         ),
         (
@@ -177,17 +183,17 @@ fn a_path_that_depends_on_where_the_agent_is_started_is_refused() {
             "portal.policy_file",
         ),
     ] {
-        let told = Place::new().load(&text, &[]).unwrap_err();
+        let problems = ConfigDir::new().load(&text, &[]).unwrap_err();
         assert!(
-            told.contains(&format!("{key}: \"")) && told.contains("does not begin with a slash"),
-            "{told}"
+            problems.contains(&format!("{key}: \"")) && problems.contains("does not begin with a slash"),
+            "{problems}"
         );
-        assert_eq!(told.lines().count(), 1, "{told}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
     }
     // Files that are there, from where this test runs.
     let tls = "ca = \"Cargo.toml\"\ncert = \"Cargo.toml\"\nkey = \"Cargo.toml\"\n";
-    let text = format!("{SHORT}[grpc.tls]\n@TLS").replace("@TLS", tls);
-    insta::assert_snapshot!(Place::new().load(&text, &[]).unwrap_err(), @r#"
+    let text = format!("{MINIMAL}[grpc.tls]\n@TLS").replace("@TLS", tls);
+    insta::assert_snapshot!(ConfigDir::new().load(&text, &[]).unwrap_err(), @r#"
     DIR/config.toml:4: portal.tls.ca: "Cargo.toml" does not begin with a slash
     DIR/config.toml:5: portal.tls.cert: "Cargo.toml" does not begin with a slash
     DIR/config.toml:6: portal.tls.key: "Cargo.toml" does not begin with a slash
@@ -199,7 +205,7 @@ fn a_path_that_depends_on_where_the_agent_is_started_is_refused() {
 
 #[test]
 fn a_key_that_is_there_twice_is_named_with_the_line_of_the_second() {
-    insta::assert_snapshot!(told("[ipc]\ndeadline = \"3s\"\ndeadline = \"4s\"\n[portal]\n"), @r#"
+    insta::assert_snapshot!(problems("[ipc]\ndeadline = \"3s\"\ndeadline = \"4s\"\n[portal]\n"), @r#"
     9: is not TOML: duplicate key "deadline"
     10: is not TOML: duplicate key "portal"
     "#);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock;
-use crate::config::tests::{Place, SHORT};
+use crate::config::tests::{ConfigDir, MINIMAL};
 use crate::example::login;
 use crate::pipeline;
 use crate::sessions::Sessions;
@@ -54,8 +54,8 @@ impl Rig {
         let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
         fake.set_sessions(sessions);
         let portal = Arc::new(Portal::default());
-        let place = Place::new();
-        let config = crate::config::load(&place.write(SHORT), []).unwrap();
+        let place = ConfigDir::new();
+        let config = crate::config::load(&place.write(MINIMAL), []).unwrap();
         let settings = authz::Settings {
             fail_mode: resilience::FailMode::Open,
             ..pipeline::settings(&config)

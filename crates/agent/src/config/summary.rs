@@ -1,0 +1,27 @@
+//! The text of `--check-config`.
+
+use std::path::Path;
+
+use super::{Config, Period, Preflight, reload};
+
+impl Config {
+    /// Every key with its effective value, one a line, then what is off and the warnings of
+    /// `preflight`.
+    #[must_use]
+    pub fn summary(&self, path: &Path, preflight: &Preflight) -> String {
+        let mut text = format!("{}: config is good\n", path.display());
+        let mut effective = self.clone();
+        effective.hostname = Some(self.hostname());
+        effective.portal.connect_timeout = Some(Period(self.portal.connect_timeout()));
+        for (key, value) in reload::flat(&effective) {
+            text.push_str(&format!("  {key} = {value}\n"));
+        }
+        if self.grpc.is_none() {
+            text.push_str("  off: the gRPC server, there is no [grpc] section\n");
+        }
+        for warning in &preflight.warnings {
+            text.push_str(&format!("  warning: {warning}\n"));
+        }
+        text
+    }
+}
