@@ -9,12 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, RESPONSE_MARGIN};
 use crate::metrics::Metrics;
 use crate::sources::Authority;
 
-/// What is kept of a login's budget for the way back to the helper.
-pub(crate) const MARGIN: Duration = Duration::from_millis(100);
 /// Questions to the portal at once, for each login that may wait: its own, and one in the background for a decision that
 /// is about to expire. So no login that was let in finds the bound reached by other logins, while the portal answers.
 const QUESTIONS_PER_LOGIN: usize = 2;
@@ -56,7 +54,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
     Settings {
         fail_mode: resilience.fail_mode.0,
         source_timeout: config.portal.timeout.0,
-        margin: MARGIN,
+        margin: RESPONSE_MARGIN,
         max_questions: config.ipc.max_connections.saturating_mul(QUESTIONS_PER_LOGIN),
         breaker: BreakerSettings {
             failure_threshold: breaker.failure_threshold,

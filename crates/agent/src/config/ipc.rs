@@ -11,7 +11,7 @@ use super::Period;
 use super::check::Checker;
 
 /// Kept of a login's budget for the way of the answer back to the helper.
-pub const RESPONSE_MARGIN: Duration = Duration::from_millis(100);
+pub(crate) const RESPONSE_MARGIN: Duration = Duration::from_millis(100);
 
 /// The IPC socket and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

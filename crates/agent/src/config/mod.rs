@@ -32,6 +32,7 @@ pub use error::{ConfigError, Location, Problem};
 pub use events::Events;
 pub use grpc::{Grpc, Role};
 pub use http::Http;
+pub(crate) use ipc::RESPONSE_MARGIN;
 pub use ipc::{Ipc, SocketMode};
 pub use ipc_socket::ipc_socket;
 pub use load::{Document, load};
