@@ -17,7 +17,7 @@ use queue::Queue;
 
 /// The queue. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Events(Arc<Shared>);
+pub(crate) struct Events(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -28,21 +28,21 @@ struct Shared {
 
 /// How many events are where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EventCounts {
+pub(crate) struct EventCounts {
     /// Waiting now, or on their way.
-    pub pending: usize,
+    pub(crate) pending: usize,
     /// Taken by the portal since the start.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Lost since the start, because more than the bound waited.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// Lost since the start, because the portal finds fault with the event itself and will never take it.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 impl Events {
     /// A queue for at most `max` events.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self(Arc::new(Shared {
             queue: Mutex::new(Queue::new(max)),
             pushed: Notify::new(),
@@ -54,7 +54,7 @@ impl Events {
     }
 
     /// Puts an event at the end. When the queue is full an older one is lost for it.
-    pub fn push(&self, event: Event) {
+    pub(crate) fn push(&self, event: Event) {
         let lost = self.queue().push(event);
         if let Some((event_id, dropped)) = lost {
             tracing::error!(%event_id, dropped, "event lost: events.max_pending are waiting for the portal");
@@ -64,7 +64,7 @@ impl Events {
 
     /// How many are where.
     #[must_use]
-    pub fn counts(&self) -> EventCounts {
+    pub(crate) fn counts(&self) -> EventCounts {
         self.queue().counts()
     }
 

@@ -18,11 +18,11 @@ pub mod ipc_server;
 mod lifecycle;
 pub mod metrics;
 mod ocserv;
+mod operations;
 mod pipeline;
 mod port;
 mod revocation;
 mod rush;
-mod sessions;
 mod sources;
 
 pub use embedded::PolicyFileError;

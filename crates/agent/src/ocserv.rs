@@ -11,7 +11,7 @@ use logins::{GOES_WITHIN, Known};
 use occtl::{ControlError, ControlSocket, Session, State};
 use ocserv_agent_model::{DisconnectReason, OcservId, SessionUid};
 
-use crate::sessions::Sessions;
+use crate::operations::record_session::SessionRecorder;
 use throw_out::COMES_WITHIN;
 
 pub(crate) use pulse::feel_pulse;
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Ocserv {
     control: ControlSocket,
     agent_id: Arc<str>,
-    sessions: Arc<Sessions>,
+    recorder: Arc<SessionRecorder>,
     known: Arc<Mutex<Option<Known>>>,
     comes_within: Duration,
     goes_within: Duration,
@@ -47,13 +47,13 @@ pub struct LiveSession {
 }
 
 impl Ocserv {
-    /// Speaks to ocserv over `control`, and tells `sessions` which ends are to be expected.
+    /// Speaks to ocserv over `control`, and tells `recorder` which ends are to be expected.
     #[must_use]
-    pub fn new(control: ControlSocket, agent_id: &str, sessions: Arc<Sessions>) -> Self {
+    pub fn new(control: ControlSocket, agent_id: &str, recorder: Arc<SessionRecorder>) -> Self {
         Self {
             control,
             agent_id: agent_id.into(),
-            sessions,
+            recorder,
             known: Arc::default(),
             comes_within: COMES_WITHIN,
             goes_within: GOES_WITHIN,
@@ -134,12 +134,12 @@ impl Ocserv {
             return Ok(false);
         };
         // Said before ocserv is asked: its disconnect-script may come back sooner than ocserv's answer.
-        self.sessions.expect_end(session.id, reason);
+        self.recorder.expect_end(session.id, reason);
         let ended = self.control.disconnect_id(session.id.get()).await;
         if matches!(ended, Ok(true)) {
             self.forget_login_of(&now).await;
         } else {
-            self.sessions
+            self.recorder
                 .expect_end(session.id, DisconnectReason::Unspecified);
         }
         ended

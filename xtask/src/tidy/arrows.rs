@@ -10,7 +10,7 @@ const TABLE: &str = "xtask/src/tidy/arrows.rs";
 
 /// Every crate of the workspace with the crates of the workspace that it depends on. A new entry
 /// needs a page in `docs/decisions/`.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("ocserv-agent-model", &[]),
     ("ipc", &[]),
     ("ocserv-agent-proto", &[]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("resilience", &["ocserv-agent-model"]),
     ("tls", &["resilience"]),
     ("policy", &["ocserv-agent-model"]),
+    ("sessions", &["ocserv-agent-model"]),
     ("authz", &["ocserv-agent-model", "resilience"]),
     (
         "portal",
@@ -35,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "telemetry",
             "resilience",
             "policy",
+            "sessions",
             "authz",
             "portal",
         ],

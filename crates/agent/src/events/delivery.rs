@@ -23,15 +23,15 @@ const WINDOW: usize = 16;
 const TURN: Duration = Duration::from_secs(2);
 
 /// How events are delivered.
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The pauses after failures.
-    pub backoff: Backoff,
+    pub(crate) backoff: Backoff,
     /// Whether the portal is connected.
-    pub connected: watch::Receiver<bool>,
+    pub(crate) connected: watch::Receiver<bool>,
     /// Who goes first.
-    pub rush: Rush,
+    pub(crate) rush: Rush,
     /// How long what is left at the end is offered.
-    pub last_call: Duration,
+    pub(crate) last_call: Duration,
 }
 
 /// An offer that is under way, with its event's name.
@@ -63,8 +63,12 @@ impl Events {
     /// connected anew, and then one event goes ahead. An event that the portal refuses is put off for such a pause,
     /// and what is behind it goes on, but for the same session. After `stop` what is left is offered once more, without
     /// pauses, until the portal fails or the last call is over.
-    pub async fn deliver<F>(self, portal: impl Fn(Event) -> F, delivery: Delivery, stop: CancellationToken)
-    where
+    pub(crate) async fn deliver<F>(
+        self,
+        portal: impl Fn(Event) -> F,
+        delivery: Delivery,
+        stop: CancellationToken,
+    ) where
         F: Future<Output = Result<(), DeliverError>> + Send + 'static,
     {
         let Delivery {

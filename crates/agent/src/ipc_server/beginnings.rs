@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use occtl::{ControlError, ControlSocket, Session};
 use ocserv_agent_model::{Login, Source, error_chain};
+use sessions::LoginHandle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bytes::{TAKEN_WITHIN, was_taken};
-use super::ledger::Ledger;
 use super::line::Line;
 use crate::clock;
-use crate::sessions::Ticket;
+use crate::operations::record_session::SessionRecorder;
 
 /// How long beginnings are collected for one question.
 const COLLECT: Duration = Duration::from_millis(2);
@@ -34,14 +34,14 @@ pub(super) struct Beginning {
     pub(super) line: Line,
     /// When the answer was written.
     pub(super) written: Instant,
-    pub(super) ticket: Ticket,
+    pub(super) handle: LoginHandle,
     pub(super) login: Arc<Login>,
     pub(super) source: Source,
 }
 
 /// The one who makes sessions of logins.
 pub(super) struct Registrar {
-    ledger: Arc<Ledger>,
+    recorder: Arc<SessionRecorder>,
     control: ControlSocket,
     beginnings: mpsc::Receiver<Beginning>,
 }
@@ -55,13 +55,13 @@ impl fmt::Debug for Registrar {
 impl Registrar {
     /// A registrar, and where beginnings go in; `room` of them may wait.
     pub(super) fn new(
-        ledger: Arc<Ledger>,
+        recorder: Arc<SessionRecorder>,
         control: ControlSocket,
         room: usize,
     ) -> (Self, mpsc::Sender<Beginning>) {
         let (sender, beginnings) = mpsc::channel(room);
         let registrar = Self {
-            ledger,
+            recorder,
             control,
             beginnings,
         };
@@ -98,7 +98,9 @@ impl Registrar {
             let is_late = now >= beginning.written + TAKEN_WITHIN;
             match was_taken(&beginning.line).or(is_late.then_some(true)) {
                 Some(true) => heard.push(beginning),
-                Some(false) => self.ledger.undelivered(&beginning.ticket, &beginning.login),
+                Some(false) => self
+                    .recorder
+                    .answer_undelivered(beginning.handle, &beginning.login),
                 None => answered.push(beginning),
             }
         }
@@ -117,7 +119,7 @@ impl Registrar {
             tracing::debug!(error, sessions, "ocserv does not say when sessions began");
         }
         for Beginning {
-            ticket,
+            handle,
             login,
             source,
             ..
@@ -125,8 +127,8 @@ impl Registrar {
         {
             let is_hers = |row: &&Session| row.username.as_deref() == Some(login.username.as_str());
             let row = rows.get(&login.id.get()).filter(is_hers);
-            self.ledger
-                .began(&ticket, source, row.and_then(|row| row.connected_at));
+            self.recorder
+                .session_started(handle, source, row.and_then(|row| row.connected_at));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ocserv_agent_model::{GroupName, Login, OcservId, Usage, Username, VhostName};
 
-use crate::sessions::Ended;
+use sessions::DisconnectReport;
 
 /// The longest name of a network device, in bytes (`IFNAMSIZ` 16 with its NUL).
 const MAX_DEVICE: usize = 15;
@@ -18,7 +18,7 @@ pub enum Ask {
     /// May this client come in?
     Connect(Arc<Login>),
     /// This session is over.
-    Disconnect(Ended),
+    Disconnect(DisconnectReport),
     /// The client told its host name: nothing to decide.
     HostUpdate,
     /// An operator wants to see the last decisions: about one user, or all.
@@ -88,8 +88,8 @@ fn decisions(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
     user.map(Username::parse).transpose().map_err(not("username"))
 }
 
-fn ended(request: &ipc::Request) -> Result<Ended, BadRequest> {
-    Ok(Ended {
+fn ended(request: &ipc::Request) -> Result<DisconnectReport, BadRequest> {
+    Ok(DisconnectReport {
         id: id(request)?,
         username: Username::parse(&request.username).map_err(not("username"))?,
         usage: request

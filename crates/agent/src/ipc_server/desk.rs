@@ -10,20 +10,19 @@ use std::time::Duration;
 use authz::DecisionRecord;
 use occtl::ControlSocket;
 use ocserv_agent_model::{Decision, DenyCode, Login, Source, Username, Verdict, one_line};
+use sessions::{DisconnectReport, LoginHandle};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
 use super::beginnings::{Beginning, Registrar};
-use super::ledger::Ledger;
 use super::line::Line;
 use super::respond;
 use crate::clock;
 use crate::decisions;
-use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::operations::record_session::SessionRecorder;
 use crate::rush::Rush;
-use crate::sessions::{Ended, Sessions, Ticket};
 
 /// A decision under way.
 pub type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
@@ -38,7 +37,7 @@ pub type Recall = Arc<dyn Fn() -> Vec<Arc<DecisionRecord>> + Send + Sync>;
 pub(super) struct Desk {
     decide: Decide,
     recall: Option<Recall>,
-    ledger: Arc<Ledger>,
+    recorder: Arc<SessionRecorder>,
     beginnings: mpsc::Sender<Beginning>,
     /// What is counted.
     pub(super) metrics: Metrics,
@@ -50,10 +49,8 @@ pub(super) struct Desk {
 pub struct Parts {
     /// Who decides.
     pub decide: Decide,
-    /// Who is noted.
-    pub sessions: Arc<Sessions>,
-    /// What the portal is told; `None` where there is no portal.
-    pub events: Option<Events>,
+    /// Records logins and sessions.
+    pub recorder: Arc<SessionRecorder>,
     /// Where ocserv says when a session began.
     pub control: ControlSocket,
     /// What is counted.
@@ -77,7 +74,7 @@ impl fmt::Debug for Desk {
 pub(super) struct Decided {
     login: Arc<Login>,
     decision: Decision,
-    ticket: Ticket,
+    handle: LoginHandle,
     /// From the helper's connect to the decision.
     took: Duration,
     /// Logins under way at that moment, this one included.
@@ -89,19 +86,17 @@ impl Desk {
     pub(super) fn new(parts: Parts, room: usize) -> (Self, Registrar) {
         let Parts {
             decide,
-            sessions,
-            events,
+            recorder,
             control,
             metrics,
             rush,
             recall,
         } = parts;
-        let ledger = Arc::new(Ledger::new(sessions, events, metrics.clone()));
-        let (registrar, beginnings) = Registrar::new(Arc::clone(&ledger), control, room);
+        let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), control, room);
         let desk = Self {
             decide,
             recall,
-            ledger,
+            recorder,
             beginnings,
             metrics,
             rush,
@@ -129,7 +124,7 @@ impl Desk {
         deadline: Instant,
     ) -> (ipc::Response, Decided) {
         self.rush.login(arrived);
-        let ticket = self.ledger.asks(&login);
+        let handle = self.recorder.login_started(&login);
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);
         let deciding = (self.decide)(Arc::clone(&login), deadline);
@@ -140,7 +135,7 @@ impl Desk {
             Decided {
                 login,
                 decision,
-                ticket,
+                handle,
                 took,
                 waiting,
             },
@@ -154,16 +149,16 @@ impl Desk {
         let Decided {
             login,
             decision,
-            ticket,
+            handle,
             ..
         } = decided;
         let line = match line {
-            _ if !decision.verdict.is_allow() => return self.ledger.denied(&ticket),
-            None => return self.ledger.undelivered(&ticket, &login),
+            _ if !decision.verdict.is_allow() => return self.recorder.login_denied(handle),
+            None => return self.recorder.answer_undelivered(handle, &login),
             Some(line) => line,
         };
         let beginning = Beginning {
-            ticket,
+            handle,
             login,
             source: decision.source,
             line,
@@ -173,13 +168,13 @@ impl Desk {
             self.beginnings.try_send(beginning)
         {
             // Where too many wait for ocserv, it is noted without ocserv's second.
-            self.ledger.began(&left.ticket, left.source, None);
+            self.recorder.session_started(left.handle, left.source, None);
         }
     }
 
     /// Takes the report that a session is over.
-    pub(super) fn disconnect(&self, ended: Ended) -> ipc::Response {
-        self.ledger.ended(ended);
+    pub(super) fn disconnect(&self, report: DisconnectReport) -> ipc::Response {
+        self.recorder.session_ended(report);
         respond::noted()
     }
 }

@@ -10,7 +10,6 @@ mod convert;
 mod counts;
 mod desk;
 mod gate;
-mod ledger;
 mod line;
 mod quiet;
 mod respond;

@@ -21,8 +21,8 @@ use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
 use crate::metrics::Metrics;
+use crate::operations::record_session::SessionRecorder;
 use crate::port::Port;
-use crate::sessions::Sessions;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub struct Agent {
     /// Ends them. An agent that is built and never run leaves no task behind.
     pub(super) stop: DropGuard,
     pub(super) control: ControlSocket,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) recorder: Arc<SessionRecorder>,
     pub(super) events: Events,
     /// Where everything runs that no login waits for.
     pub(super) background: Handle,
@@ -152,6 +152,9 @@ impl Agent {
         let policy = PolicyDoor::open(&config, &tasks, &stop)?;
         let metrics = Metrics::new(&config.agent_id)?;
         let control = ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0);
+        let events = Events::new(config.events.max_pending);
+        let outbox = matches!(policy, PolicyDoor::Portal(..)).then(|| events.clone());
+        let recorder = SessionRecorder::new(&config.agent_id, outbox, metrics.clone());
         Ok(Self {
             signals,
             door,
@@ -163,8 +166,8 @@ impl Agent {
             metrics,
             tasks,
             stop: guard,
-            sessions: Arc::new(Sessions::new(&config.agent_id)),
-            events: Events::new(config.events.max_pending),
+            recorder: Arc::new(recorder),
+            events,
             config,
             source,
             background,

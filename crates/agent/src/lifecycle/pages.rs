@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::events::Events;
 use crate::ipc_server::Counts;
 use crate::metrics::{Metrics, Snapshot};
-use crate::sessions::Sessions;
+use crate::operations::record_session::SessionRecorder;
 
 /// Where a running agent is looked at.
 #[derive(Clone)]
 pub(super) struct Status {
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) recorder: Arc<SessionRecorder>,
     /// Whether the portal is connected; `None` where there is none.
     pub(super) connected: Option<watch::Receiver<bool>>,
     pub(super) authorizer: Authorizer,
@@ -34,7 +34,7 @@ impl Status {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
-            sessions: self.sessions.count(),
+            sessions: self.recorder.live_count(),
             portal_connected: self
                 .connected
                 .as_ref()

@@ -10,6 +10,7 @@ use occtl::{ControlSocket, State};
 use ocserv_agent_model::{OcservId, Username};
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
+use sessions::ExistingSession;
 use tls::ClientTls;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -29,10 +30,10 @@ use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
 use crate::metrics::Metrics;
 use crate::ocserv::{Ocserv, feel_pulse};
+use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
 use crate::revocation::Revocation;
 use crate::rush::Rush;
-use crate::sessions::{Found, Sessions};
 use crate::sources::Authority;
 
 /// How long the start waits for ocserv's list of sessions: a hung ocserv must not keep logins waiting.
@@ -52,7 +53,7 @@ struct Start {
     config: Config,
     metrics: Metrics,
     control: ControlSocket,
-    sessions: Arc<Sessions>,
+    recorder: Arc<SessionRecorder>,
     rush: Rush,
     /// Where everything runs that no login waits for.
     background: Handle,
@@ -74,7 +75,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         tasks,
         stop,
         control,
-        sessions,
+        recorder,
         events,
         background,
     } = agent;
@@ -83,13 +84,13 @@ pub(super) async fn start(agent: Agent) -> Started {
         config,
         metrics,
         control,
-        sessions,
+        recorder,
         rush: Rush::default(),
         background,
         running: Running::new(Part { tasks, stop }, events),
     };
     start.keep_metrics();
-    start.adopt_sessions().await;
+    start.import_sessions().await;
 
     let (authority, portal) = start.authority(policy);
     let authorizer = start.pipeline(&authority);
@@ -100,9 +101,9 @@ pub(super) async fn start(agent: Agent) -> Started {
     }
 
     let inherited = door.is_inherited();
-    let server = start.ipc_server(door, &rules, &authorizer, connected.is_some());
+    let server = start.ipc_server(door, &rules, &authorizer);
     let status = Status {
-        sessions: Arc::clone(&start.sessions),
+        recorder: Arc::clone(&start.recorder),
         connected,
         authorizer: authorizer.clone(),
         fail_mode: Arc::default(),
@@ -158,30 +159,33 @@ impl Start {
         whole.tasks.spawn_on(upkeep, &self.background);
     }
 
-    /// Notes the sessions that are there already, so that they keep the names that an earlier run gave them.
-    async fn adopt_sessions(&self) {
+    /// Imports the sessions that are connected already, so that they keep the uids that an earlier run gave them.
+    async fn import_sessions(&self) {
         let rows = match timeout(LIST_WITHIN, self.control.list()).await {
             Ok(Ok(rows)) => rows,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "ocserv does not list its sessions: those that are there keep no notes");
+                tracing::warn!(%error, "ocserv does not list its sessions: those connected already are unknown until they end");
                 return;
             }
             Err(_) => {
                 tracing::warn!(
-                    "ocserv does not list its sessions in time: those that are there keep no notes"
+                    "ocserv does not list its sessions in time: those connected already are unknown until they end"
                 );
                 return;
             }
         };
         let connected = rows.into_iter().filter(|row| row.state == State::Connected);
-        self.sessions.adopt(connected.filter_map(|row| {
-            Some(Found {
+        self.recorder.import(connected.filter_map(|row| {
+            Some(ExistingSession {
                 id: OcservId::new(row.id).ok()?,
                 username: Username::parse(row.username.as_deref()?).ok()?,
                 connected_at: row.connected_at?,
             })
         }));
-        tracing::info!(sessions = self.sessions.count(), "ocserv listed its sessions");
+        tracing::info!(
+            sessions = self.recorder.live_count(),
+            "ocserv listed its sessions"
+        );
     }
 
     /// Who decides; the portal's client where it is the portal.
@@ -230,19 +234,12 @@ impl Start {
         }
     }
 
-    /// The server that the connect-script asks. The portal hears of sessions if there is one.
-    fn ipc_server(
-        &self,
-        door: Door,
-        rules: &Arc<ArcSwap<Rules>>,
-        authorizer: &Authorizer,
-        is_portal: bool,
-    ) -> Server {
+    /// The server that the connect-script asks.
+    fn ipc_server(&self, door: Door, rules: &Arc<ArcSwap<Rules>>, authorizer: &Authorizer) -> Server {
         let recalled = authorizer.clone();
         let parts = ipc_server::Parts {
             decide: decide(authorizer),
-            sessions: Arc::clone(&self.sessions),
-            events: is_portal.then(|| self.running.events.clone()),
+            recorder: Arc::clone(&self.recorder),
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             rush: self.rush.clone(),
@@ -263,7 +260,7 @@ impl Start {
         let ocserv = Ocserv::new(
             self.control.clone(),
             &self.config.agent_id,
-            Arc::clone(&self.sessions),
+            Arc::clone(&self.recorder),
         );
         let revocation = Revocation {
             ocserv: ocserv.clone(),

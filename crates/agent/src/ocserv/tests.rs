@@ -5,6 +5,7 @@ use ocserv_agent_model::Username;
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, Terminated, command};
 
 use super::*;
+use crate::metrics::Metrics;
 
 /// Another login than the one of [`FakeSession::connected`].
 const OTHER: &str = "ZR2mUoV7l2Xa7EPA4c1nqqLBX8Q=";
@@ -26,7 +27,11 @@ fn ocserv(dir: &Path, release: Release) -> (FakeControl, Ocserv) {
     let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
     fake.restart_as(release);
     let control = ControlSocket::new(dir.join("occtl.sock"), Duration::from_secs(5));
-    let ocserv = Ocserv::new(control, "a1", Arc::new(Sessions::new("a1")));
+    let ocserv = Ocserv::new(
+        control,
+        "a1",
+        Arc::new(SessionRecorder::new("a1", None, Metrics::new("a1").unwrap())),
+    );
     fake.set_sessions(vec![alice(), bob()]);
     (fake, ocserv)
 }

@@ -15,8 +15,9 @@ use super::*;
 use crate::clock;
 use crate::config::tests::{ConfigDir, MINIMAL};
 use crate::example::login;
+use crate::metrics::Metrics;
+use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
-use crate::sessions::Sessions;
 
 /// A portal that lets everyone in while it is there.
 #[derive(Default)]
@@ -70,7 +71,11 @@ impl Rig {
         let control = ControlSocket::new(fake.path().to_owned(), Duration::from_secs(5));
         let roles = BTreeMap::from([("portal.example".to_owned(), Role::Operator)]);
         let service = VpnAgent::new(
-            Ocserv::new(control, "a1", Arc::new(Sessions::new("a1"))),
+            Ocserv::new(
+                control,
+                "a1",
+                Arc::new(SessionRecorder::new("a1", None, Metrics::new("a1").unwrap())),
+            ),
             Authorizer::new(parts, settings),
             Arc::new(Roles::new(roles)),
             TaskTracker::new(),

@@ -9,13 +9,12 @@ use crate::events::Events;
 use crate::example::login;
 use crate::ipc_server::line::accept;
 use crate::metrics::Metrics;
-use crate::sessions::Sessions;
 
 const ROOM: usize = 64;
 
 struct Office {
     fake: FakeControl,
-    ledger: Arc<Ledger>,
+    recorder: Arc<SessionRecorder>,
     events: Events,
     registrar: Registrar,
     beginnings: mpsc::Sender<Beginning>,
@@ -29,16 +28,16 @@ fn office(sessions: Vec<FakeSession>) -> Office {
     let fake = FakeControl::start(&path).unwrap();
     fake.set_sessions(sessions);
     let events = Events::new(1_000);
-    let ledger = Arc::new(Ledger::new(
-        Arc::new(Sessions::new("a1")),
+    let recorder = Arc::new(SessionRecorder::new(
+        "a1",
         Some(events.clone()),
         Metrics::new("a1").unwrap(),
     ));
     let control = ControlSocket::new(path, Duration::from_secs(5));
-    let (registrar, beginnings) = Registrar::new(Arc::clone(&ledger), control, ROOM);
+    let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), control, ROOM);
     Office {
         fake,
-        ledger,
+        recorder,
         events,
         registrar,
         beginnings,
@@ -75,7 +74,7 @@ impl Office {
     async fn let_in_over(&self, line: Line, id: i32, name: &str) {
         let login = Arc::new(login(id, name));
         let beginning = Beginning {
-            ticket: self.ledger.asks(&login),
+            handle: self.recorder.login_started(&login),
             login,
             source: Source::Cache,
             line,

@@ -16,8 +16,8 @@ use super::*;
 use crate::events::Events;
 use crate::ipc_server::{Decide, Deciding};
 use crate::metrics::Metrics;
+use crate::operations::record_session::SessionRecorder;
 use crate::rush::Rush;
-use crate::sessions::Sessions;
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(20);
 /// A server with a scripted decision behind it.
 struct Lab {
     path: PathBuf,
-    sessions: Arc<Sessions>,
+    recorder: Arc<SessionRecorder>,
     events: Events,
     counts: Arc<Counts>,
     rules: Arc<ArcSwap<Rules>>,
@@ -93,15 +93,15 @@ fn lab(setup: Setup) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ipc/s");
     let door = Door::bind(&path, 0o600).unwrap();
-    let sessions = Arc::new(Sessions::new("a1"));
     let events = Events::new(1000);
+    let metrics = Metrics::new("a1").unwrap();
+    let recorder = Arc::new(SessionRecorder::new("a1", Some(events.clone()), metrics.clone()));
     let control = ControlSocket::new(dir.path().join("no-ocserv"), Duration::from_millis(100));
     let parts = Parts {
         decide: setup.decide,
-        sessions: Arc::clone(&sessions),
-        events: Some(events.clone()),
+        recorder: Arc::clone(&recorder),
         control,
-        metrics: Metrics::new("a1").unwrap(),
+        metrics,
         rush: Rush::default(),
         recall: None,
     };
@@ -118,7 +118,7 @@ fn lab(setup: Setup) -> Lab {
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));
     Lab {
         path,
-        sessions,
+        recorder,
         events,
         counts,
         rules,

@@ -5,7 +5,8 @@ use occtl::ControlSocket;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, Release, command};
 
 use super::*;
-use crate::sessions::Sessions;
+use crate::metrics::Metrics;
+use crate::operations::record_session::SessionRecorder;
 
 fn alice() -> FakeSession {
     FakeSession::connected(7, "alice")
@@ -19,7 +20,14 @@ fn ocserv(dir: &Path, sessions: Vec<FakeSession>) -> (FakeControl, Ocserv) {
     let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
     fake.set_sessions(sessions);
     let control = ControlSocket::new(dir.join("occtl.sock"), Duration::from_secs(5));
-    (fake, Ocserv::new(control, "a1", Arc::new(Sessions::new("a1"))))
+    (
+        fake,
+        Ocserv::new(
+            control,
+            "a1",
+            Arc::new(SessionRecorder::new("a1", None, Metrics::new("a1").unwrap())),
+        ),
+    )
 }
 
 /// A login that was let in so many seconds after its connection began.

@@ -27,7 +27,7 @@ async fn a_decision_goes_back_with_its_source_and_the_session_is_told() {
     assert!(ask(&lab.path, &end).await.allowed);
     assert!(ask(&lab.path, &request("host-update", "alice", 7)).await.allowed);
     lab.told_when(&["connect 7", "disconnect 7"]).await;
-    assert_eq!(lab.sessions.count(), 0);
+    assert_eq!(lab.recorder.live_count(), 0);
     lab.drained().await;
 }
 

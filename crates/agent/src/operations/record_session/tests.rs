@@ -6,30 +6,26 @@ use ocserv_agent_model::{OcservId, Username};
 use super::*;
 use crate::example::login;
 
-/// Enough for an end to overtake its beginning, were it possible.
+/// Enough for a disconnect to overtake its connect, were it possible.
 const SESSIONS: i32 = 20_000;
 
 #[test]
-fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
+fn no_disconnect_overtakes_its_connect_on_the_way_to_the_outbox() {
     let events = Events::new(2 * usize::try_from(SESSIONS).unwrap());
-    let ledger = Ledger::new(
-        Arc::new(Sessions::new("a1")),
-        Some(events.clone()),
-        Metrics::new("a1").unwrap(),
-    );
+    let recorder = SessionRecorder::new("a1", Some(events.clone()), Metrics::new("a1").unwrap());
     let start = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=SESSIONS {
-                let ticket = ledger.asks(&Arc::new(login(number, "alice")));
+                let handle = recorder.login_started(&Arc::new(login(number, "alice")));
                 start.wait();
-                ledger.began(&ticket, Source::Portal, Some(1));
+                recorder.session_started(handle, Source::Portal, Some(1));
             }
         });
         scope.spawn(|| {
             for number in 1..=SESSIONS {
                 start.wait();
-                ledger.ended(Ended {
+                recorder.session_ended(DisconnectReport {
                     id: OcservId::new(number).unwrap(),
                     username: Username::parse("alice").unwrap(),
                     usage: None,
@@ -38,9 +34,9 @@ fn no_end_overtakes_its_beginning_on_the_way_to_the_portal() {
             }
         });
     });
-    let told = events.waiting();
-    assert_eq!(told.len(), 2 * usize::try_from(SESSIONS).unwrap());
-    for pair in told.chunks(2) {
+    let recorded = events.waiting();
+    assert_eq!(recorded.len(), 2 * usize::try_from(SESSIONS).unwrap());
+    for pair in recorded.chunks(2) {
         let (first, second) = (&pair[0], &pair[1]);
         assert!(
             matches!(first.kind, EventKind::Connected(_)),

@@ -1,0 +1,133 @@
+//! Records the life of logins and sessions: in the store, in the outbox, as metrics and in the log.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ocserv_agent_model::{DisconnectReason, Event, EventKind, Login, OcservId, Source};
+use sessions::{DisconnectReport, ExistingSession, LoginHandle, SessionStore};
+
+use crate::clock;
+use crate::events::Events;
+use crate::metrics::Metrics;
+
+/// Owns the session store and reports each of its changes.
+pub struct SessionRecorder {
+    /// Locked until the events of a change are in the outbox: else a disconnect could get there before
+    /// its connect.
+    store: Mutex<SessionStore>,
+    /// `None` where there is no portal.
+    outbox: Option<Events>,
+    metrics: Metrics,
+}
+
+impl SessionRecorder {
+    /// Creates a recorder with no session, for the server of `agent_id`. Without an `outbox` no event is
+    /// reported.
+    pub(crate) fn new(agent_id: &str, outbox: Option<Events>, metrics: Metrics) -> Self {
+        Self {
+            store: Mutex::new(SessionStore::new(agent_id)),
+            outbox,
+            metrics,
+        }
+    }
+
+    /// Adds sessions that were connected before this agent started; see [`SessionStore::import`].
+    pub(crate) fn import(&self, existing: impl IntoIterator<Item = ExistingSession>) {
+        let mut store = self.store();
+        existing.into_iter().for_each(|session| store.import(session));
+    }
+
+    /// Records a login that waits for its answer.
+    pub(crate) fn login_started(&self, login: &Arc<Login>) -> LoginHandle {
+        let now = clock::wall();
+        let (handle, superseded) = {
+            let mut store = self.store();
+            let (handle, superseded) = store.login_started(login, now);
+            superseded.iter().for_each(|event| self.report(event));
+            (handle, superseded)
+        };
+        if let Some(event) = superseded {
+            let (user, uid) = (event.username.as_str(), &event.uid);
+            tracing::info!(
+                target: "session", user, %uid, "session superseded: id reused without a disconnect"
+            );
+        }
+        handle
+    }
+
+    /// Records that a login was denied.
+    pub(crate) fn login_denied(&self, login: LoginHandle) {
+        self.store().login_denied(login);
+    }
+
+    /// Records that the allow of `login` did not reach its helper.
+    pub(crate) fn answer_undelivered(&self, handle: LoginHandle, login: &Login) {
+        let (user, id) = (login.username.as_str(), login.id);
+        tracing::warn!(target: "session", user, %id, "helper exited before it read the allow");
+        self.store().answer_undelivered(handle);
+    }
+
+    /// Records that a session started, at the second `connected_at` where ocserv gave it.
+    pub(crate) fn session_started(&self, login: LoginHandle, source: Source, connected_at: Option<u64>) {
+        self.record(|store| store.session_started(login, source, connected_at));
+    }
+
+    /// Records what a disconnect-script reports.
+    pub(crate) fn session_ended(&self, report: DisconnectReport) {
+        let now = clock::wall();
+        self.record(|store| store.session_ended(report, now));
+    }
+
+    /// Sets the reason that the end of a session will have; see [`SessionStore::expect_end`].
+    pub(crate) fn expect_end(&self, id: OcservId, reason: DisconnectReason) {
+        self.store().expect_end(id, reason);
+    }
+
+    /// The number of live sessions.
+    pub(crate) fn live_count(&self) -> usize {
+        self.store().live_count()
+    }
+
+    fn store(&self) -> MutexGuard<'_, SessionStore> {
+        // No method of the store panics half way.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change and reports its events; logs them when others may go on.
+    fn record(&self, change: impl FnOnce(&mut SessionStore) -> Vec<Event>) {
+        let events = {
+            let mut store = self.store();
+            let events = change(&mut store);
+            events.iter().for_each(|event| self.report(event));
+            events
+        };
+        events.iter().for_each(log);
+    }
+
+    fn report(&self, event: &Event) {
+        self.metrics.happened(&event.kind);
+        if let Some(outbox) = &self.outbox {
+            outbox.push(event.clone());
+        }
+    }
+}
+
+fn log(event: &Event) {
+    let (user, id, uid) = (event.username.as_str(), event.id, &event.uid);
+    match &event.kind {
+        EventKind::Connected(_) => {
+            tracing::info!(target: "session", user, %id, %uid, "session connected");
+        }
+        EventKind::Disconnected(end) => {
+            let duration_s = end.duration.map(|duration| duration.as_secs());
+            let (bytes_in, bytes_out) = (end.usage.map(|u| u.received), end.usage.map(|u| u.sent));
+            let reason = end.reason;
+            tracing::info!(
+                target: "session", user, %id, %uid, %reason, duration_s, bytes_in, bytes_out,
+                "session disconnected"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
