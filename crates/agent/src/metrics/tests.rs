@@ -9,8 +9,8 @@ use super::*;
 /// `docs/reference/metrics.md` as the declarations make it.
 fn documentation() -> String {
     let mut text = String::from(
-        "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Made of the declarations in `crates/agent/src/metrics.rs`; \
-         a test compares the two, and\n`UPDATE_DOCS=1 cargo test -p agent metrics` writes this page. No label \
+        "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Made of the declarations in `crates/agent/src/metrics.rs`;\n\
+         a test compares the two, and `UPDATE_DOCS=1 cargo test -p agent metrics` writes this page. No label\n\
          holds a user name or an address.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in DECLARED {
