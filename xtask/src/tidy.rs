@@ -8,6 +8,7 @@ mod linked;
 mod links;
 mod lockfile;
 mod manifests;
+mod prose;
 mod sources;
 mod tree;
 mod violation;
@@ -29,6 +30,7 @@ pub fn violations(root: &Path) -> anyhow::Result<Vec<Violation>> {
         sources::check,
         lockfile::check,
         links::check,
+        prose::check,
     ] {
         found.extend(rule(&tree));
     }
