@@ -5,7 +5,7 @@ mod connection;
 mod events;
 mod journal;
 mod known;
-mod policy_file;
+mod policy_watch;
 mod recent;
 mod record;
 mod request;
@@ -32,7 +32,7 @@ use connection::Connection;
 use events::Events;
 use journal::Journal;
 use known::KnownSessions;
-use policy_file::PolicyFile;
+use policy_watch::PolicyWatch;
 use record::What;
 
 const SETTINGS: Settings = Settings {
@@ -62,7 +62,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     for warning in tls.loaded().warnings {
         tracing::warn!("{warning}");
     }
-    let (policy_file, policy) = PolicyFile::open(args.policy)?;
+    let (policy_watch, policy) = PolicyWatch::open(&args.policy)?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("could not listen on {}", args.listen))?;
@@ -81,7 +81,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     ));
     let hangup = signal(SignalKind::hangup()).context("could not watch for SIGHUP")?;
     tracker.spawn(reload_certificates(hangup, tls.clone(), token.clone()));
-    tracker.spawn(policy_file.watch(journal.clone(), token.clone()));
+    tracker.spawn(policy_watch.run(journal.clone(), token.clone()));
 
     let known = Arc::new(KnownSessions::new());
     let auth = Auth::new(policy.clone(), Arc::clone(&known), journal.clone());

@@ -73,7 +73,7 @@ fn a_portal_that_cannot_start_says_why_in_one_line_and_fails() {
         ),
         (
             vec!["--pki", pki, "--policy", "/nonexistent"],
-            "could not read the policy /nonexistent: ",
+            "could not load the policy: /nonexistent: cannot be read: ",
         ),
         (
             vec!["--pki", pki, "--policy", broken],

@@ -2,12 +2,21 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use ocserv_agent_proto::vpn::v1::{
     CheckPolicyRequest, ReportDisconnectRequest, ReportSessionUpdateRequest, SessionStats,
     ValidateSessionRequest,
 };
+use policy::Policy;
 use support::Portal;
 use tonic::Code;
+
+/// How often portal-dev reads its policy file.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
 
 const POLICY: &str = r#"
 version = 1
@@ -226,7 +235,7 @@ async fn a_changed_policy_is_in_use_and_a_broken_one_is_not() {
     );
 
     std::fs::remove_file(portal.dir.path().join("policy.toml")).unwrap();
-    portal.wait_for_log("could not read the policy policy.toml");
+    portal.wait_for_log("policy.toml: cannot be read: No such file");
     assert_eq!(
         client
             .auth
@@ -248,6 +257,31 @@ async fn a_changed_policy_is_in_use_and_a_broken_one_is_not() {
             .into_inner()
             .allowed
     );
+}
+
+/// Writes a file in place, in two halves with a pause; whether no two reads of portal-dev can have seen the first half.
+async fn write_in_two_halves(path: &Path, first: &str, second: &str) -> std::io::Result<bool> {
+    let start = Instant::now();
+    let mut file = File::create(path)?;
+    file.write_all(first.as_bytes())?;
+    tokio::time::sleep(READ_INTERVAL / 2).await;
+    file.write_all(second.as_bytes())?;
+    Ok(start.elapsed() < READ_INTERVAL)
+}
+
+#[tokio::test]
+async fn a_half_written_policy_is_never_in_effect() {
+    let portal = Portal::start(POLICY);
+    let path = portal.dir.path().join("policy.toml");
+    let version = |text: &str| Policy::parse(text, "policy").unwrap().fingerprint().to_owned();
+    for round in 0..6 {
+        // The first half is a policy too, which allows a user that the second half denies.
+        let half = format!("version = 1 # {round}\ndefault = \"allow\"\n");
+        let rest = "[[rules]]\nverdict = \"deny\"\nusers = [\"mallory\"]\n";
+        let in_time = write_in_two_halves(&path, &half, rest).await.unwrap();
+        let loaded = portal.wait_for_policy(&version(&(half.clone() + rest))).await;
+        assert!(!in_time || !loaded.contains(&version(&half)), "round {round}");
+    }
 }
 
 #[tokio::test]

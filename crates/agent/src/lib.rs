@@ -25,5 +25,4 @@ mod revocation;
 mod rush;
 mod sources;
 
-pub use embedded::PolicyFileError;
 pub use lifecycle::{Agent, ConfigSource, Outcome, StartError, run};

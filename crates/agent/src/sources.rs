@@ -1,15 +1,15 @@
 //! Who knows the policy: the portal, or a policy file on this server.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use authz::{Answer, Check, PolicySource, SourceError};
 use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
+use policy::Policy;
 use portal::{CheckError, Portal};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::embedded::PolicyFile;
+use crate::embedded::CurrentPolicy;
 use crate::ocserv::LiveSession;
 
 /// The policy that this agent goes by; clones share it.
@@ -18,7 +18,7 @@ pub(crate) enum Authority {
     /// The company's portal.
     Portal(Portal),
     /// The policy file of this server.
-    Embedded(Arc<PolicyFile>),
+    Embedded(CurrentPolicy),
 }
 
 /// What became of a look at a session that is up.
@@ -52,12 +52,12 @@ impl Authority {
                     Err(error) => Standing::Unknown(error.to_string()),
                 }
             }
-            Self::Embedded(file) => file_standing(file, &username, session),
+            Self::Embedded(policy) => file_standing(&policy.load(), &username, session),
         }
     }
 }
 
-fn file_standing(file: &PolicyFile, username: &Username, session: &LiveSession) -> Standing {
+fn file_standing(policy: &Policy, username: &Username, session: &LiveSession) -> Standing {
     let Some(client_ip) = session.row.client_ip else {
         return Standing::Unknown("ocserv does not say where it comes from".to_owned());
     };
@@ -65,11 +65,7 @@ fn file_standing(file: &PolicyFile, username: &Username, session: &LiveSession) 
         Ok(group) => group,
         Err(error) => return Standing::Unknown(format!("its group {error}")),
     };
-    match file
-        .policy()
-        .evaluate(username, group.as_ref(), client_ip)
-        .verdict
-    {
+    match policy.evaluate(username, group.as_ref(), client_ip).verdict {
         Verdict::Allow(_) => Standing::Valid,
         Verdict::Deny(refusal) => Standing::Revoked(refusal.reason),
     }
@@ -94,9 +90,9 @@ impl PolicySource for Authority {
                     Err(error) => refused_or_out(&error),
                 }
             }),
-            Self::Embedded(file) => Box::pin(async move {
-                let answer = file
-                    .policy()
+            Self::Embedded(policy) => Box::pin(async move {
+                let answer = policy
+                    .load()
                     .evaluate(&login.username, login.group.as_ref(), login.client_ip);
                 Ok(Answer {
                     verdict: answer.verdict,

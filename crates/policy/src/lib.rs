@@ -1,19 +1,21 @@
-//! The policy file: who may come into the VPN, and with what.
+//! The policy file: who may connect to the VPN, and with which routes and name servers.
 //!
-//! One parser and one evaluation for everyone who decides by a file: the reference portal and the agent's embedded
-//! mode. Leans on `model`. Pure: text in, [`Policy`] out; it knows no file, no clock and no wire, so whoever owns the
-//! file reads it, watches it and says when it changed.
+//! One parser, one evaluation and one watcher for all that decide by a file: the reference portal and the agent's
+//! embedded mode. Leans on `model`. [`Policy`] is pure: text in, answers out. [`PolicyFile`] reads the disk when it is
+//! polled; neither knows a clock, a task or the wire.
 //!
 //! `docs/examples/policy.toml` shows every key; `docs/portal-dev.md` explains them.
 
-mod file;
+mod error;
 mod locate;
 mod network;
-mod problem;
+mod parse;
+mod policy_file;
 mod rules;
 
-pub use problem::{PolicyError, Problem};
-pub use rules::{Answer, Policy};
+pub use error::{PolicyError, Problem};
+pub use policy_file::{PolicyFile, PolicyFileError};
+pub use rules::{Evaluation, Policy};
 
 #[cfg(test)]
 mod tests;

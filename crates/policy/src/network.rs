@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::Problem;
+use crate::error::Problem;
 
 /// The route that sends everything through the tunnel, in ocserv's spelling.
 const DEFAULT: &str = "default";

@@ -7,11 +7,9 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
 
-use crate::PolicyError;
-
 /// What the policy says about one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Evaluation {
     /// Yes or no.
     pub verdict: Verdict,
     /// How long the answer may be reused, in whole seconds; zero means not at all, `None` that the file does not say.
@@ -54,8 +52,8 @@ impl Outcome {
         }
     }
 
-    fn answer(&self, rule: Option<usize>) -> Answer {
-        Answer {
+    fn answer(&self, rule: Option<usize>) -> Evaluation {
+        Evaluation {
             verdict: self.verdict.clone(),
             ttl: self.ttl,
             rule,
@@ -87,18 +85,10 @@ impl Rule {
 }
 
 impl Policy {
-    /// Reads a policy file. `origin` is what errors call it, usually its path.
-    ///
-    /// # Errors
-    /// [`PolicyError`] names the first fault with its line and key. A file with any fault gives no policy at all.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
-        crate::file::parse(text, origin)
-    }
-
     /// What the policy says: the first rule whose conditions all hold decides, else the file's default. Names are
     /// compared exactly, case included. An IPv4 address that comes mapped into IPv6 counts as IPv4.
     #[must_use]
-    pub fn evaluate(&self, username: &Username, group: Option<&GroupName>, client_ip: IpAddr) -> Answer {
+    pub fn evaluate(&self, username: &Username, group: Option<&GroupName>, client_ip: IpAddr) -> Evaluation {
         let client_ip = client_ip.to_canonical();
         let decides =
             |rule: &Rule| rule.matches_but_for_group(username, client_ip) && rule.matches_group(group);
@@ -111,7 +101,7 @@ impl Policy {
     /// Whether the user may come in, for a caller that does not know the user's group: `None` when that depends on
     /// the group. The answer is the one for a user who is in none of the groups that the file names.
     #[must_use]
-    pub fn evaluate_without_group(&self, username: &Username, client_ip: IpAddr) -> Option<Answer> {
+    pub fn evaluate_without_group(&self, username: &Username, client_ip: IpAddr) -> Option<Evaluation> {
         let answer = self.evaluate(username, None, client_ip);
         let address = client_ip.to_canonical();
         // The rules before the one that decides, or all of them, could decide instead for a member of some group.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
 
-use crate::{Answer, Policy};
+use crate::{Evaluation, Policy};
 
 mod faults;
 mod model_check;
+mod watching;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/policy.toml");
 
@@ -23,7 +24,7 @@ fn refusal(body: &str) -> String {
         .to_string()
 }
 
-fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Answer {
+fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Evaluation {
     let group = group.map(|group| GroupName::parse(group).unwrap());
     policy.evaluate(
         &Username::parse(user).unwrap(),
@@ -33,7 +34,7 @@ fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Answer {
 }
 
 /// `allow`, or the reason of the refusal.
-fn outcome(answer: &Answer) -> String {
+fn outcome(answer: &Evaluation) -> String {
     match &answer.verdict {
         Verdict::Allow(_) => "allow".to_owned(),
         Verdict::Deny(refusal) => {

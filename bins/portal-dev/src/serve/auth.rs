@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::connection::Caller;
 use super::journal::Journal;
 use super::known::{Known, KnownSessions};
-use super::policy_file::CurrentPolicy;
+use super::policy_watch::CurrentPolicy;
 use super::record::What;
 use super::request::{self, BadField};
 

@@ -167,6 +167,22 @@ impl Portal {
         }
     }
 
+    /// Waits until the policy of this version is in effect; returns the versions that have been, in order.
+    pub(crate) async fn wait_for_policy(&self, version: &str) -> Vec<String> {
+        let mut count = 1;
+        loop {
+            let loaded = self.wait_for_events("policy_loaded", count).await;
+            let versions: Vec<String> = loaded
+                .iter()
+                .map(|line| line["policy_version"].as_str().unwrap().to_owned())
+                .collect();
+            if versions.last().is_some_and(|last| last == version) {
+                return versions;
+            }
+            count = versions.len() + 1;
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])

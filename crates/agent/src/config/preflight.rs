@@ -70,9 +70,9 @@ impl Preflight {
 
     fn policy_file(&mut self, path: &Path) {
         if path.is_absolute()
-            && let Err(error) = crate::embedded::load(path)
+            && let Err(error) = policy::PolicyFile::open(path)
         {
-            self.problem("portal.policy_file", crate::embedded::describe(&error));
+            self.problem("portal.policy_file", error_chain(&error));
         }
     }
 

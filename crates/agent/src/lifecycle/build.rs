@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use occtl::ControlSocket;
+use policy::{PolicyFile, PolicyFileError};
 use portal::Portal;
 use tls::{ClientTls, IdentityError, Loaded, ServerTls};
 use tokio::runtime::Handle;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::ConfigSource;
 use super::signals::Signals;
 use crate::config::{self, Address, Config, PortalTls};
-use crate::embedded::{PolicyFile, PolicyFileError};
+use crate::embedded::{self, CurrentPolicy};
 use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
@@ -89,8 +90,8 @@ pub struct Agent {
 pub(super) enum PolicyDoor {
     /// The client of the portal, which is connecting already.
     Portal(Portal, ClientTls),
-    /// The policy file, read.
-    Embedded(Arc<PolicyFile>),
+    /// The policy file, and the policy read from it.
+    Embedded(PolicyFile, CurrentPolicy),
 }
 
 impl PolicyDoor {
@@ -105,7 +106,8 @@ impl PolicyDoor {
             return Ok(Self::Portal(portal, identity));
         }
         let path = config.portal.policy_file.clone().unwrap_or_default();
-        Ok(Self::Embedded(Arc::new(PolicyFile::open(&path)?)))
+        let (file, policy) = embedded::open(&path)?;
+        Ok(Self::Embedded(file, policy))
     }
 }
 

@@ -26,6 +26,7 @@ use super::signals::Signals;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::decision_file;
+use crate::embedded;
 use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
 use crate::metrics::Metrics;
@@ -192,11 +193,11 @@ impl Start {
     fn authority(&self, policy: PolicyDoor) -> (Authority, Option<(Portal, ClientTls)>) {
         match policy {
             PolicyDoor::Portal(portal, tls) => (Authority::Portal(portal.clone()), Some((portal, tls))),
-            PolicyDoor::Embedded(file) => {
+            PolicyDoor::Embedded(file, policy) => {
                 let whole = &self.running.whole;
-                let follow = Arc::clone(&file).follow(whole.stop.clone());
-                whole.tasks.spawn_on(follow, &self.background);
-                (Authority::Embedded(file), None)
+                let watch = embedded::watch(file, Arc::clone(&policy), whole.stop.clone());
+                whole.tasks.spawn_on(watch, &self.background);
+                (Authority::Embedded(policy), None)
             }
         }
     }

@@ -12,8 +12,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use crate::error::{PolicyError, Problem};
 use crate::rules::{Outcome, Policy, Rule, fingerprint};
-use crate::{PolicyError, Problem, locate, network};
+use crate::{locate, network};
 
 /// The version of the format that this program reads.
 const VERSION: i64 = 1;
@@ -62,7 +63,17 @@ struct RawRule {
 /// A problem and the bytes of the text where it is.
 type At = (Range<usize>, Problem);
 
-pub(crate) fn parse(text: &str, origin: &str) -> Result<Policy, PolicyError> {
+impl Policy {
+    /// Parses and checks the text of a policy file. `origin` is what errors call it, usually its path.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the first fault with its line and key. A file with any fault gives no policy at all.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
+        parse(text, origin)
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Policy, PolicyError> {
     let refuse = |line, key, problem| PolicyError {
         origin: origin.to_owned(),
         line,

@@ -1,0 +1,136 @@
+//! A policy file on the disk, read again for as long as its owner polls it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ocserv_agent_model::error_chain;
+
+use crate::error::PolicyError;
+use crate::rules::{Policy, fingerprint};
+
+/// The largest policy file, in bytes; what is larger is another file.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Why a policy file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyFileError {
+    /// The file cannot be opened or read, or is not UTF-8.
+    #[error("{path}: cannot be read")]
+    Read {
+        /// The policy file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is larger than 4 MiB.
+    #[error("{path}: is larger than {MAX_BYTES} bytes")]
+    TooLarge {
+        /// The policy file.
+        path: PathBuf,
+    },
+    /// The file's content is not a valid policy.
+    #[error(transparent)]
+    Invalid(#[from] PolicyError),
+}
+
+/// Watches one policy file: a change counts once two reads in a row have found the same content.
+///
+/// A file that is being written may parse as a policy at the end of any line, without the rules that are still to come.
+/// So a half-written file is never in effect as long as it stays so for less than the time between two polls, which is
+/// the caller's to choose.
+#[derive(Debug)]
+pub struct PolicyFile {
+    path: PathBuf,
+    reads: StableRead,
+}
+
+impl PolicyFile {
+    /// Reads the file for the first time. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] when the file cannot be read or is not a valid policy.
+    pub fn open(path: &Path) -> Result<(Self, Arc<Policy>), PolicyFileError> {
+        let text = read(path)?;
+        let policy = parse(&text, path)?;
+        let file = Self {
+            path: path.to_owned(),
+            reads: StableRead::new(Ok(fingerprint(&text))),
+        };
+        Ok((file, policy))
+    }
+
+    /// The path given to [`PolicyFile::open`].
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file again; `Some` once per change, on the second read that finds it. Blocks on the disk.
+    ///
+    /// An error is a change too: the policy before it should stay in effect.
+    pub fn poll(&mut self) -> Option<Result<Arc<Policy>, PolicyFileError>> {
+        let content = read(&self.path);
+        let seen = match &content {
+            Ok(text) => Ok(fingerprint(text)),
+            Err(error) => Err(error_chain(error)),
+        };
+        let changed = self.reads.observe(seen);
+        changed.then(|| content.and_then(|text| parse(&text, &self.path)))
+    }
+}
+
+fn read(path: &Path) -> Result<String, PolicyFileError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|source| PolicyFileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(PolicyFileError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Arc<Policy>, PolicyFileError> {
+    Ok(Arc::new(Policy::parse(text, &path.display().to_string())?))
+}
+
+/// What one read found: the content's fingerprint, or why there is none.
+type Observation = Result<String, String>;
+
+/// Tells a change that has stayed from one read to the next.
+#[derive(Debug)]
+struct StableRead {
+    last: Observation,
+    /// What two reads in a row have agreed on.
+    stable: Observation,
+}
+
+impl StableRead {
+    /// Takes what the first read found as stable.
+    fn new(first: Observation) -> Self {
+        Self {
+            last: first.clone(),
+            stable: first,
+        }
+    }
+
+    /// Whether this read makes another content stable.
+    fn observe(&mut self, read: Observation) -> bool {
+        let repeated = read == self.last;
+        self.last = read;
+        let changed = repeated && self.last != self.stable;
+        if changed {
+            self.stable.clone_from(&self.last);
+        }
+        changed
+    }
+}
