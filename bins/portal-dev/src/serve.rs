@@ -59,7 +59,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let tls = ServerTls::load(args.identity.files("portal")?)?;
-    for warning in tls.loaded().warnings {
+    for warning in tls.status().warnings {
         tracing::warn!("{warning}");
     }
     let (policy_watch, policy) = PolicyWatch::open(&args.policy)?;

@@ -284,7 +284,7 @@ async fn an_agent_that_cannot_be_reached_or_trusted_is_said_in_one_clear_line() 
     let cases: [(Vec<&str>, &str); 5] = [
         (
             vec!["--agent", "https://127.0.0.1:1", "--pki", own],
-            "nobody listens there",
+            "connection refused",
         ),
         (
             vec!["--agent", "127.0.0.1:9443", "--pki", own],

@@ -1,23 +1,23 @@
-//! TLS errors in plain English: what the peer did, in words that fit after "refused 10.0.0.2: ".
+//! TLS errors as one line for an operator, a fragment that fits after "refused 10.0.0.2: ".
 
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
-/// Says in one line why a TLS connection failed, from the error that tokio-rustls or a stream gave.
+/// Explains in one line why a TLS connection failed; takes an error of tokio-rustls or of a stream.
 #[must_use]
 pub fn explain(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match (inner, error.kind()) {
         (Some(tls), _) => explain_tls(tls),
-        (None, io::ErrorKind::UnexpectedEof) => "it closed the connection in the middle".to_owned(),
+        (None, io::ErrorKind::UnexpectedEof) => "it closed the connection unexpectedly".to_owned(),
         (None, io::ErrorKind::ConnectionReset) => "it reset the connection".to_owned(),
-        (None, io::ErrorKind::ConnectionRefused) => "nobody listens there".to_owned(),
+        (None, io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         (None, _) => error.to_string(),
     }
 }
 
-/// Says in one line what rustls means.
+/// Explains an error of rustls in one line.
 #[must_use]
 pub fn explain_tls(error: &Error) -> String {
     match error {
@@ -38,8 +38,8 @@ pub fn explain_tls(error: &Error) -> String {
     }
 }
 
-/// A name as people write it: rustls has `DnsName("portal")` and `IpAddress(10.0.0.1)`.
-fn plain(name: &str) -> &str {
+/// Strips the debug syntax of rustls: `DnsName("portal")`, `IpAddress(10.0.0.1)`.
+fn bare_name(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(name).trim_matches('"')
 }
@@ -59,7 +59,7 @@ fn certificate(problem: &CertificateError) -> String {
                 "its certificate is for {} and not for {}",
                 presented
                     .iter()
-                    .map(|name| plain(name))
+                    .map(|name| bare_name(name))
                     .collect::<Vec<_>>()
                     .join(", "),
                 expected.to_str()
@@ -78,7 +78,7 @@ fn certificate(problem: &CertificateError) -> String {
     }
 }
 
-/// What the peer complained about with its last words.
+/// Explains the alert that the peer sent.
 fn alert_text(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::UnknownCA => {

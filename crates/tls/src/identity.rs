@@ -1,4 +1,4 @@
-//! An identity: the certificate that we show, its key, and the CAs that we trust the other side by.
+//! An identity: our certificate, its key, and the CAs that verify the peer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,99 +15,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
-use crate::{ALPN_H2, pem, provider};
+use crate::identity_error::IdentityError;
+use crate::provider::{ALPN_H2, provider};
+use crate::{clock, pem};
 
-/// Where an identity lives. All three are PEM files.
+/// The files of an identity, all PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityFiles {
-    /// The CAs that the peer's certificate must come from: one or more certificates.
+    /// The CAs that may issue the peer's certificate: one or more certificates.
     pub ca: PathBuf,
-    /// Our certificate, followed by intermediate ones if there are any.
+    /// Our certificate, followed by any intermediate ones.
     pub cert: PathBuf,
     /// The key of our certificate: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
-}
-
-/// Why an identity cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// No such file.
-    #[error("{path}: no such file", path = path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is not ours to read.
-    #[error("{path}: no permission to read it", path = path.display())]
-    NoPermission {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Reading failed in another way.
-    #[error("{path}: could not be read", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// More than a PEM file can sensibly hold.
-    #[error("{path}: larger than {limit} bytes, so it is no PEM file of ours", path = path.display())]
-    TooBig {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// What was looked for is not in the file, or damaged.
-    #[error("{path}: no usable {wanted} in PEM form: {problem}", path = path.display())]
-    NotPem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        wanted: &'static str,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// PEM, but what is inside is no X.509 certificate that can be used.
-    #[error("{path}: certificate {number} in it cannot be used: {problem}", path = path.display())]
-    BadCertificate {
-        /// The file.
-        path: PathBuf,
-        /// Which one in the file, from 1.
-        number: usize,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The key is of a kind that cannot be used.
-    #[error("{path}: the private key cannot be used: {problem}", path = path.display())]
-    BadKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The key belongs to another certificate.
-    #[error("{key}: is not the key of the certificate in {cert}", key = key.display(), cert = cert.display())]
-    WrongKey {
-        /// The key's file.
-        key: PathBuf,
-        /// The certificate's file.
-        cert: PathBuf,
-    },
-    /// Our certificate is no longer valid.
-    #[error("{path}: the certificate expired on {on}", path = path.display())]
-    Expired {
-        /// The file.
-        path: PathBuf,
-        /// The day, as in `2026-01-31`, UTC.
-        on: String,
-    },
-    /// rustls would not make a configuration of it.
-    #[error("the TLS library refuses this identity")]
-    Config(#[source] rustls::Error),
 }
 
 /// A loaded and checked identity.
@@ -132,15 +52,14 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Reads the three files and checks that they can work together: the CAs parse, the key is the certificate's. A
-    /// certificate that has expired is a warning: peers will refuse it, but the process has other work that must not
-    /// stop with it. The time of the check is rustls' own (the system's clock), which also judges the certificates of
-    /// peers. Blocks on the disk.
+    /// Reads the three files and checks that the CAs parse and that the key is the certificate's. An
+    /// expired certificate is a warning: peers will refuse it, but the rest of the process must not stop
+    /// with it. Blocks on the disk.
     ///
     /// # Errors
     /// [`IdentityError`] names the file and what is wrong with it.
     pub fn load(files: &IdentityFiles) -> Result<Self, IdentityError> {
-        let now = UnixTime::now();
+        let now = clock::wall();
         let mut warnings = Vec::new();
         let roots = roots(&files.ca, now, &mut warnings)?;
         let chain = pem::certificates(&files.cert)?;
@@ -210,15 +129,15 @@ impl Identity {
         })
     }
 
-    /// The day on which our certificate expired, as in `2026-01-31`; `None` while it is valid.
+    /// Returns the day on which our certificate expired, as in `2026-01-31`; `None` while it is valid.
     pub(crate) fn expired_on(&self) -> Option<&str> {
         self.expired_on.as_deref()
     }
 
-    /// How we dial: the server must prove its name with a certificate of our CAs, and we show ours.
+    /// Builds the client configuration: presents our certificate, verifies the server's CA and name.
     ///
     /// # Errors
-    /// When rustls refuses the identity.
+    /// When rustls rejects the identity.
     pub fn client_config(&self) -> Result<Arc<ClientConfig>, IdentityError> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -230,10 +149,10 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    /// How we serve: no client without a certificate of our CAs, no TLS 1.2, no resumed sessions.
+    /// Builds the server configuration: requires a client certificate of our CAs, resumes no sessions.
     ///
     /// # Errors
-    /// When rustls refuses the identity.
+    /// When rustls rejects the identity.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, IdentityError> {
         let verifier = self.client_verifier().map_err(IdentityError::Config)?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -247,13 +166,13 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    /// Whether a client with this chain, its own certificate first, would be let in now.
+    /// Verifies a client's chain, its own certificate first, at the current time.
     pub(crate) fn verify_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
         let (own, intermediates) = chain
             .split_first()
             .ok_or(rustls::Error::NoCertificatesPresented)?;
         self.client_verifier()?
-            .verify_client_cert(own, intermediates, UnixTime::now())
+            .verify_client_cert(own, intermediates, clock::wall())
             .map(|_| ())
     }
 
@@ -263,13 +182,13 @@ impl Identity {
             .map_err(|error| rustls::Error::General(error.to_string()))
     }
 
-    /// When the first certificate of our chain expires.
+    /// Returns when the first certificate of our chain expires.
     #[must_use]
     pub fn expires(&self) -> SystemTime {
         self.expires
     }
 
-    /// What an operator should look at although the identity works; one line each.
+    /// Returns problems that do not prevent the use of the identity; one line each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -326,7 +245,7 @@ fn seconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
 }
 
-/// The day as in `2026-01-31`, UTC.
+/// Formats the day as in `2026-01-31`, UTC.
 fn day(time: ASN1Time) -> String {
     time.to_datetime().date().to_string()
 }

@@ -1,4 +1,4 @@
-//! Who the peer is, by its certificate.
+//! The names in a peer's certificate.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,17 +7,18 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-/// The names in a certificate that was verified.
+/// The names in a verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peer {
     /// Subject alternative names: DNS names, URIs and IP addresses, in the certificate's order.
     pub names: Vec<String>,
-    /// The subject's common name. For people to read: it is in no name space, so nothing may be granted by it.
+    /// The subject's common name. For display only: it belongs to no name space, so no role may be granted
+    /// by it.
     pub common_name: Option<String>,
 }
 
 impl Peer {
-    /// One word for logs: the first alternative name, or the common name in brackets.
+    /// Returns a label for logs: the first alternative name, or the common name in brackets.
     #[must_use]
     pub fn label(&self) -> String {
         match (self.names.first(), &self.common_name) {
@@ -28,20 +29,21 @@ impl Peer {
     }
 }
 
-/// Why a peer's names cannot be told.
+/// Why a peer's names cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// No certificate.
+    /// The peer presented no certificate.
     #[error("presented no certificate")]
     NoCertificate,
-    /// Not a certificate.
+    /// The certificate cannot be parsed.
     #[error("presented a certificate that cannot be parsed")]
     Malformed,
 }
 
-/// Reads the names from a chain that rustls has verified; the first certificate is the peer's own. Names with
-/// characters that could break a log line or pretend to be another name are left out.
+/// Reads the names from a chain that rustls has verified; the first certificate is the peer's own.
+/// Skips names with characters other than printable ASCII, which could break a log line or imitate
+/// another name.
 ///
 /// # Errors
 /// When there is no certificate or it cannot be parsed.

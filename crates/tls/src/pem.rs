@@ -1,4 +1,4 @@
-//! PEM files: read within bounds, with errors that name the file.
+//! Reads PEM files of bounded size, with errors that name the file.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -8,12 +8,13 @@ use std::path::Path;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::IdentityError;
+use crate::identity_error::IdentityError;
 
-/// Bigger than any bundle of CAs in use; keeps a wrong path (a disk image, `/dev/zero`) from filling the memory.
+/// Largest file that is read, in bytes: above any CA bundle in use, so that a wrong path (a disk image,
+/// `/dev/zero`) cannot exhaust the memory.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Others may read the file.
+/// Mode bit: every user may read the file.
 const WORLD_READABLE: u32 = 0o004;
 
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -27,7 +28,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// The first private key of the file, and whether every user of the machine may read it.
+/// Returns the first private key of the file, and whether every user of the machine may read it.
 pub(crate) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, bool), IdentityError> {
     let (text, mode) = read(path)?;
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| not_pem(path, "private key", &error))?;
@@ -56,7 +57,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, u32), IdentityError> {
     Ok((text, mode))
 }
 
-/// Says what is wrong without quoting the file: it may hold a key.
+/// Describes the problem without quoting the file, which may hold a key.
 fn not_pem(path: &Path, wanted: &'static str, error: &PemError) -> IdentityError {
     let problem = match error {
         PemError::NoItemsFound => "there is none in it",

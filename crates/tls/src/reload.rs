@@ -1,4 +1,4 @@
-//! Identities that change while the process runs.
+//! Identities that can be reloaded while the process runs.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,18 +7,19 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
-use crate::{Identity, IdentityError, IdentityFiles};
+use crate::identity::{Identity, IdentityFiles};
+use crate::identity_error::IdentityError;
 
-/// What a load found, for the log and for a metric of the expiry.
+/// Expiry and warnings of a loaded identity, for metrics and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct IdentityStatus {
     /// When the first certificate of our chain expires.
     pub expires: SystemTime,
-    /// What an operator should look at although the identity works; one line each.
+    /// Problems that do not prevent the use of the identity; one line each.
     pub warnings: Vec<String>,
 }
 
-impl From<&Identity> for Loaded {
+impl From<&Identity> for IdentityStatus {
     fn from(identity: &Identity) -> Self {
         Self {
             expires: identity.expires(),
@@ -34,7 +35,7 @@ struct Current<C> {
 }
 
 #[derive(Debug)]
-struct Slot<C> {
+struct Shared<C> {
     files: IdentityFiles,
     current: watch::Sender<Arc<Current<C>>>,
 }
@@ -48,8 +49,8 @@ impl<C> Current<C> {
     }
 }
 
-/// What is in use may still be good, so an expired certificate does not take its place.
-fn load_again<C>(files: &IdentityFiles, build: Build<C>) -> Result<Arc<Current<C>>, IdentityError> {
+/// Rejects an expired certificate: the one in use may still be valid.
+fn load_unexpired<C>(files: &IdentityFiles, build: Build<C>) -> Result<Arc<Current<C>>, IdentityError> {
     let identity = Identity::load(files)?;
     match identity.expired_on() {
         Some(on) => Err(IdentityError::Expired {
@@ -64,7 +65,7 @@ macro_rules! reloadable {
     ($(#[$doc:meta])* $name:ident, $config:ty, $build:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
-        pub struct $name(Arc<Slot<$config>>);
+        pub struct $name(Arc<Shared<$config>>);
 
         impl $name {
             /// Loads the identity for the first time. Blocks on the disk.
@@ -73,69 +74,69 @@ macro_rules! reloadable {
             /// [`IdentityError`] names the file and what is wrong with it.
             pub fn load(files: IdentityFiles) -> Result<Self, IdentityError> {
                 let current = watch::Sender::new(Current::of(Identity::load(&files)?, $build)?);
-                Ok(Self(Arc::new(Slot { files, current })))
+                Ok(Self(Arc::new(Shared { files, current })))
             }
 
-            /// The configuration for the next connection.
+            /// Returns the configuration for the next connection.
             #[must_use]
             pub fn current(&self) -> Arc<$config> {
                 Arc::clone(&self.0.current.borrow().config)
             }
 
-            /// What the last successful load found.
+            /// Returns the status of the last successful load.
             #[must_use]
-            pub fn loaded(&self) -> Loaded {
-                Loaded::from(&self.0.current.borrow().identity)
+            pub fn status(&self) -> IdentityStatus {
+                IdentityStatus::from(&self.0.current.borrow().identity)
             }
 
-            /// Reads the files again; all clones see the result, and new connections begin with it. Blocks on the disk.
+            /// Reads the files again; every clone uses the result for new connections. Blocks on the disk.
             ///
             /// # Errors
             /// [`IdentityError`], also for a certificate that has expired; the old identity stays in use.
-            pub fn reload(&self) -> Result<Loaded, IdentityError> {
-                let fresh = load_again(&self.0.files, $build)?;
-                let loaded = Loaded::from(&fresh.identity);
+            pub fn reload(&self) -> Result<IdentityStatus, IdentityError> {
+                let fresh = load_unexpired(&self.0.files, $build)?;
+                let status = IdentityStatus::from(&fresh.identity);
                 self.0.current.send_replace(fresh);
-                Ok(loaded)
+                Ok(status)
             }
         }
     };
 }
 
 reloadable!(
-    /// The identity that we dial with; clones share it.
+    /// The identity for outgoing connections; clones share it.
     ClientTls,
     ClientConfig,
     Identity::client_config
 );
 reloadable!(
-    /// The identity that we serve with; clones share it.
+    /// The identity for incoming connections; clones share it.
     ServerTls,
     ServerConfig,
     Identity::server_config
 );
 
 impl ServerTls {
-    /// Whether a client with this certificate chain would be let in now: by the CAs of the last load, at this time.
+    /// Verifies a client's certificate chain by the CAs of the last load, at the current time.
     pub(crate) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
         let current = Arc::clone(&self.0.current.borrow());
         current.identity.verify_client(chain)
     }
 
-    /// Hears of the next reloads.
+    /// Returns a receiver of the reloads from now on.
     pub(crate) fn reloads(&self) -> Reloads {
         Reloads(self.0.current.subscribe())
     }
 }
 
-/// The reloads of an identity that we serve with.
+/// Receives the reloads of a server identity.
 pub(crate) struct Reloads(watch::Receiver<Arc<Current<ServerConfig>>>);
 
 impl Reloads {
-    /// Waits for one that has not been waited for.
+    /// Waits for a reload that was not received yet.
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            // The identity is gone: nobody will load it again.
+            // The identity was dropped: no reload can follow.
             std::future::pending::<()>().await;
         }
     }

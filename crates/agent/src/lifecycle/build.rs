@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use occtl::ControlSocket;
 use policy::{PolicyFile, PolicyFileError};
 use portal::Portal;
-use tls::{ClientTls, IdentityError, Loaded, ServerTls};
+use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -100,7 +100,7 @@ impl PolicyDoor {
             let section = "portal.tls";
             let identity = ClientTls::load(tls.files().identity());
             let identity = identity.map_err(|source| StartError::Identity { section, source })?;
-            warn(section, &identity.loaded());
+            warn(section, &identity.status());
             let settings = portal_settings(config, address, tls);
             let portal = Portal::start(settings, identity.clone(), tasks, stop.clone())?;
             return Ok(Self::Portal(portal, identity));
@@ -189,7 +189,7 @@ impl GrpcDoor {
             section: "grpc.tls",
             source,
         })?;
-        warn("grpc.tls", &tls.loaded());
+        warn("grpc.tls", &tls.status());
         if config.roles.is_empty() {
             tracing::warn!("grpc.roles is empty: every RPC but health is refused");
         }
@@ -205,8 +205,8 @@ impl GrpcDoor {
 }
 
 /// Logs what an operator should look at although the identity works.
-pub(super) fn warn(section: &str, loaded: &Loaded) {
-    for warning in &loaded.warnings {
+pub(super) fn warn(section: &str, status: &IdentityStatus) {
+    for warning in &status.warnings {
         tracing::warn!(section, "{warning}");
     }
 }

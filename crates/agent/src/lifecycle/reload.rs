@@ -7,7 +7,7 @@ use authz::Authorizer;
 use ocserv_agent_model::error_chain;
 use portal::Portal;
 use telemetry::Logs;
-use tls::{ClientTls, IdentityError, Loaded, ServerTls};
+use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 
 use super::pages::Status;
 use super::{ConfigSource, build, notify};
@@ -119,10 +119,10 @@ impl Reloader {
 }
 
 /// Logs what there is to say about a reloaded identity; gives whether the new one is in use.
-fn in_use(section: &str, reloaded: Option<Result<Loaded, IdentityError>>, kept: &mut Vec<String>) -> bool {
+fn in_use(section: &str, reloaded: Option<Result<IdentityStatus, IdentityError>>, kept: &mut Vec<String>) -> bool {
     match reloaded {
-        Some(Ok(loaded)) => {
-            build::warn(section, &loaded);
+        Some(Ok(status)) => {
+            build::warn(section, &status);
             true
         }
         Some(Err(error)) => {

@@ -1,4 +1,4 @@
-//! Who gets in, who does not, and what the log says about it.
+//! Which peers the accept loop admits, which it refuses, and the log line of each.
 
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use tracing::subscriber::DefaultGuard;
 
 use crate::pki::{Ca, files, write};
 
-/// Long enough for anything on loopback; reached only when something is broken.
+/// Timeout of every wait; reached only when a test fails.
 const BOUND: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Default)]
@@ -42,8 +42,8 @@ impl Write for Log {
 impl Log {
     /// Collects what this thread logs from WARN up.
     fn capture() -> (Self, DefaultGuard) {
-        // tracing caches per call site whether anyone listens, and a thread without a subscriber can spoil that for
-        // the others: with a global one somebody always does.
+        // tracing caches per call site whether any subscriber is interested, and a thread without one can
+        // disable a call site for all threads: a global subscriber prevents that.
         let _ = tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::WARN)
@@ -61,14 +61,14 @@ impl Log {
     }
 
     async fn wait_for(&self, text: &str) {
-        let seen = async {
+        let logged = async {
             while !String::from_utf8_lossy(&self.0.lock().unwrap()).contains(text) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(BOUND, seen).await.is_err() {
+        if tokio::time::timeout(BOUND, logged).await.is_err() {
             let log = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
-            panic!("the log never said {text:?}, only: {log}");
+            panic!("{text:?} was not logged, only: {log}");
         }
     }
 }
@@ -101,7 +101,7 @@ async fn server(ca: &Ca, settings: Settings) -> Server {
     }
 }
 
-fn roomy() -> Settings {
+fn settings() -> Settings {
     Settings {
         max_connections: 8,
         handshake_timeout: BOUND,
@@ -124,16 +124,16 @@ async fn bounded<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, work).await.unwrap()
 }
 
-/// Reads until the peer says why not. In TLS 1.3 the client's handshake is over before the server judges it.
+/// Reads the reason of a refusal. In TLS 1.3 the client's handshake ends before the server verifies it.
 async fn read_refusal(stream: &mut TlsStream<TcpStream>) -> String {
     let mut byte = [0];
     explain(&bounded(stream.read_exact(&mut byte)).await.unwrap_err())
 }
 
 #[tokio::test]
-async fn a_peer_of_our_ca_gets_in_and_is_known_by_name_over_http2_and_tls13() {
+async fn peer_of_our_ca_is_admitted_with_its_names_over_http2_and_tls13() {
     let ca = Ca::new("ca");
-    let mut server = server(&ca, roomy()).await;
+    let mut server = server(&ca, settings()).await;
     let tls = client(&ca, &ca, "portal.test");
     let (dialled, accepted) =
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
@@ -145,21 +145,21 @@ async fn a_peer_of_our_ca_gets_in_and_is_known_by_name_over_http2_and_tls13() {
 
     dialled.write_all(b"hello").await.unwrap();
     dialled.flush().await.unwrap();
-    let mut heard = [0; 5];
-    bounded(accepted.read_exact(&mut heard)).await.unwrap();
-    assert_eq!(&heard, b"hello");
+    let mut received = [0; 5];
+    bounded(accepted.read_exact(&mut received)).await.unwrap();
+    assert_eq!(&received, b"hello");
 }
 
 #[tokio::test]
-async fn a_client_of_a_foreign_ca_is_refused_told_so_and_logged() {
+async fn client_of_a_foreign_ca_is_refused_with_an_alert_and_logged() {
     let (log, _guard) = Log::capture();
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
-    let server = server(&ca, roomy()).await;
+    let server = server(&ca, settings()).await;
     let mut stream = bounded(dial(server.address, &client(&ca, &foreign, "evil.test")))
         .await
         .unwrap();
     let local = stream.get_ref().0.local_addr().unwrap();
-    // Data sent before the refusal is read must not cost the client the reason.
+    // Unread data of the client must not reset the connection before it reads the reason.
     stream.write_all(&[0; 4096]).await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(
@@ -173,11 +173,11 @@ async fn a_client_of_a_foreign_ca_is_refused_told_so_and_logged() {
 }
 
 #[tokio::test]
-async fn a_client_with_an_expired_certificate_is_refused_and_logged() {
+async fn client_with_an_expired_certificate_is_refused_and_logged() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
-    let server = server(&ca, roomy()).await;
-    // Its own side would refuse to load it, so the client is put together by hand.
+    let server = server(&ca, settings()).await;
+    // `ClientTls` would reject the certificate, so the client is built by hand.
     let leaf = ca.expired_leaf("late.test");
     let mut stream = bounded(dial_with(server.address, &ca, Some(&leaf))).await;
     assert_eq!(
@@ -188,10 +188,10 @@ async fn a_client_with_an_expired_certificate_is_refused_and_logged() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_certificate_is_refused_and_logged() {
+async fn client_without_a_certificate_is_refused_and_logged() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
-    let server = server(&ca, roomy()).await;
+    let server = server(&ca, settings()).await;
     let mut stream = bounded(dial_with(server.address, &ca, None)).await;
     assert_eq!(
         read_refusal(&mut stream).await,
@@ -230,10 +230,10 @@ async fn dial_with(address: SocketAddr, ca: &Ca, leaf: Option<&crate::pki::Leaf>
 }
 
 #[tokio::test]
-async fn a_server_of_a_foreign_ca_is_refused_by_the_client_and_both_logs_say_so() {
+async fn server_of_a_foreign_ca_is_refused_by_the_client_and_logged_on_both_sides() {
     let (log, _guard) = Log::capture();
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
-    let server = server(&foreign, roomy()).await;
+    let server = server(&foreign, settings()).await;
     let error = bounded(dial(server.address, &client(&ca, &ca, "agent.test")))
         .await
         .unwrap_err();
@@ -246,9 +246,9 @@ async fn a_server_of_a_foreign_ca_is_refused_by_the_client_and_both_logs_say_so(
 }
 
 #[tokio::test]
-async fn a_server_with_another_name_is_refused_by_the_client() {
+async fn server_with_another_name_is_refused_by_the_client() {
     let ca = Ca::new("ca");
-    let server = server(&ca, roomy()).await;
+    let server = server(&ca, settings()).await;
     let tcp = TcpStream::connect(server.address).await.unwrap();
     let name = ServerName::try_from("portal.example").unwrap();
     let tls = client(&ca, &ca, "agent.test");
@@ -259,7 +259,7 @@ async fn a_server_with_another_name_is_refused_by_the_client() {
     assert!(text.contains("not for portal.example"), "{text}");
 }
 
-/// A ClientHello as OpenSSL's s_client sends it with `-tls1_2`, cut to what TLS 1.2 needs.
+/// A ClientHello of OpenSSL's `s_client -tls1_2`, reduced to what TLS 1.2 needs.
 fn tls12_client_hello() -> Vec<u8> {
     let extensions: &[u8] = &[
         0x00, 0x0a, 0x00, 0x04, 0x00, 0x02, 0x00, 0x1d, // supported_groups: x25519
@@ -283,10 +283,10 @@ fn tls12_client_hello() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_tls12_client_is_refused_with_the_protocol_version_alert_and_logged() {
+async fn tls12_client_is_refused_with_the_protocol_version_alert_and_logged() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
-    let server = server(&ca, roomy()).await;
+    let server = server(&ca, settings()).await;
     let mut tcp = TcpStream::connect(server.address).await.unwrap();
     tcp.write_all(&tls12_client_hello()).await.unwrap();
     let mut answer = Vec::new();
@@ -300,10 +300,10 @@ async fn a_tls12_client_is_refused_with_the_protocol_version_alert_and_logged() 
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_no_tls_is_refused_and_logged() {
+async fn peer_that_speaks_no_tls_is_refused_and_logged() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
-    let server = server(&ca, roomy()).await;
+    let server = server(&ca, settings()).await;
     let mut tcp = TcpStream::connect(server.address).await.unwrap();
     tcp.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
@@ -312,7 +312,7 @@ async fn a_peer_that_speaks_no_tls_is_refused_and_logged() {
 }
 
 #[tokio::test]
-async fn stalled_handshakes_hold_nobody_up_and_end_at_their_timeout() {
+async fn stalled_handshakes_delay_no_other_peer_and_end_at_their_timeout() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
     let settings = Settings {
@@ -329,7 +329,7 @@ async fn stalled_handshakes_hold_nobody_up_and_end_at_their_timeout() {
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     dialled.unwrap();
     assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
-    log.wait_for("it did not finish the TLS handshake within 300ms")
+    log.wait_for("TLS handshake not finished within 300ms")
         .await;
     for mut tcp in stalled {
         // Closed by the server, one way or the other.
@@ -338,12 +338,12 @@ async fn stalled_handshakes_hold_nobody_up_and_end_at_their_timeout() {
 }
 
 #[tokio::test]
-async fn as_many_stalled_handshakes_as_there_is_room_for_hold_nobody_up() {
+async fn stalled_handshakes_beyond_the_limit_do_not_block_other_peers() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
     let settings = Settings {
         max_connections: 1,
-        // None of them ends by its time here.
+        // No handshake ends by its timeout in this test.
         handshake_timeout: Duration::from_hours(1),
     };
     let mut server = server(&ca, settings).await;
@@ -356,11 +356,11 @@ async fn as_many_stalled_handshakes_as_there_is_room_for_hold_nobody_up() {
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     dialled.unwrap();
     assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
-    log.wait_for("it had to make room").await;
+    log.wait_for("evicted, too many unfinished TLS handshakes").await;
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_and_room_comes_back_when_one_ends() {
+async fn connection_above_the_limit_is_closed_and_a_closed_one_frees_its_permit() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
     let mut server = server(
@@ -377,7 +377,7 @@ async fn one_connection_too_many_is_closed_and_room_comes_back_when_one_ends() {
 
     let mut second = bounded(dial(server.address, &tls)).await.unwrap();
     assert_ne!(bounded(second.read(&mut [0])).await.unwrap_or(0), 1);
-    log.wait_for("as many connections as allowed are up").await;
+    log.wait_for("connection limit reached (peer portal.test)").await;
 
     drop(held);
     let _third = bounded(dial(server.address, &tls)).await.unwrap();
@@ -385,9 +385,9 @@ async fn one_connection_too_many_is_closed_and_room_comes_back_when_one_ends() {
 }
 
 #[tokio::test]
-async fn a_reloaded_identity_serves_the_next_connection() {
+async fn reloaded_identity_serves_the_next_connection() {
     let ca = Ca::new("ca");
-    let mut server = server(&ca, roomy()).await;
+    let mut server = server(&ca, settings()).await;
     let tls = client(&ca, &ca, "portal.test");
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -403,47 +403,47 @@ async fn a_reloaded_identity_serves_the_next_connection() {
 }
 
 #[tokio::test]
-async fn a_reload_that_takes_a_ca_out_ends_the_connections_that_it_vouched_for_and_no_other() {
+async fn reload_without_a_ca_closes_the_connections_it_issued_and_no_other() {
     let (log, _guard) = Log::capture();
     let (staying, leaving) = (Ca::new("staying"), Ca::new("leaving"));
-    let mut server = server(&staying, roomy()).await;
+    let mut server = server(&staying, settings()).await;
     write(&server.files.ca, &format!("{}{}", staying.pem(), leaving.pem()));
     server.tls.reload().unwrap();
-    let mut up = Vec::new();
+    let mut connections = Vec::new();
     for ca in [&staying, &leaving] {
         let tls = client(&staying, ca, "portal.test");
         let dialled = bounded(dial(server.address, &tls)).await.unwrap();
-        up.push((dialled, bounded(server.incoming.next()).await.unwrap()));
+        connections.push((dialled, bounded(server.incoming.next()).await.unwrap()));
     }
     write(&server.files.ca, &staying.pem());
     server.tls.reload().unwrap();
 
-    let (_, distrusted) = &mut up[1];
-    // It waits for the peer meanwhile, as a server does.
-    let error = bounded(distrusted.read(&mut [0])).await.unwrap_err();
+    let (_, revoked) = &mut connections[1];
+    // A server is reading meanwhile.
+    let error = bounded(revoked.read(&mut [0])).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-    distrusted.write_all(b"x").await.unwrap_err();
+    revoked.write_all(b"x").await.unwrap_err();
     log.wait_for("a reload: its certificate was issued by a CA we do not trust")
         .await;
-    let (dialled, trusted) = &mut up[0];
+    let (dialled, trusted) = &mut connections[0];
     dialled.write_all(b"x").await.unwrap();
     dialled.flush().await.unwrap();
     bounded(trusted.read_exact(&mut [0])).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_handshake_that_a_reload_overtakes_is_judged_by_the_new_cas() {
+async fn handshake_during_a_reload_is_verified_by_the_new_cas() {
     let (staying, leaving) = (Ca::new("staying"), Ca::new("leaving"));
-    let mut server = server(&staying, roomy()).await;
+    let mut server = server(&staying, settings()).await;
     write(&server.files.ca, &format!("{}{}", staying.pem(), leaving.pem()));
     server.tls.reload().unwrap();
     let tcp = TcpStream::connect(server.address).await.unwrap();
     let tls = client(&staying, &leaving, "portal.test");
     let name = ServerName::try_from("localhost").unwrap();
     let mut half = TlsConnector::from(tls.current()).connect(name, tcp);
-    let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll(cx).is_pending())).await;
-    assert!(begun);
-    // The server answers the first half of the handshake: it has begun with the old CAs.
+    let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll(cx).is_pending())).await;
+    assert!(started);
+    // The server answered: its handshake started with the old CAs.
     bounded(half.get_ref().unwrap().peek(&mut [0])).await.unwrap();
     write(&server.files.ca, &staying.pem());
     server.tls.reload().unwrap();
@@ -453,9 +453,9 @@ async fn a_handshake_that_a_reload_overtakes_is_judged_by_the_new_cas() {
 }
 
 #[tokio::test]
-async fn cancelling_stops_accepting_ends_the_stream_and_leaves_no_task() {
+async fn cancellation_stops_accepting_ends_the_stream_and_leaves_no_task() {
     let ca = Ca::new("ca");
-    let mut server = server(&ca, roomy()).await;
+    let mut server = server(&ca, settings()).await;
     let _stalled = TcpStream::connect(server.address).await.unwrap();
     server.token.cancel();
     assert!(bounded(server.incoming.next()).await.is_none());

@@ -1,4 +1,4 @@
-//! What a broken identity says, and what a reload does.
+//! Errors and warnings of loading an identity, and reloads.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 #[test]
-fn a_sound_identity_loads_without_warnings_for_both_directions() {
+fn valid_identity_loads_without_warnings_for_both_directions() {
     let ca = Ca::new("ca");
     let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
     let identity = Identity::load(&files).unwrap();
@@ -20,7 +20,7 @@ fn a_sound_identity_loads_without_warnings_for_both_directions() {
 }
 
 #[test]
-fn every_broken_identity_names_the_file_and_the_fault() {
+fn error_of_a_broken_identity_names_the_file_and_the_fault() {
     let ca = Ca::new("ca");
     let other = ca.leaf("other.test");
     let (dir, files) = files(&ca, &ca.leaf("agent.test"));
@@ -74,7 +74,7 @@ fn every_broken_identity_names_the_file_and_the_fault() {
 }
 
 #[test]
-fn a_key_that_everyone_can_read_is_warned_of() {
+fn world_readable_key_is_a_warning() {
     let ca = Ca::new("ca");
     let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
@@ -87,7 +87,7 @@ fn a_key_that_everyone_can_read_is_warned_of() {
 }
 
 #[test]
-fn no_debug_output_holds_the_key() {
+fn debug_output_never_contains_the_key() {
     let ca = Ca::new("ca");
     let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
     let key = fs::read_to_string(&files.key).unwrap();
@@ -103,7 +103,7 @@ fn no_debug_output_holds_the_key() {
 }
 
 #[test]
-fn an_expired_certificate_is_a_warning_at_start_and_never_takes_the_place_of_one_in_use() {
+fn expired_certificate_is_a_warning_at_start_and_rejected_by_a_reload() {
     let ca = Ca::new("ca");
     let expired = ca.expired_leaf("agent.test");
     let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
@@ -122,7 +122,7 @@ fn an_expired_certificate_is_a_warning_at_start_and_never_takes_the_place_of_one
 }
 
 #[test]
-fn a_reload_of_a_broken_file_keeps_the_identity_that_worked() {
+fn reload_of_a_broken_file_keeps_the_old_identity() {
     let ca = Ca::new("ca");
     let (_dir, files) = files(&ca, &ca.leaf("agent.test"));
     let tls = ServerTls::load(files.clone()).unwrap();
@@ -147,7 +147,7 @@ fn a_reload_of_a_broken_file_keeps_the_identity_that_worked() {
 }
 
 #[test]
-fn a_peer_is_its_alternative_names_and_never_its_common_name() {
+fn peer_names_are_the_alternative_names_and_never_the_common_name() {
     let ca = Ca::new("ca");
     let leaf = ca.leaf_with("portal.test", |params| {
         params.subject_alt_names.extend([

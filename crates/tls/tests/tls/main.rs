@@ -1,4 +1,4 @@
-//! Identities, reloads and the accept loop, with certificates made for each test.
+//! Identities, reloads and the accept loop, with certificates generated per test.
 
 #[cfg(test)]
 mod accept;

@@ -1,4 +1,4 @@
-//! Certificates for the tests of one file.
+//! Certificates for one test.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 use tls::IdentityFiles;
 
-/// A CA of its own.
+/// A self-signed CA.
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
-/// A leaf in PEM form.
+/// A leaf certificate and its key, PEM.
 pub(crate) struct Leaf {
     pub(crate) cert: String,
     pub(crate) key: String,
@@ -54,7 +54,7 @@ impl Ca {
     }
 }
 
-/// Three files in a directory of their own.
+/// The three files of an identity in a temporary directory.
 pub(crate) fn files(ca: &Ca, leaf: &Leaf) -> (TempDir, IdentityFiles) {
     let dir = TempDir::new().unwrap();
     let files = IdentityFiles {

@@ -1,0 +1,86 @@
+//! The authenticated connections, so that those a reload no longer trusts can be closed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+use crate::explain::explain_tls;
+use crate::peer::Peer;
+use crate::reload::ServerTls;
+
+/// Holds the verified peer of every connection; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PeerRegistry(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    peers: BTreeMap<u64, Arc<VerifiedPeer>>,
+}
+
+/// The peer of one connection, with the chain that was verified.
+#[derive(Debug)]
+pub(super) struct VerifiedPeer {
+    pub(super) peer: Arc<Peer>,
+    pub(super) address: SocketAddr,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Cancelled when the chain is no longer trusted.
+    pub(super) revoked: CancellationToken,
+}
+
+/// A peer's entry in the registry; removes it when dropped.
+#[derive(Debug)]
+pub(super) struct Registration {
+    registry: PeerRegistry,
+    id: u64,
+}
+
+impl PeerRegistry {
+    pub(super) fn register(&self, peer: Arc<VerifiedPeer>) -> Registration {
+        let mut state = self.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.peers.insert(id, peer);
+        drop(state);
+        Registration {
+            registry: self.clone(),
+            id,
+        }
+    }
+
+    /// Reverifies every peer, yielding to other tasks in between.
+    pub(super) async fn reverify(&self, tls: &ServerTls) {
+        let peers: Vec<_> = self.state().peers.values().cloned().collect();
+        for peer in peers {
+            peer.reverify(tls);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VerifiedPeer {
+    /// Revokes the connection unless `tls` still trusts its chain.
+    pub(super) fn reverify(&self, tls: &ServerTls) {
+        if self.revoked.is_cancelled() {
+            return;
+        }
+        if let Err(error) = tls.verify(&self.chain) {
+            let (label, address, reason) = (self.peer.label(), self.address, explain_tls(&error));
+            tracing::warn!("closed the connection of {label} at {address} after a reload: {reason}");
+            self.revoked.cancel();
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.state().peers.remove(&self.id);
+    }
+}
