@@ -105,9 +105,9 @@ impl PolicySource for Authority {
 
 /// A status that is the portal's own no is a verdict of this moment, so it is not kept; everything else is an outage.
 fn refused_or_out(error: &CheckError) -> Result<Answer, SourceError> {
-    match error.refusal() {
-        Some(refusal) => Ok(Answer {
-            verdict: Verdict::Deny(refusal),
+    match error.denial() {
+        Some(denial) => Ok(Answer {
+            verdict: Verdict::Deny(denial),
             ttl: Some(std::time::Duration::ZERO),
         }),
         None => Err(SourceError::Outage(error.to_string())),

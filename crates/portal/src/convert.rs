@@ -1,22 +1,21 @@
-//! Wire messages to our own words and back. The conversion is the validation.
+//! Converts between wire messages and the agent's types. The conversion is the validation.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use ocserv_agent_model::{DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Verdict};
+use ocserv_agent_model::{DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Route, Verdict};
 use ocserv_agent_proto::vpn::v1 as wire;
 use prost_types::Timestamp;
 
-use crate::{Answer, CheckError, Validity};
+use crate::error::CheckError;
+use crate::reply::{PolicyReply, SessionValidity};
+use crate::text::one_line;
 
-/// The longest text of a portal that goes into a log line or a reply, in characters.
-const MAX_TEXT: usize = 300;
-
-const EMPTY: &str =
+const EMPTY_REPLY: &str =
     "an empty message, which is no decision: a deny must say why (deny_reason) or carry metadata";
 
-pub(crate) fn check_policy(login: &Login, now: SystemTime) -> wire::CheckPolicyRequest {
+pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolicyRequest {
     wire::CheckPolicyRequest {
         username: login.username.to_string(),
         groupname: login.group.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -28,11 +27,11 @@ pub(crate) fn check_policy(login: &Login, now: SystemTime) -> wire::CheckPolicyR
     }
 }
 
-pub(crate) fn answer(wire: &wire::CheckPolicyResponse) -> Result<Answer, CheckError> {
-    // An explicit "no" without anything else is the same zero bytes on the wire as no answer at all (a stub, a handler
-    // that forgot to fill its response, a proxy that cut the body), so it cannot be taken for a decision.
+pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
+    // A deny without any other field is the same zero bytes on the wire as no answer at all (a stub, a
+    // handler that forgot to fill its response, a proxy that cut the body), so it is no decision.
     if *wire == wire::CheckPolicyResponse::default() {
-        return Err(CheckError::Nonsense(EMPTY));
+        return Err(CheckError::Nonsense(EMPTY_REPLY));
     }
     let verdict = match (wire.allowed, wire.should_disconnect) {
         (true, true) => {
@@ -48,20 +47,20 @@ pub(crate) fn answer(wire: &wire::CheckPolicyResponse) -> Result<Answer, CheckEr
         (true, false) => Verdict::Allow(grant(wire)?),
         (false, _) => Verdict::deny(DenyCode::Policy, one_line(&wire.deny_reason)),
     };
-    Ok(Answer {
+    Ok(PolicyReply {
         verdict,
         ttl: ttl(&wire.metadata),
         policy_version: policy_version(&wire.metadata),
     })
 }
 
-/// What the client gets. An entry that cannot be read is left out; if that leaves no route of those that were meant,
-/// the answer is nonsense, because no routes at all means the server's own, which may be more than was meant.
+/// Parses routes and DNS servers; skips invalid entries. A reply with routes of which none is valid is
+/// rejected: no routes at all means the server's own, which may be more than the portal meant.
 fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
     let routes: Vec<_> = wire
         .routes
         .iter()
-        .filter(|route| kept("route", route, is_cidr))
+        .filter(|route| check_entry("route", route, |text| Route::parse(text).is_ok()))
         .cloned()
         .collect();
     if routes.is_empty() && !wire.routes.is_empty() {
@@ -73,47 +72,28 @@ fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
     let dns_servers = wire
         .dns_servers
         .iter()
-        .filter(|server| kept("dns server", server, is_address));
+        .filter(|server| check_entry("dns server", server, is_address));
     Ok(Grant {
         routes,
         dns_servers: dns_servers.filter_map(|server| server.parse().ok()).collect(),
     })
 }
 
-fn kept(what: &str, entry: &str, good: impl Fn(&str) -> bool) -> bool {
-    let good = good(entry);
-    if !good {
-        tracing::warn!(
-            "portal sent a {what} that cannot be read, left out: {}",
-            one_line(entry)
-        );
+fn check_entry(kind: &str, entry: &str, is_valid: impl Fn(&str) -> bool) -> bool {
+    let valid = is_valid(entry);
+    if !valid {
+        tracing::warn!("portal sent an invalid {kind}, skipped: {}", one_line(entry));
     }
-    good
+    valid
 }
 
-fn is_cidr(text: &str) -> bool {
-    let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-    let Ok(address) = address.parse::<IpAddr>() else {
-        return false;
-    };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    match length {
-        None => true,
-        // Digits only: `parse` would take a sign, too.
-        Some(length) => {
-            length.bytes().all(|byte| byte.is_ascii_digit())
-                && length.parse::<u8>().is_ok_and(|length| length <= longest)
-        }
-    }
-}
-
-/// `None` when the portal says nothing, zero when it must not be kept. What cannot be read is not kept either: the
-/// portal meant to set a limit, and no limit of ours may be longer than the one that it meant.
+/// Parses the TTL; `None` without one. An invalid value forbids caching: the portal meant to set a
+/// limit, and no limit of ours may be longer.
 fn ttl(metadata: &HashMap<String, String>) -> Option<Duration> {
     let text = metadata.get("cache_ttl_seconds")?;
     let seconds = text.parse().unwrap_or_else(|_| {
         let text = one_line(text);
-        tracing::warn!("portal sent cache_ttl_seconds = {text:?}, no whole number of seconds: not kept");
+        tracing::warn!("portal sent an invalid cache_ttl_seconds, decision not cached: {text:?}");
         0
     });
     Some(Duration::from_secs(seconds))
@@ -126,27 +106,27 @@ fn policy_version(metadata: &HashMap<String, String>) -> Option<String> {
         .filter(|version| !version.is_empty())
 }
 
-pub(crate) fn validity(wire: &wire::ValidateSessionResponse) -> Result<Validity, CheckError> {
+pub(crate) fn session_validity(wire: &wire::ValidateSessionResponse) -> Result<SessionValidity, CheckError> {
     if wire.valid && wire.force_disconnect {
         return Err(CheckError::Nonsense(
             "a contradiction: valid and force_disconnect at once",
         ));
     }
-    Ok(Validity {
+    Ok(SessionValidity {
         valid: wire.valid,
         reason: one_line(&wire.invalid_reason),
         force_disconnect: wire.force_disconnect,
     })
 }
 
-/// The event as one of the two messages that tell of it.
+/// The message that reports an event.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Report {
+pub(crate) enum EventReport {
     Connect(wire::ReportConnectRequest),
     Disconnect(wire::ReportDisconnectRequest),
 }
 
-pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
+pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
     let mut metadata = HashMap::from([
         ("event_id".to_owned(), event.event_id.to_string()),
         ("session_uid".to_owned(), event.uid.to_string()),
@@ -156,7 +136,7 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
         metadata.insert("decision_source".to_owned(), source.to_string());
     }
     match &event.kind {
-        EventKind::Connected(connected) => Report::Connect(wire::ReportConnectRequest {
+        EventKind::Connected(connected) => EventReport::Connect(wire::ReportConnectRequest {
             username: event.username.to_string(),
             session_id: event.id.to_string(),
             client_ip: connected.client_ip.to_string(),
@@ -172,7 +152,7 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
         }),
         EventKind::Disconnected(end) => {
             let duration = end.duration.map(|duration| duration.as_secs());
-            // Without byte counts there are no `stats`: zeros would claim that nothing was moved.
+            // No `stats` without byte counts: zeros would claim that there was no traffic.
             let stats = end.usage.map(|usage| wire::SessionStats {
                 duration_seconds: duration.unwrap_or(0).try_into().unwrap_or(i64::MAX),
                 bytes_received: usage.received,
@@ -183,11 +163,11 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
             if let (None, Some(seconds)) = (&stats, duration) {
                 metadata.insert("duration_seconds".to_owned(), seconds.to_string());
             }
-            Report::Disconnect(wire::ReportDisconnectRequest {
+            EventReport::Disconnect(wire::ReportDisconnectRequest {
                 username: event.username.to_string(),
                 session_id: event.id.to_string(),
                 disconnected_at: Some(Timestamp::from(end.at)),
-                reason: reason(end.reason).into(),
+                reason: disconnect_reason(end.reason).into(),
                 stats,
                 metadata,
             })
@@ -195,7 +175,7 @@ pub(crate) fn report(event: &Event, agent_id: &str) -> Report {
     }
 }
 
-fn reason(reason: DisconnectReason) -> wire::DisconnectReason {
+fn disconnect_reason(reason: DisconnectReason) -> wire::DisconnectReason {
     match reason {
         DisconnectReason::Unspecified => wire::DisconnectReason::Unspecified,
         DisconnectReason::UserInitiated => wire::DisconnectReason::UserInitiated,
@@ -207,16 +187,6 @@ fn reason(reason: DisconnectReason) -> wire::DisconnectReason {
         DisconnectReason::ServerShutdown => wire::DisconnectReason::ServerShutdown,
         DisconnectReason::ConnectionError => wire::DisconnectReason::ConnectionError,
     }
-}
-
-/// A text of the portal for a log line: one line, of bounded length.
-pub(crate) fn one_line(text: &str) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.trim()
-        .chars()
-        .take(MAX_TEXT)
-        .map(|c| if breaks(c) { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the portal's name to a TCP connection.
+//! Name resolution and TCP connect.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,58 +7,59 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use crate::clock;
 use crate::settings::Target;
 
-type Found = io::Result<Vec<SocketAddr>>;
+type Resolved = io::Result<Vec<SocketAddr>>;
 
-/// Looks up the portal's addresses, one look-up at a time. A look-up cannot be broken off: with a name server that
-/// hangs, one for each attempt would fill the threads for what blocks, and whatever else needs one would wait.
-pub(crate) struct Lookup {
-    resolve: Arc<dyn Fn() -> Found + Send + Sync>,
-    /// The one that an earlier attempt did not wait for to its end.
-    under_way: Option<JoinHandle<Found>>,
+/// Resolves the portal's name, one lookup at a time. A lookup cannot be cancelled: with a name server
+/// that hangs, one per attempt would exhaust the pool of blocking threads.
+pub(crate) struct Resolver {
+    resolve: Arc<dyn Fn() -> Resolved + Send + Sync>,
+    /// A lookup that an earlier attempt abandoned.
+    running: Option<JoinHandle<Resolved>>,
 }
 
-impl Lookup {
+impl Resolver {
     pub(crate) fn new(target: &Target) -> Self {
         let (host, port) = (target.host.clone(), target.port);
-        Self::by(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect))
+        Self::with(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect))
     }
 
-    fn by(resolve: impl Fn() -> Found + Send + Sync + 'static) -> Self {
+    fn with(resolve: impl Fn() -> Resolved + Send + Sync + 'static) -> Self {
         Self {
             resolve: Arc::new(resolve),
-            under_way: None,
+            running: None,
         }
     }
 
-    /// The addresses, as they are now or as they were found since the last attempt. May be dropped at any point.
-    pub(crate) async fn addresses(&mut self) -> Found {
+    /// Returns the addresses, of an abandoned lookup where one is still running. Cancellation safe.
+    pub(crate) async fn addresses(&mut self) -> Resolved {
         let resolve = Arc::clone(&self.resolve);
         let running = self
-            .under_way
+            .running
             .get_or_insert_with(|| tokio::task::spawn_blocking(move || resolve()));
-        let found = running.await;
-        self.under_way = None;
-        found.unwrap_or_else(|error| Err(io::Error::other(error)))
+        let resolved = running.await;
+        self.running = None;
+        resolved.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 }
 
-/// Connects to the first address that answers. Each has its share of the time until `by`, so that one which swallows
-/// packets leaves the others a chance.
+/// Connects to the first address that answers. Each gets an equal share of the time left until
+/// `deadline`, so that one that drops packets does not use up the time of the others.
 pub(crate) async fn dial<T, F>(
     addresses: &[SocketAddr],
-    by: Instant,
+    deadline: Instant,
     connect: impl Fn(SocketAddr) -> F,
 ) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut trouble = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = by.saturating_duration_since(Instant::now()) / untried;
-        trouble = match timeout(share, connect(*address)).await {
+        let share = deadline.saturating_duration_since(clock::now()) / untried;
+        last_error = match timeout(share, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(
@@ -67,7 +68,7 @@ where
             ),
         };
     }
-    Err(trouble)
+    Err(last_error)
 }
 
 #[cfg(test)]
@@ -87,31 +88,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_up_that_hangs_is_waited_for_and_not_begun_again() {
+    async fn hanging_lookup_is_awaited_and_never_started_twice() {
         let (answer, answers) = channel();
-        let (answers, begun) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&begun);
-        let mut lookup = Lookup::by(move || {
+        let (answers, lookups) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&lookups);
+        let mut resolver = Resolver::with(move || {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(vec![answers.lock().unwrap().recv().unwrap()])
         });
         for _ in 0..5 {
-            assert!(timeout(SOON, lookup.addresses()).await.is_err());
+            assert!(timeout(SOON, resolver.addresses()).await.is_err());
         }
         answer.send(address(1)).unwrap();
-        let found = timeout(BOUND, lookup.addresses()).await.unwrap().unwrap();
-        assert_eq!((found, begun.load(Ordering::SeqCst)), (vec![address(1)], 1));
+        let resolved = timeout(BOUND, resolver.addresses()).await.unwrap().unwrap();
+        assert_eq!((resolved, lookups.load(Ordering::SeqCst)), (vec![address(1)], 1));
         answer.send(address(2)).unwrap();
-        let found = timeout(BOUND, lookup.addresses()).await.unwrap().unwrap();
+        let resolved = timeout(BOUND, resolver.addresses()).await.unwrap().unwrap();
         assert_eq!(
-            (found, begun.load(Ordering::SeqCst)),
+            (resolved, lookups.load(Ordering::SeqCst)),
             (vec![address(2)], 2),
-            "the next attempt looks anew"
+            "the next attempt starts a new lookup"
         );
     }
 
     #[tokio::test]
-    async fn an_address_that_swallows_packets_leaves_the_next_one_a_chance() {
+    async fn address_that_drops_packets_leaves_time_for_the_next() {
         let connect = |to: SocketAddr| async move {
             match to == address(3) {
                 true => Ok(to),
@@ -120,13 +121,13 @@ mod tests {
             }
         };
         let addresses = [1, 2, 3].map(address);
-        let dialled = dial(&addresses, Instant::now() + Duration::from_secs(2), connect).await;
+        let dialled = dial(&addresses, clock::now() + Duration::from_secs(2), connect).await;
         assert_eq!(dialled.unwrap(), address(3));
-        let dialled = dial(&addresses[1..2], Instant::now() + BOUND, connect).await;
+        let dialled = dial(&addresses[1..2], clock::now() + BOUND, connect).await;
         assert_eq!(dialled.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        let dialled = dial(&addresses[..1], Instant::now() + SOON, connect).await;
+        let dialled = dial(&addresses[..1], clock::now() + SOON, connect).await;
         assert_eq!(dialled.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let dialled = dial(&[], Instant::now() + BOUND, connect).await;
+        let dialled = dial(&[], clock::now() + BOUND, connect).await;
         assert!(dialled.is_err());
     }
 }

@@ -1,23 +1,24 @@
-//! How calls to the portal fail, and what that means for a login.
+//! How calls to the portal fail, and what a failure means for a login.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ocserv_agent_model::{Denial, DenyCode};
+use ocserv_agent_model::{Denial, DenyCode, error_chain};
 use tonic::Code;
 
-use crate::convert::one_line;
+use crate::text::one_line;
 
-/// Why a question got no verdict.
+/// Why a call returned no usable reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
     /// There is no connection, and none could be made in time; says why.
     #[error("portal is not connected: {0}")]
     NotConnected(String),
-    /// No answer in the time that there was.
+    /// The portal did not answer in the time available.
     #[error("portal gave no answer within {0:?}")]
     Timeout(Duration),
-    /// The connection broke under the call; says how.
+    /// The connection broke during the call; says how.
     #[error("connection to the portal broke: {0}")]
     Transport(String),
     /// The portal answered with a gRPC error.
@@ -25,34 +26,35 @@ pub enum CheckError {
     Refused {
         /// The gRPC status code.
         code: Code,
-        /// The portal's own words; one line.
+        /// The portal's message; one line.
         message: String,
     },
-    /// The portal answered, and the answer means nothing.
+    /// The portal's reply is empty or contradicts itself.
     #[error("portal answered with {0}")]
     Nonsense(&'static str),
 }
 
-/// What a failed question means.
+/// What a failed check means for the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// The portal did not judge: count it against the portal, decide by the fail mode.
+    /// The portal did not decide: count it against the portal, decide by the fail mode.
     Outage,
-    /// The portal works, and it will not have this login: keep the client out, whatever the fail mode.
+    /// The portal works and rejects the login: deny it in every fail mode.
     Denied(DenyCode),
 }
 
 impl CheckError {
-    /// Whether the portal failed to judge, so that the fail mode decides and a breaker counts it. Otherwise the portal
-    /// is well and [`CheckError::refusal`] keeps the client out.
+    /// Whether the portal failed to decide, so that the fail mode decides and a breaker counts it.
+    /// Otherwise the portal works and [`CheckError::denial`] denies the login.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         self.meaning() == Meaning::Outage
     }
 
-    /// The refusal of the login, where the error is no outage. Never worth caching: it is an error and no policy.
+    /// Returns the denial of the login where the error is no outage. Never cached: it is an error, not
+    /// policy.
     #[must_use]
-    pub fn refusal(&self) -> Option<Denial> {
+    pub fn denial(&self) -> Option<Denial> {
         match self.meaning() {
             Meaning::Outage => None,
             Meaning::Denied(code) => Some(Denial {
@@ -72,56 +74,57 @@ impl CheckError {
     }
 }
 
-/// A verdict travels in a message, so no status is a verdict. Three of them, though, come from a portal that works and
-/// looked at this very question, and say no. To call those an outage would let `open` and `stale` admit whom the portal
-/// turned away, and would let one odd user name trip the breaker for everybody.
+/// Maps a status code. A verdict is carried by a message, so no status is a verdict. Three of them,
+/// though, come from a portal that works, evaluated this very request and rejects it. To call those an
+/// outage would let `open` and `stale` allow a login that the portal rejected, and would let one odd
+/// username trip the breaker for every user.
 fn meaning_of(code: Code) -> Meaning {
     match code {
         // An error that claims success: there is no message with it, so there is no verdict.
         Code::Ok => Meaning::Outage,
-        // The portal, or a proxy before it, gave up on the call.
+        // The portal, or a proxy before it, cancelled the call.
         Code::Cancelled => Meaning::Outage,
-        // Whatever broke, the portal could not name it.
+        // The portal failed and could not say how.
         Code::Unknown => Meaning::Outage,
-        // The portal read the question and will not have it: a name or an address that it holds impossible.
+        // The portal parsed the request and rejects a value in it, such as a username or an address.
         Code::InvalidArgument => Meaning::Denied(DenyCode::BadRequest),
         // Too slow, by the portal's own clock.
         Code::DeadlineExceeded => Meaning::Outage,
-        // The contract's word for "no such user" where a message has no field for it: nobody unknown gets in.
+        // The contract's code for "no such user" where a message has no field for it: unknown users are denied.
         Code::NotFound => Meaning::Denied(DenyCode::Policy),
-        // Nothing is created by a question: the portal is confused.
+        // A check creates nothing: the portal is faulty.
         Code::AlreadyExists => Meaning::Outage,
-        // The portal says no, to this user or to this agent. Either way it is a no, and no fail mode overrules it.
+        // The portal rejects this user or this agent. Either way no fail mode overrules it.
         Code::PermissionDenied => Meaning::Denied(DenyCode::Policy),
-        // Too many calls or too little memory over there.
+        // The portal has too many calls or too little memory.
         Code::ResourceExhausted => Meaning::Outage,
         // The state of the portal as a whole, such as a migration that has not run.
         Code::FailedPrecondition => Meaning::Outage,
-        // A transaction over there that lost a race.
+        // A transaction of the portal's lost a race.
         Code::Aborted => Meaning::Outage,
-        // What our side reports for an answer that is larger than we take.
+        // Our side reports this for a reply above the size limit.
         Code::OutOfRange => Meaning::Outage,
-        // No such service: an old portal, or something else that listens there (HTTP 404 reads like this).
+        // No such service: an old portal, or another server on that port (HTTP 404 maps to this).
         Code::Unimplemented => Meaning::Outage,
-        // A bug over there, or an answer that cannot be decoded.
+        // A bug in the portal, or a reply that cannot be decoded.
         Code::Internal => Meaning::Outage,
-        // The portal, or what it leans on, is away. The right word from a portal that cannot decide.
+        // The portal or a dependency of it is down. The right code for a portal that cannot decide.
         Code::Unavailable => Meaning::Outage,
-        // Something over there is damaged.
+        // The portal's data is damaged.
         Code::DataLoss => Meaning::Outage,
-        // The portal does not know who we are, so it never got to the question: the same fault as a certificate that is
-        // refused in the TLS handshake, and the same meaning.
+        // The portal does not know this agent, so it evaluated nothing: the same fault as a certificate that
+        // is refused in the TLS handshake, and the same meaning.
         Code::Unauthenticated => Meaning::Outage,
     }
 }
 
 impl From<tonic::Status> for CheckError {
     fn from(status: tonic::Status) -> Self {
-        // What tonic makes of a broken connection carries its cause; what the portal sent carries none.
+        // A status that tonic makes of a broken connection has a source; one that the portal sent has none.
         match std::error::Error::source(&status) {
-            Some(cause) => match find::<crate::service::Unavailable>(cause) {
-                Some(unavailable) => Self::NotConnected(unavailable.0.to_string()),
-                None => Self::Transport(one_line(&chain(cause))),
+            Some(source) => match find::<NotConnected>(source) {
+                Some(NotConnected(reason)) => Self::NotConnected(reason.to_string()),
+                None => Self::Transport(one_line(&error_chain(source))),
             },
             None => Self::Refused {
                 code: status.code(),
@@ -131,22 +134,33 @@ impl From<tonic::Status> for CheckError {
     }
 }
 
-/// Why an event was not delivered. The same event may be sent again as often as it takes: its `event_id` stays.
+/// There is no connection; says why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotConnected(pub(crate) Arc<str>);
+
+impl NotConnected {
+    pub(crate) fn stopped() -> Self {
+        Self("the client stopped".into())
+    }
+}
+
+/// Why an event was not reported. It may be reported again any number of times: its `event_id` stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeliverError {
+pub enum ReportError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CheckError),
-    /// The portal got it and would not take it; in its own words, one line.
+    /// The portal received the event and did not accept it; its message, one line.
     #[error("portal did not acknowledge the event: {0}")]
     NotAcknowledged(String),
 }
 
-impl DeliverError {
-    /// Whether the portal finds fault with this very event, so that it may not take it tomorrow either.
+impl ReportError {
+    /// Whether the portal rejects this very event, so that a retry may never succeed.
     #[must_use]
-    pub fn is_about_the_event(&self) -> bool {
+    pub fn rejects_event(&self) -> bool {
         match self {
             Self::Call(CheckError::Refused { code, .. }) => *code == Code::InvalidArgument,
             Self::Call(_) | Self::NotAcknowledged(_) => false,
@@ -154,17 +168,9 @@ impl DeliverError {
     }
 }
 
-/// The error of a type among the causes.
+/// Finds an error of type `E` in a chain of sources.
 fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
-}
-
-/// The error and its causes, from the outside in.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let parts: Vec<_> = std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect();
-    parts.join(": ")
 }
 
 #[cfg(test)]
@@ -172,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_of_the_17_codes_is_an_outage_or_a_refusal_on_purpose() {
+    fn each_of_the_17_codes_is_an_outage_or_a_denial_on_purpose() {
         let denied = [
             (Code::InvalidArgument, DenyCode::BadRequest),
             (Code::NotFound, DenyCode::Policy),
@@ -190,20 +196,20 @@ mod tests {
                 .find(|(denied, _)| *denied == code)
                 .map(|(_, deny)| *deny);
             assert_eq!(error.is_outage(), expected.is_none(), "{code:?}");
-            assert_eq!(error.refusal().map(|refusal| refusal.code), expected, "{code:?}");
+            assert_eq!(error.denial().map(|denial| denial.code), expected, "{code:?}");
         }
     }
 
     #[test]
-    fn whatever_never_reached_a_judgement_is_an_outage() {
+    fn check_that_was_never_evaluated_is_an_outage() {
         for error in [
-            CheckError::NotConnected("nobody listens there".into()),
+            CheckError::NotConnected("connection refused".into()),
             CheckError::Timeout(Duration::from_secs(2)),
             CheckError::Transport("reset".into()),
             CheckError::Nonsense("an empty message"),
         ] {
             assert!(error.is_outage(), "{error}");
-            assert_eq!(error.refusal(), None, "{error}");
+            assert_eq!(error.denial(), None, "{error}");
         }
     }
 }

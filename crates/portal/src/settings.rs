@@ -1,4 +1,4 @@
-//! What the client must be told, and where exactly it dials.
+//! Settings of the client, and the dial target derived from them.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use http::Uri;
 use resilience::Backoff;
 use rustls::pki_types::ServerName;
 
-/// The waits between attempts to connect: exponential, with full jitter.
+/// Delays between connection attempts: exponential, with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReconnectSettings {
-    /// The longest wait after the first failure, and the shortest time between two attempts that a waiting login may
-    /// bring about.
+    /// Longest delay after the first failure, and the shortest time between two attempts that waiting
+    /// logins request.
     pub initial_delay: Duration,
-    /// The longest wait ever.
+    /// Longest delay.
     pub max_delay: Duration,
-    /// How much the longest wait grows with every failure.
+    /// Factor by which the longest delay grows with every failure.
     pub multiplier: f64,
 }
 
@@ -28,46 +28,46 @@ impl ReconnectSettings {
     }
 }
 
-/// What the client must be told.
+/// Settings of the client.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the portal is: `https://host[:port]`; the port is 443 where none is given.
+    /// The portal's address: `https://host[:port]`, port 443 by default.
     pub address: Uri,
-    /// The name that the portal's certificate must bear, where it is not the host of `address`.
+    /// Expected certificate name, where it is not the host of `address`.
     pub server_name: Option<String>,
-    /// The longest time of one call, the wait for a connection included.
+    /// Longest time of one call, including the wait for a connection.
     pub timeout: Duration,
-    /// The longest time from the first packet to the portal's first words over TLS.
+    /// Longest time from name resolution to the portal's first HTTP/2 data.
     pub connect_timeout: Duration,
-    /// How often the portal is asked for a sign of life, also while nothing else is said.
+    /// Interval of HTTP/2 pings, also while idle.
     pub keepalive_interval: Duration,
-    /// How long it may take to give one.
+    /// Longest time to the answer of a ping.
     pub keepalive_timeout: Duration,
-    /// The waits between attempts to connect.
+    /// Delays between connection attempts.
     pub reconnect: ReconnectSettings,
-    /// This agent's name, for the metadata of events.
+    /// This agent's name, sent with every event.
     pub agent_id: String,
 }
 
-/// Why an address cannot be dialled.
+/// Why settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// Nothing but TLS is spoken.
+    /// The scheme is not `https`.
     #[error("portal address {0} does not begin with https://")]
     NotHttps(String),
-    /// No host.
+    /// The address has no host.
     #[error("portal address {0} names no host")]
     NoHost(String),
-    /// A path or a query, which gRPC has no use for.
-    #[error("portal address {0} has a path; only https://host:port is meant")]
+    /// The address has a path or a query, which gRPC does not use.
+    #[error("portal address {0} has a path; expected https://host:port")]
     HasPath(String),
-    /// The name to expect in the certificate is no DNS name and no IP address.
+    /// The expected certificate name is neither a DNS name nor an IP address.
     #[error("{0:?} cannot be the name in a certificate")]
     ServerName(String),
 }
 
-/// Where to dial, taken apart.
+/// Host, port and certificate name to dial.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) host: String,
@@ -84,7 +84,7 @@ impl Target {
         if address.path_and_query().is_some_and(|path| path.as_str() != "/") {
             return Err(SettingsError::HasPath(address.to_string()));
         }
-        // An IPv6 address stands in brackets in a URI, and without them everywhere else.
+        // An IPv6 address has brackets in a URI only.
         let host = address
             .host()
             .unwrap_or_default()
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_to_dial_and_whom_to_expect() {
+    fn address_gives_host_port_and_certificate_name() {
         for (address, server_name, host, port, name) in [
             ("https://portal.test", None, "portal.test", 443, "portal.test"),
             (
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_meant_is_refused() {
+    fn unusable_address_is_rejected() {
         for (address, server_name, why) in [
             (
                 "http://portal.test",

@@ -193,7 +193,7 @@ mod tests {
         let core = "agent::lifecycle";
         for (text, target, level, written) in [
             ("debug", core, L::DEBUG, true),
-            ("debug", "portal::owner", L::DEBUG, true),
+            ("debug", "portal::connection_manager", L::DEBUG, true),
             ("debug", "ocserv_agent", L::DEBUG, true),
             ("debug", "occtl::socket", L::DEBUG, true),
             ("debug", h2, L::DEBUG, false),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use ocserv_agent_model::{Event, EventId};
-use portal::DeliverError;
+use portal::ReportError;
 use resilience::Backoff;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -35,7 +35,7 @@ pub(crate) struct Delivery {
 }
 
 /// An offer that is under way, with its event's name.
-type Offer = Pin<Box<dyn Future<Output = (EventId, Result<(), DeliverError>)> + Send>>;
+type Offer = Pin<Box<dyn Future<Output = (EventId, Result<(), ReportError>)> + Send>>;
 type Offers = FuturesUnordered<Offer>;
 
 /// Where the delivery stands.
@@ -69,7 +69,7 @@ impl Events {
         delivery: Delivery,
         stop: CancellationToken,
     ) where
-        F: Future<Output = Result<(), DeliverError>> + Send + 'static,
+        F: Future<Output = Result<(), ReportError>> + Send + 'static,
     {
         let Delivery {
             backoff,
@@ -109,7 +109,7 @@ impl Events {
         rush: &Rush,
     ) -> Wait
     where
-        F: Future<Output = Result<(), DeliverError>> + Send + 'static,
+        F: Future<Output = Result<(), ReportError>> + Send + 'static,
     {
         let window = if course.outages > 0 { 1 } else { WINDOW };
         let mut wait = Wait {
@@ -146,7 +146,7 @@ impl Events {
     fn settle(
         &self,
         event_id: &EventId,
-        taken: Result<(), DeliverError>,
+        taken: Result<(), ReportError>,
         course: &mut Course,
         backoff: Backoff,
     ) {
@@ -159,12 +159,12 @@ impl Events {
         };
         match &error {
             // Everything of this session would wait for ever.
-            error if error.is_about_the_event() => {
+            error if error.rejects_event() => {
                 self.queue().settle(event_id, Taken::Rejected);
                 tracing::error!(%event_id, %error, "event lost: the portal rejects it");
                 self.reached(course);
             }
-            DeliverError::NotAcknowledged(_) => {
+            ReportError::NotAcknowledged(_) => {
                 let mut queue = self.queue();
                 let refusals = queue.refusals(event_id).saturating_add(1);
                 let delay = backoff.delay(refusals, fastrand::f64());
@@ -191,7 +191,7 @@ impl Events {
         }
     }
 
-    fn not_reached(&self, error: &DeliverError, course: &mut Course, backoff: Backoff) {
+    fn not_reached(&self, error: &ReportError, course: &mut Course, backoff: Backoff) {
         if course.paused.is_some() {
             return;
         }
@@ -209,7 +209,7 @@ impl Events {
     /// Waits for the offers under way, and offers what is left, each event once.
     async fn flush<F>(&self, mut offers: Offers, portal: impl Fn(Event) -> F, backoff: Backoff, by: Instant)
     where
-        F: Future<Output = Result<(), DeliverError>> + Send + 'static,
+        F: Future<Output = Result<(), ReportError>> + Send + 'static,
     {
         self.queue().hurry();
         let begin = clock::now();
@@ -259,7 +259,7 @@ impl Course {
 
 fn offer<F>(event: Event, portal: impl Fn(Event) -> F) -> Offer
 where
-    F: Future<Output = Result<(), DeliverError>> + Send + 'static,
+    F: Future<Output = Result<(), ReportError>> + Send + 'static,
 {
     let event_id = event.event_id.clone();
     let taken = portal(event);

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ocserv_agent_model::{
     DisconnectReason, Disconnected, EventId, EventKind, OcservId, SessionUid, Username,
 };
-use portal::{CheckError, DeliverError};
+use portal::{CheckError, ReportError};
 use resilience::Backoff;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,29 +51,29 @@ fn backoff(initial: Duration) -> Backoff {
     }
 }
 
-fn outage() -> DeliverError {
-    DeliverError::Call(CheckError::NotConnected("nobody there".to_owned()))
+fn outage() -> ReportError {
+    ReportError::Call(CheckError::NotConnected("nobody there".to_owned()))
 }
 
-fn faulty() -> DeliverError {
-    DeliverError::Call(CheckError::Refused {
+fn faulty() -> ReportError {
+    ReportError::Call(CheckError::Refused {
         code: tonic::Code::InvalidArgument,
         message: String::new(),
     })
 }
 
-fn refusal() -> DeliverError {
-    DeliverError::NotAcknowledged("not yet".to_owned())
+fn refusal() -> ReportError {
+    ReportError::NotAcknowledged("not yet".to_owned())
 }
 
 /// An event that is offered; the portal's answer to it is this test's.
 struct Offer {
     number: i32,
-    answer: oneshot::Sender<Result<(), DeliverError>>,
+    answer: oneshot::Sender<Result<(), ReportError>>,
 }
 
 impl Offer {
-    fn answer(self, answer: Result<(), DeliverError>) {
+    fn answer(self, answer: Result<(), ReportError>) {
         self.answer.send(answer).expect("somebody waits for the answer");
     }
 }
@@ -94,7 +94,7 @@ fn run(max: usize, pause: Duration) -> Run {
     let (connected, watching) = watch::channel(false);
     let (rush, stop) = (Rush::default(), CancellationToken::new());
     let tracker = tokio_util::task::TaskTracker::new();
-    let portal = move |event: Event| -> Pin<Box<dyn Future<Output = Result<(), DeliverError>> + Send>> {
+    let portal = move |event: Event| -> Pin<Box<dyn Future<Output = Result<(), ReportError>> + Send>> {
         let (answer, answered) = oneshot::channel();
         let number = event.id.get();
         offering.send(Offer { number, answer }).unwrap();
@@ -125,7 +125,7 @@ impl Run {
     }
 
     /// The numbers of the next offers, each answered with `answer`.
-    async fn answer(&mut self, count: usize, answer: fn() -> Result<(), DeliverError>) -> Vec<i32> {
+    async fn answer(&mut self, count: usize, answer: fn() -> Result<(), ReportError>) -> Vec<i32> {
         let mut numbers = Vec::new();
         for _ in 0..count {
             let offer = self.offer().await;

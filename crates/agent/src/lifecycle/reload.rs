@@ -119,7 +119,11 @@ impl Reloader {
 }
 
 /// Logs what there is to say about a reloaded identity; gives whether the new one is in use.
-fn in_use(section: &str, reloaded: Option<Result<IdentityStatus, IdentityError>>, kept: &mut Vec<String>) -> bool {
+fn in_use(
+    section: &str,
+    reloaded: Option<Result<IdentityStatus, IdentityError>>,
+    kept: &mut Vec<String>,
+) -> bool {
     match reloaded {
         Some(Ok(status)) => {
             build::warn(section, &status);

@@ -317,12 +317,12 @@ fn offer(
     metrics: Metrics,
 ) -> impl Fn(
     ocserv_agent_model::Event,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::DeliverError>> + Send>> {
+) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::ReportError>> + Send>> {
     move |event| {
         let (portal, metrics) = (portal.clone(), metrics.clone());
         Box::pin(async move {
             let begin = clock::now();
-            let taken = portal.deliver(&event).await;
+            let taken = portal.report_event(&event).await;
             let method = match event.kind {
                 ocserv_agent_model::EventKind::Connected(_) => "ReportConnect",
                 ocserv_agent_model::EventKind::Disconnected(_) => "ReportDisconnect",

@@ -16,34 +16,34 @@ fn metadata(key: &str, value: &str) -> HashMap<String, String> {
 
 #[test]
 fn allow_is_an_allow_and_deny_is_a_deny() {
-    let allow = answer(&wire(|w| w.allowed = true)).unwrap();
+    let allow = policy_reply(&wire(|w| w.allowed = true)).unwrap();
     assert_eq!(
         allow,
-        Answer {
+        PolicyReply {
             verdict: Verdict::Allow(Grant::default()),
             ttl: None,
             policy_version: None
         }
     );
 
-    let deny = answer(&wire(|w| w.deny_reason = "left the\ncompany".into())).unwrap();
+    let deny = policy_reply(&wire(|w| w.deny_reason = "left the\ncompany".into())).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, "left the company"));
-    let deny = answer(&wire(|w| w.should_disconnect = true)).unwrap();
+    let deny = policy_reply(&wire(|w| w.should_disconnect = true)).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
-    let deny = answer(&wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
+    let deny = policy_reply(&wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
     assert_eq!(deny.policy_version.as_deref(), Some("7"));
 }
 
 #[test]
-fn empty_and_contradictory_answers_are_outages_and_no_decisions() {
+fn empty_and_contradictory_replies_are_outages_and_no_decisions() {
     for response in [
         wire(|_| {}),
         wire(|w| (w.allowed, w.should_disconnect) = (true, true)),
         wire(|w| (w.allowed, w.deny_reason) = (true, "no".into())),
         wire(|w| (w.allowed, w.routes) = (true, vec!["everything".into()])),
     ] {
-        let error = answer(&response).unwrap_err();
+        let error = policy_reply(&response).unwrap_err();
         assert!(
             error.is_outage() && matches!(error, CheckError::Nonsense(_)),
             "{response:?}: {error}"
@@ -52,7 +52,7 @@ fn empty_and_contradictory_answers_are_outages_and_no_decisions() {
 }
 
 #[test]
-fn a_lifetime_that_cannot_be_read_means_do_not_keep() {
+fn invalid_ttl_forbids_caching() {
     for (text, ttl) in [
         ("300", 300),
         ("0", 0),
@@ -62,16 +62,16 @@ fn a_lifetime_that_cannot_be_read_means_do_not_keep() {
         ("1e9", 0),
         ("99999999999999999999", 0),
     ] {
-        let answer = answer(&wire(|w| {
+        let reply = policy_reply(&wire(|w| {
             (w.allowed, w.metadata) = (true, metadata("cache_ttl_seconds", text));
         }))
         .unwrap();
-        assert_eq!(answer.ttl, Some(Duration::from_secs(ttl)), "{text:?}");
+        assert_eq!(reply.ttl, Some(Duration::from_secs(ttl)), "{text:?}");
     }
 }
 
 #[test]
-fn entries_that_cannot_be_read_are_left_out_and_never_widen_the_grant() {
+fn invalid_entries_are_skipped_and_never_widen_the_grant() {
     let response = wire(|w| {
         w.allowed = true;
         w.routes = [
@@ -87,7 +87,7 @@ fn entries_that_cannot_be_read_are_left_out_and_never_widen_the_grant() {
         .to_vec();
         w.dns_servers = ["10.0.0.53", "dns.test", "fd00::53"].map(str::to_owned).to_vec();
     });
-    let Verdict::Allow(grant) = answer(&response).unwrap().verdict else {
+    let Verdict::Allow(grant) = policy_reply(&response).unwrap().verdict else {
         panic!("not an allow")
     };
     assert_eq!(grant.routes, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);
@@ -101,18 +101,18 @@ fn entries_that_cannot_be_read_are_left_out_and_never_widen_the_grant() {
 }
 
 #[test]
-fn a_session_ends_only_on_a_plain_word() {
+fn only_force_disconnect_ends_a_session() {
     let wire = |valid, force_disconnect| wire::ValidateSessionResponse {
         valid,
         invalid_reason: "left".into(),
         force_disconnect,
     };
-    assert!(validity(&wire(true, true)).unwrap_err().is_outage());
-    assert!(!validity(&wire(false, false)).unwrap().force_disconnect);
-    let ended = validity(&wire(false, true)).unwrap();
+    assert!(session_validity(&wire(true, true)).unwrap_err().is_outage());
+    assert!(!session_validity(&wire(false, false)).unwrap().force_disconnect);
+    let ended = session_validity(&wire(false, true)).unwrap();
     assert_eq!(
         ended,
-        Validity {
+        SessionValidity {
             valid: false,
             reason: "left".into(),
             force_disconnect: true
@@ -133,7 +133,7 @@ fn event(kind: EventKind) -> Event {
 }
 
 #[test]
-fn a_connect_event_says_who_where_and_who_decided() {
+fn connect_report_carries_user_addresses_and_decision_source() {
     let at = UNIX_EPOCH + Duration::from_secs(1000);
     let event = event(EventKind::Connected(Connected {
         at,
@@ -142,7 +142,7 @@ fn a_connect_event_says_who_where_and_who_decided() {
         device: "vpns0".into(),
         group: None,
     }));
-    let Report::Connect(report) = report(&event, "a1") else {
+    let EventReport::Connect(report) = event_report(&event, "a1") else {
         panic!("not a connect")
     };
     assert_eq!(
@@ -171,7 +171,7 @@ fn a_connect_event_says_who_where_and_who_decided() {
 }
 
 #[test]
-fn a_disconnect_event_tells_unknown_usage_from_none() {
+fn disconnect_report_distinguishes_unknown_usage_from_zero() {
     let ended = |usage| {
         event(EventKind::Disconnected(Disconnected {
             at: UNIX_EPOCH,
@@ -180,7 +180,8 @@ fn a_disconnect_event_tells_unknown_usage_from_none() {
             duration: Some(Duration::from_secs(77)),
         }))
     };
-    let Report::Disconnect(known) = report(&ended(Some(Usage { received: 5, sent: 6 })), "a1") else {
+    let EventReport::Disconnect(known) = event_report(&ended(Some(Usage { received: 5, sent: 6 })), "a1")
+    else {
         panic!("not a disconnect")
     };
     let stats = known.stats.unwrap();
@@ -190,7 +191,7 @@ fn a_disconnect_event_tells_unknown_usage_from_none() {
     );
     assert_eq!(known.reason, i32::from(wire::DisconnectReason::IdleTimeout));
 
-    let Report::Disconnect(unknown) = report(&ended(None), "a1") else {
+    let EventReport::Disconnect(unknown) = event_report(&ended(None), "a1") else {
         panic!("not a disconnect")
     };
     assert_eq!(unknown.stats, None);

@@ -1,25 +1,25 @@
-//! Connections that break, and how soon there is another.
+//! Connections that break, and when they are re-established.
 
 use std::time::Duration;
 
 use portal::{CheckError, Settings};
 use tokio::time::Instant;
 
-use crate::double::Say;
+use crate::double::Reply;
 use crate::log::Log;
 use crate::pki::Ca;
 use crate::proxy::Mode;
 use crate::setup::{Setup, eventually};
 
-/// One failure, and the next attempt by itself is out of sight: all that comes is brought about by calls.
-fn hardly_ever(settings: &mut Settings) {
+/// Delays the second and later retries beyond the test: every attempt after that is requested by a call.
+fn retry_only_on_request(settings: &mut Settings) {
     settings.reconnect.initial_delay = Duration::from_millis(50);
     settings.reconnect.max_delay = Duration::from_secs(100_000_000);
     settings.reconnect.multiplier = 1e10;
 }
 
-/// Waits until two attempts have failed, after which the client waits for (nearly) ever.
-async fn given_up(setup: &Setup) {
+/// Waits until two attempts have failed and the next is far away.
+async fn backed_off(setup: &Setup) {
     eventually("two attempts were made", || setup.proxy.connections() >= 2).await;
     let far = async {
         while setup.down("").await < Instant::now() + Duration::from_secs(60) {
@@ -30,66 +30,69 @@ async fn given_up(setup: &Setup) {
 }
 
 #[tokio::test]
-async fn calls_while_disconnected_bring_about_attempts_but_not_in_a_row() {
-    let setup = Setup::new(&Ca::new("ca"), Mode::Refuse, hardly_ever).await;
-    given_up(&setup).await;
+async fn calls_while_disconnected_request_attempts_at_most_once_per_initial_delay() {
+    let setup = Setup::new(&Ca::new("ca"), Mode::Refuse, retry_only_on_request).await;
+    backed_off(&setup).await;
     let before = setup.proxy.connections();
-    // The first calls come too soon after the last attempt, and fail at once. Later ones make a new attempt each time
-    // that initial_delay has passed; a hundred calls at once share one.
-    let asking = async {
+    // The first calls come too soon after the last attempt and fail at once. Later ones start an attempt
+    // each time that initial_delay has passed; a hundred concurrent calls share one.
+    let calls = async {
         while setup.proxy.connections() == before {
-            let error = setup.ask().await.unwrap_err();
+            let error = setup.check_policy().await.unwrap_err();
             assert!(matches!(error, CheckError::NotConnected(_)), "{error}");
         }
     };
-    tokio::time::timeout(crate::setup::BOUND, asking).await.unwrap();
+    tokio::time::timeout(crate::setup::BOUND, calls).await.unwrap();
     let after = setup.proxy.connections();
-    let calls: Vec<_> = (0..100).map(|_| setup.ask()).collect();
+    let calls: Vec<_> = (0..100).map(|_| setup.check_policy()).collect();
     for call in calls {
         call.await.unwrap_err();
     }
     assert!(
         setup.proxy.connections() - after <= 2,
-        "calls made {} attempts",
+        "calls started {} attempts",
         setup.proxy.connections() - after
     );
 
     setup.proxy.set(Mode::Forward);
-    let asking = async { while setup.ask().await.is_err() {} };
-    tokio::time::timeout(crate::setup::BOUND, asking).await.unwrap();
+    let calls = async { while setup.check_policy().await.is_err() {} };
+    tokio::time::timeout(crate::setup::BOUND, calls).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_connection_that_was_dropped_is_made_anew_by_the_next_call() {
+async fn next_call_after_a_dropped_connection_reconnects() {
     let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |settings| {
-        hardly_ever(settings);
+        retry_only_on_request(settings);
         settings.reconnect.initial_delay = Duration::from_millis(1);
     })
     .await;
     for round in 0..2 {
         setup.connected().await;
-        setup.ask().await.unwrap();
+        setup.check_policy().await.unwrap();
         setup.proxy.set(Mode::Refuse);
         setup.down("it closed the connection").await;
         setup.proxy.set(Mode::Forward);
-        let asking = async { while setup.ask().await.is_err() {} };
-        tokio::time::timeout(crate::setup::BOUND, asking)
+        let calls = async { while setup.check_policy().await.is_err() {} };
+        tokio::time::timeout(crate::setup::BOUND, calls)
             .await
             .unwrap_or_else(|_| panic!("round {round}"));
     }
 }
 
 #[tokio::test]
-async fn a_call_on_a_connection_that_breaks_is_an_outage() {
+async fn call_on_a_connection_that_breaks_is_an_outage() {
     let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |_| {}).await;
     setup.connected().await;
-    setup.double.say(Say::Nothing);
+    setup.double.set_reply(Reply::Never);
     let cut = async {
-        eventually("the portal was asked", || !setup.double.seen().is_empty()).await;
+        eventually("the portal received the call", || {
+            !setup.double.calls().is_empty()
+        })
+        .await;
         setup.proxy.set(Mode::Refuse);
     };
-    let (answer, ()) = tokio::join!(setup.ask(), cut);
-    let error = answer.unwrap_err();
+    let (reply, ()) = tokio::join!(setup.check_policy(), cut);
+    let error = reply.unwrap_err();
     assert!(
         matches!(error, CheckError::Transport(_)) && error.is_outage(),
         "{error:?}"
@@ -97,15 +100,15 @@ async fn a_call_on_a_connection_that_breaks_is_an_outage() {
 }
 
 #[tokio::test]
-async fn a_portal_that_accepts_and_drops_is_not_hammered() {
-    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, hardly_ever).await;
+async fn portal_that_accepts_and_drops_is_retried_with_backoff() {
+    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, retry_only_on_request).await;
     for _ in 0..2 {
         setup.connected().await;
         setup.proxy.set(Mode::Refuse);
         setup.down("").await;
         setup.proxy.set(Mode::Forward);
     }
-    // Twice up, twice down: had being up for a moment counted as success, the next attempt would be due at once.
+    // Two short connections: if they counted as success, the next attempt would be due at once.
     let due = setup.down("").await;
     assert!(
         due > Instant::now() + Duration::from_secs(60),
@@ -115,7 +118,7 @@ async fn a_portal_that_accepts_and_drops_is_not_hammered() {
 }
 
 #[tokio::test]
-async fn a_portal_that_vanishes_from_the_network_is_noticed_while_idle_and_found_again() {
+async fn unreachable_portal_is_detected_while_idle_and_reconnected() {
     let (log, _guard) = Log::capture();
     let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |settings| {
         settings.keepalive_interval = Duration::from_millis(100);
@@ -125,24 +128,24 @@ async fn a_portal_that_vanishes_from_the_network_is_noticed_while_idle_and_found
     .await;
     setup.connected().await;
     setup.proxy.set(Mode::Stall);
-    log.wait_for("it gave no sign of life within 100ms of being asked")
+    log.wait_for("no answer to an HTTP/2 keepalive ping within 100ms")
         .await;
-    // While it is away an attempt ends at its own timeout and says how far it came.
-    setup.down("no end of the TLS handshake within 500ms").await;
+    // An attempt meanwhile ends at its own timeout and names the stage it reached.
+    setup.down("TLS handshake not finished within 500ms").await;
     setup.proxy.set(Mode::Forward);
     setup.connected().await;
-    setup.ask().await.unwrap();
+    setup.check_policy().await.unwrap();
 }
 
 #[tokio::test]
-async fn nobody_listening_is_said_so_and_every_call_fails_without_waiting_for_its_deadline() {
+async fn refused_tcp_connection_is_reported_and_calls_fail_without_waiting_for_their_deadline() {
     let setup = Setup::new(&Ca::new("ca"), Mode::Refuse, |settings| {
         settings.address = "https://127.0.0.1:1".parse().unwrap();
     })
     .await;
-    setup.down("nobody listens there").await;
+    setup.down("connection refused").await;
     assert_eq!(
-        setup.ask().await,
-        Err(CheckError::NotConnected("nobody listens there".to_owned()))
+        setup.check_policy().await,
+        Err(CheckError::NotConnected("connection refused".to_owned()))
     );
 }

@@ -1,4 +1,4 @@
-//! A portal that says what a test tells it to.
+//! A portal that answers every call as the test sets it.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,18 +21,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
-/// What the portal says to every question.
+/// How the portal answers every call.
 #[derive(Debug, Clone)]
-pub(crate) enum Say {
+pub(crate) enum Reply {
     Policy(CheckPolicyResponse),
-    Taken(bool),
+    Acknowledged(bool),
     Error(Code),
-    Nothing,
+    Never,
 }
 
-/// What came in, with who asked and how long the asker said to wait.
+/// One received call, with the peer and its `grpc-timeout`.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct Call {
     pub(crate) policy: Option<CheckPolicyRequest>,
     pub(crate) connect: Option<ReportConnectRequest>,
     pub(crate) peer: String,
@@ -41,8 +41,8 @@ pub(crate) struct Seen {
 
 #[derive(Clone)]
 pub(crate) struct Double {
-    say: Arc<Mutex<Say>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    reply: Arc<Mutex<Reply>>,
+    calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Double {
@@ -57,8 +57,8 @@ impl Double {
             ..CheckPolicyResponse::default()
         };
         let double = Self {
-            say: Arc::new(Mutex::new(Say::Policy(allow))),
-            seen: Arc::default(),
+            reply: Arc::new(Mutex::new(Reply::Policy(allow))),
+            calls: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -75,33 +75,33 @@ impl Double {
         (double, address)
     }
 
-    pub(crate) fn say(&self, say: Say) {
-        *self.say.lock().unwrap() = say;
+    pub(crate) fn set_reply(&self, reply: Reply) {
+        *self.reply.lock().unwrap() = reply;
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
     }
 
-    async fn hear<T>(&self, request: &Request<T>, note: impl FnOnce(&mut Seen)) -> Result<Say, Status> {
+    async fn record<T>(&self, request: &Request<T>, fill: impl FnOnce(&mut Call)) -> Result<Reply, Status> {
         let peer = request.extensions().get::<Arc<tls::Peer>>().unwrap().label();
         let timeout = request
             .metadata()
             .get("grpc-timeout")
             .map(|text| text.to_str().unwrap().to_owned());
-        let mut seen = Seen {
+        let mut call = Call {
             policy: None,
             connect: None,
             peer,
             timeout,
         };
-        note(&mut seen);
-        self.seen.lock().unwrap().push(seen);
-        let say = self.say.lock().unwrap().clone();
-        match say {
-            Say::Error(code) => Err(Status::new(code, "because\nof this")),
-            Say::Nothing => std::future::pending().await,
-            say => Ok(say),
+        fill(&mut call);
+        self.calls.lock().unwrap().push(call);
+        let reply = self.reply.lock().unwrap().clone();
+        match reply {
+            Reply::Error(code) => Err(Status::new(code, "because\nof this")),
+            Reply::Never => std::future::pending().await,
+            reply => Ok(reply),
         }
     }
 }
@@ -113,8 +113,8 @@ impl AuthService for Double {
         request: Request<CheckPolicyRequest>,
     ) -> Result<Response<CheckPolicyResponse>, Status> {
         let policy = request.get_ref().clone();
-        match self.hear(&request, |seen| seen.policy = Some(policy)).await? {
-            Say::Policy(response) => Ok(Response::new(response)),
+        match self.record(&request, |call| call.policy = Some(policy)).await? {
+            Reply::Policy(response) => Ok(Response::new(response)),
             other => panic!("{other:?} is no answer to CheckPolicy"),
         }
     }
@@ -123,7 +123,7 @@ impl AuthService for Double {
         &self,
         request: Request<ValidateSessionRequest>,
     ) -> Result<Response<ValidateSessionResponse>, Status> {
-        self.hear(&request, |_| {}).await?;
+        self.record(&request, |_| {}).await?;
         Ok(Response::new(ValidateSessionResponse {
             valid: false,
             invalid_reason: "left".into(),
@@ -139,8 +139,8 @@ impl EventService for Double {
         request: Request<ReportConnectRequest>,
     ) -> Result<Response<ReportConnectResponse>, Status> {
         let connect = request.get_ref().clone();
-        match self.hear(&request, |seen| seen.connect = Some(connect)).await? {
-            Say::Taken(success) => Ok(Response::new(ReportConnectResponse {
+        match self.record(&request, |call| call.connect = Some(connect)).await? {
+            Reply::Acknowledged(success) => Ok(Response::new(ReportConnectResponse {
                 success,
                 message: "full".into(),
                 ..Default::default()

@@ -1,4 +1,4 @@
-//! Who trusts whom, and what happens when certificates change.
+//! Certificate verification in both directions, and certificate rotation.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -14,36 +14,36 @@ use crate::proxy::Mode;
 use crate::setup::{BOUND, Setup, eventually, settings};
 
 #[tokio::test]
-async fn a_portal_of_a_foreign_ca_is_refused_and_said_so_once() {
+async fn portal_of_a_foreign_ca_is_refused_and_logged_once() {
     let (log, _guard) = Log::capture();
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
     let files = Files::new(&ca, &ca, "agent.test");
     let setup = Setup::with(&foreign, &ca, files, Mode::Forward, |_| {}).await;
     let reason = "its certificate was issued by a CA we do not trust";
     setup.down(reason).await;
-    assert!(setup.ask().await.unwrap_err().is_outage());
-    eventually("it tried again", || setup.proxy.connections() >= 4).await;
+    assert!(setup.check_policy().await.unwrap_err().is_outage());
+    eventually("the client retried", || setup.proxy.connections() >= 4).await;
     assert_eq!(log.count("portal not connected, next attempt in"), 1);
     assert_eq!(log.count("WARN portal"), 1);
     assert_eq!(log.count(reason), 1);
 }
 
 #[tokio::test]
-async fn a_portal_that_refuses_our_certificate_is_quoted_in_state_error_and_log() {
+async fn refusal_of_our_certificate_is_in_the_state_the_error_and_the_log() {
     let (log, _guard) = Log::capture();
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
     let files = Files::new(&ca, &foreign, "agent.test");
     let setup = Setup::with(&ca, &ca, files, Mode::Forward, |_| {}).await;
     let reason = "it refused our certificate: issued by a CA that it does not trust";
     setup.down(reason).await;
-    let error = setup.ask().await.unwrap_err();
+    let error = setup.check_policy().await.unwrap_err();
     assert!(error.is_outage() && error.to_string().contains(reason), "{error}");
     log.wait_for(reason).await;
-    assert!(setup.double.seen().is_empty());
+    assert!(setup.double.calls().is_empty());
 }
 
 #[tokio::test]
-async fn a_portal_with_another_name_is_refused() {
+async fn portal_with_another_name_is_refused() {
     let ca = Ca::new("ca");
     let setup = Setup::new(&ca, Mode::Forward, |settings| {
         settings.server_name = Some("other.test".to_owned());
@@ -53,7 +53,7 @@ async fn a_portal_with_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_portal_that_offers_only_tls12_is_refused_and_said_so() {
+async fn portal_that_offers_only_tls12_is_refused_and_reported() {
     let ca = Ca::new("ca");
     let files = Files::new(&ca, &ca, "agent.test");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -62,7 +62,7 @@ async fn a_portal_that_offers_only_tls12_is_refused_and_said_so() {
     tasks.spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
             let _ = tcp.read(&mut [0; 4096]).await;
-            // What OpenSSL with `-tls1_2` answers to a client that offers TLS 1.3 alone: fatal, protocol_version.
+            // The alert of OpenSSL with `-tls1_2` to a TLS 1.3 client: fatal, protocol_version.
             tcp.write_all(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46])
                 .await
                 .unwrap();
@@ -79,25 +79,25 @@ async fn a_portal_that_offers_only_tls12_is_refused_and_said_so() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_on_a_new_connection_and_no_call_fails_meanwhile() {
+async fn new_certificate_is_presented_on_a_new_connection_and_no_call_fails_meanwhile() {
     let ca = Ca::new("ca");
     let setup = Setup::new(&ca, Mode::Forward, |_| {}).await;
     setup.connected().await;
-    setup.ask().await.unwrap();
+    setup.check_policy().await.unwrap();
     setup.files.issue(&ca, "agent-2.test");
     setup.tls.reload().unwrap();
     setup.portal.reconnect();
-    let asking = async {
-        while setup.double.seen().last().unwrap().peer != "agent-2.test" {
-            setup.ask().await.unwrap();
+    let calls = async {
+        while setup.double.calls().last().unwrap().peer != "agent-2.test" {
+            setup.check_policy().await.unwrap();
         }
     };
-    tokio::time::timeout(BOUND, asking).await.unwrap();
+    tokio::time::timeout(BOUND, calls).await.unwrap();
     assert_eq!(setup.proxy.connections(), 2);
 }
 
 #[tokio::test]
-async fn a_new_certificate_that_the_portal_refuses_leaves_the_old_connection_in_place() {
+async fn refused_new_certificate_keeps_the_old_connection() {
     let (log, _guard) = Log::capture();
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
     let setup = Setup::new(&ca, Mode::Forward, |_| {}).await;
@@ -105,16 +105,16 @@ async fn a_new_certificate_that_the_portal_refuses_leaves_the_old_connection_in_
     setup.files.issue(&foreign, "agent-2.test");
     setup.tls.reload().unwrap();
     setup.portal.reconnect();
-    log.wait_for("could not renew the portal connection, the old one stays: it refused our certificate")
+    log.wait_for("could not rotate the portal connection, keeping the old one: it refused our certificate")
         .await;
-    setup.ask().await.unwrap();
+    setup.check_policy().await.unwrap();
 
     setup.files.issue(&ca, "agent-3.test");
     setup.tls.reload().unwrap();
-    let asking = async {
-        while setup.double.seen().last().unwrap().peer != "agent-3.test" {
-            setup.ask().await.unwrap();
+    let calls = async {
+        while setup.double.calls().last().unwrap().peer != "agent-3.test" {
+            setup.check_policy().await.unwrap();
         }
     };
-    tokio::time::timeout(BOUND, asking).await.unwrap();
+    tokio::time::timeout(BOUND, calls).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the client logs.
+//! Captures the client's log.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -25,8 +25,8 @@ impl Write for Log {
 impl Log {
     /// Collects what this thread logs from WARN up.
     pub(crate) fn capture() -> (Self, DefaultGuard) {
-        // tracing caches per call site whether anyone listens, and a thread without a subscriber can spoil that for
-        // the others: with a global one somebody always does.
+        // tracing caches per call site whether any subscriber is interested, and a thread without one can
+        // disable a call site for all threads: a global subscriber prevents that.
         let _ = tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::WARN)
@@ -50,14 +50,14 @@ impl Log {
     }
 
     pub(crate) async fn wait_for(&self, text: &str) {
-        let seen = async {
+        let logged = async {
             while self.count(text) == 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        if tokio::time::timeout(BOUND, seen).await.is_err() {
+        if tokio::time::timeout(BOUND, logged).await.is_err() {
             panic!(
-                "the log never said {text:?}, only: {}",
+                "{text:?} was not logged, only: {}",
                 String::from_utf8_lossy(&self.0.lock().unwrap())
             );
         }

@@ -1,7 +1,8 @@
-//! The client against a portal on loopback, over mutual TLS, with a proxy between them that can misbehave.
+//! The client against a portal on loopback, over mutual TLS, through a proxy that injects faults.
+#![expect(clippy::disallowed_methods, reason = "tests read the clock")]
 
 #[cfg(test)]
-mod answers;
+mod calls;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]

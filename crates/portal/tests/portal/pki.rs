@@ -19,13 +19,13 @@ impl Ca {
     }
 }
 
-/// Three files in a directory of their own, gone when dropped.
+/// The three files of an identity in a temporary directory.
 pub(crate) struct Files {
     dir: TempDir,
 }
 
 impl Files {
-    /// A certificate for `name` from `issuer`, and `trusted` as the CA to trust others by.
+    /// A certificate for `name` from `issuer`, and `trusted` as the trusted CA.
     pub(crate) fn new(trusted: &Ca, issuer: &Ca, name: &str) -> Self {
         let files = Self {
             dir: TempDir::new().unwrap(),

@@ -1,4 +1,4 @@
-//! A TCP proxy that can stop forwarding, refuse, and cut.
+//! A TCP proxy that can stall, refuse and close connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Forward,
-    /// Connections stay open, and nothing comes through any more: a network that drops packets.
+    /// Connections stay open and forward nothing: a network that drops packets.
     Stall,
-    /// Connections end, and new ones end at once.
+    /// Closes connections, and new ones at once.
     Refuse,
 }
 
@@ -56,7 +56,7 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// How many connections have come.
+    /// Number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

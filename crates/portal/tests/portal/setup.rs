@@ -1,10 +1,10 @@
-//! A portal, a proxy before it, and a client that dials the proxy.
+//! A portal, a proxy in front of it, and a client that dials the proxy.
 
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{Login, OcservId, Username};
-use portal::{Answer, CheckError, ConnectionState, Portal, ReconnectSettings, Settings};
+use portal::{CheckError, ConnectionState, PolicyReply, Portal, ReconnectSettings, Settings};
 use tls::{ClientTls, ServerTls};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +14,10 @@ use crate::double::Double;
 use crate::pki::{Ca, Files};
 use crate::proxy::{Mode, Proxy};
 
-/// Long enough for anything on loopback; reached only when something is broken.
+/// Timeout of every wait; reached only when a test fails.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
-/// Waits until `done`, looking again and again.
+/// Polls until `done`.
 pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
     let waiting = async {
         while !done() {
@@ -26,7 +26,7 @@ pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
     };
     assert!(
         tokio::time::timeout(BOUND, waiting).await.is_ok(),
-        "it never came to pass that {what}"
+        "timed out waiting: {what}"
     );
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Everyone trusts everyone.
+    /// Client and portal trust each other.
     pub(crate) async fn new(ca: &Ca, mode: Mode, change: impl FnOnce(&mut Settings)) -> Self {
         Self::with(ca, ca, Files::new(ca, ca, "agent.test"), mode, change).await
     }
@@ -96,13 +96,13 @@ impl Setup {
         }
     }
 
-    pub(crate) async fn ask(&self) -> Result<Answer, CheckError> {
-        self.ask_by(Instant::now() + BOUND).await
+    pub(crate) async fn check_policy(&self) -> Result<PolicyReply, CheckError> {
+        self.check_policy_by(Instant::now() + BOUND).await
     }
 
-    pub(crate) async fn ask_by(&self, deadline: Instant) -> Result<Answer, CheckError> {
+    pub(crate) async fn check_policy_by(&self, deadline: Instant) -> Result<PolicyReply, CheckError> {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
-        // On a task of its own, as logins are: whatever it holds must be able to go to another thread.
+        // In a task of its own, as in the agent: the future must be `Send`.
         let portal = self.portal.clone();
         let call = async move { portal.check_policy(&login(), deadline, now).await };
         TaskTracker::new().spawn(call).await.unwrap()
@@ -119,7 +119,8 @@ impl Setup {
         tokio::time::timeout(BOUND, connected).await.unwrap().unwrap();
     }
 
-    /// Waits until there is no connection for a reason that contains `part`; says when the next attempt is due.
+    /// Waits until the connection is down for a reason that contains `part`; returns when the next
+    /// attempt is due.
     pub(crate) async fn down(&self, part: &str) -> Instant {
         let mut state = self.portal.state();
         let down = state.wait_for(|state| match state {

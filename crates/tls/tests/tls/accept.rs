@@ -329,8 +329,7 @@ async fn stalled_handshakes_delay_no_other_peer_and_end_at_their_timeout() {
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     dialled.unwrap();
     assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
-    log.wait_for("TLS handshake not finished within 300ms")
-        .await;
+    log.wait_for("TLS handshake not finished within 300ms").await;
     for mut tcp in stalled {
         // Closed by the server, one way or the other.
         assert!(matches!(bounded(tcp.read(&mut [0; 16])).await, Ok(0) | Err(_)));

@@ -1,0 +1,194 @@
+//! The client's handle and its calls.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ocserv_agent_model::{Event, Login, OcservId, Username};
+use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
+use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
+use ocserv_agent_proto::vpn::v1::{ReportConnectResponse, ReportDisconnectResponse, ValidateSessionRequest};
+use prost_types::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Code, Response, Status};
+
+use crate::clock;
+use crate::connection_manager::{ConnectionHandle, ConnectionManager, ConnectionState};
+use crate::convert::{self, EventReport};
+use crate::error::{CheckError, ReportError};
+use crate::grpc_service::GrpcService;
+use crate::reply::{PolicyReply, SessionValidity};
+use crate::settings::{Settings, SettingsError};
+use crate::text::one_line;
+
+/// Largest message of the portal that is read, in bytes.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// A handle of the portal; clones share one connection.
+#[derive(Clone)]
+pub struct Portal {
+    settings: Arc<Settings>,
+    connection: ConnectionHandle,
+}
+
+impl fmt::Debug for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portal")
+            .field("address", &self.settings.address)
+            .field("state", &*self.connection.state().borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Portal {
+    /// Starts to connect in tasks of `tracker`, and reconnects until `token` is cancelled, which also
+    /// aborts calls in progress. Returns at once.
+    ///
+    /// # Errors
+    /// When the address can never be dialled.
+    pub fn start(
+        settings: Settings,
+        tls: tls::ClientTls,
+        tracker: &TaskTracker,
+        token: CancellationToken,
+    ) -> Result<Self, SettingsError> {
+        let settings = Arc::new(settings);
+        let connection = ConnectionManager::start(Arc::clone(&settings), tls, tracker, token)?;
+        Ok(Self { settings, connection })
+    }
+
+    /// Returns a receiver of the connection's state and its changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.connection.state()
+    }
+
+    /// Requests a new connection that uses the current certificates; for use after a reload. The old
+    /// connection serves until the new one is established, and calls in progress finish on it.
+    pub fn reconnect(&self) {
+        self.connection.rotate();
+    }
+
+    /// Asks whether a login is allowed. Ends by `deadline` and within the configured timeout. Without a
+    /// connection it may request an early attempt; see [`crate::ReconnectSettings`]. `now` is sent to
+    /// the portal as the time of the request.
+    ///
+    /// # Errors
+    /// [`CheckError`] when there is no verdict; see [`CheckError::is_outage`].
+    pub async fn check_policy(
+        &self,
+        login: &Login,
+        deadline: Instant,
+        now: SystemTime,
+    ) -> Result<PolicyReply, CheckError> {
+        let request = convert::policy_request(login, now);
+        let call = async |request| self.auth_client(true).check_policy(request).await;
+        let reply = self
+            .bounded(deadline, request, call)
+            .await
+            .and_then(|wire| convert::policy_reply(&wire));
+        if let Err(CheckError::Nonsense(problem)) = &reply {
+            tracing::warn!("invalid CheckPolicy reply treated as an outage: {problem}");
+        }
+        reply
+    }
+
+    /// Asks whether a connected session may continue. Never requests an early connection attempt.
+    ///
+    /// # Errors
+    /// [`CheckError`] when there is no answer; no error may end a session.
+    pub async fn validate_session(
+        &self,
+        username: &Username,
+        id: OcservId,
+        client_ip: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<SessionValidity, CheckError> {
+        let request = ValidateSessionRequest {
+            username: username.to_string(),
+            session_id: id.to_string(),
+            client_ip: client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            request_time: Some(Timestamp::from(now)),
+        };
+        let call = async |request| self.auth_client(false).validate_session(request).await;
+        let validity = self
+            .bounded(self.call_deadline(), request, call)
+            .await
+            .and_then(|wire| convert::session_validity(&wire));
+        if let Err(CheckError::Nonsense(problem)) = &validity {
+            tracing::warn!("invalid ValidateSession reply ignored, session continues: {problem}");
+        }
+        validity
+    }
+
+    /// Reports an event. `Ok` means that the portal has it, from this call or an earlier one. Never
+    /// requests an early connection attempt.
+    ///
+    /// # Errors
+    /// [`ReportError`] when the portal may not have it; report it again later.
+    pub async fn report_event(&self, event: &Event) -> Result<(), ReportError> {
+        let mut client =
+            EventServiceClient::with_origin(self.grpc_service(false), self.settings.address.clone())
+                .max_decoding_message_size(MAX_MESSAGE);
+        let deadline = self.call_deadline();
+        let acknowledged = match convert::event_report(event, &self.settings.agent_id) {
+            EventReport::Connect(report) => {
+                let call = async |request| client.report_connect(request).await;
+                let response = self.bounded(deadline, report, call).await;
+                response.map(|ReportConnectResponse { success, message, .. }| (success, message))
+            }
+            EventReport::Disconnect(report) => {
+                let call = async |request| client.report_disconnect(request).await;
+                let response = self.bounded(deadline, report, call).await;
+                response.map(|ReportDisconnectResponse { success, message }| (success, message))
+            }
+        };
+        match acknowledged {
+            Ok((true, _)) => Ok(()),
+            Ok((false, message)) => Err(ReportError::NotAcknowledged(one_line(&message))),
+            // Known by its `event_id`: an earlier call arrived and its response was lost.
+            Err(CheckError::Refused {
+                code: Code::AlreadyExists,
+                ..
+            }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn auth_client(&self, request_connect: bool) -> AuthServiceClient<GrpcService> {
+        AuthServiceClient::with_origin(self.grpc_service(request_connect), self.settings.address.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    fn grpc_service(&self, request_connect: bool) -> GrpcService {
+        GrpcService::new(self.connection.clone(), request_connect)
+    }
+
+    fn call_deadline(&self) -> Instant {
+        clock::now() + self.settings.timeout
+    }
+
+    /// Makes one call that ends by `deadline` and within the configured timeout, and sends the portal the
+    /// remaining time (`grpc-timeout`).
+    async fn bounded<M, R>(
+        &self,
+        deadline: Instant,
+        message: M,
+        call: impl AsyncFnOnce(tonic::Request<M>) -> Result<Response<R>, Status>,
+    ) -> Result<R, CheckError> {
+        let start = clock::now();
+        let end = deadline.min(start + self.settings.timeout);
+        let budget = end.saturating_duration_since(start);
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(budget);
+        match tokio::time::timeout_at(end, call(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(status.into()),
+            Err(_) => Err(CheckError::Timeout(budget)),
+        }
+    }
+}

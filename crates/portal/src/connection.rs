@@ -1,0 +1,133 @@
+//! One connection to the portal: TCP, TLS and HTTP/2, and the reason of its end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::diagnostic_stream::{DiagnosticStream, ReadState};
+use crate::dial::{Resolver, dial};
+use crate::settings::{Settings, Target};
+use crate::text::one_line;
+use crate::together::{Parts, Together};
+
+/// Largest header block accepted from the portal, in bytes.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// A live connection. Calls go through `sender`; clones share the connection.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) sender: http2::SendRequest<tonic::body::Body>,
+    end_reason: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl Connection {
+    /// Dials the portal and waits for its first HTTP/2 data. In TLS 1.3 the client finishes its
+    /// handshake before the server has verified the client's certificate: only data shows that the
+    /// server accepted it.
+    ///
+    /// # Errors
+    /// The reason, for an operator to read.
+    pub(crate) async fn connect(
+        settings: &Settings,
+        (target, resolver): (&Target, &mut Resolver),
+        tls: &tls::ClientTls,
+        tracker: &TaskTracker,
+        token: &CancellationToken,
+    ) -> Result<Self, String> {
+        let timeout = settings.connect_timeout;
+        let deadline = clock::now() + timeout;
+        let stage = Mutex::new("name not resolved");
+        let enter = |text| *stage.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        let attempt = async {
+            let addresses = resolver.addresses().await.map_err(|error| error.to_string())?;
+            enter("no TCP connection");
+            let tcp = dial(&addresses, deadline, TcpStream::connect)
+                .await
+                .map_err(|error| tls::explain(&error))?;
+            // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is harmless.
+            let _ = tcp.set_nodelay(true);
+            enter("TLS handshake not finished");
+            let stream = TlsConnector::from(tls.current())
+                .connect(target.name.clone(), tcp)
+                .await
+                .map_err(|error| tls::explain(&error))?;
+            enter("no HTTP/2 data");
+            Self::handshake(stream, settings, tracker, token).await
+        };
+        match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(outcome) => outcome.map_err(|reason| one_line(&reason)),
+            Err(_) => Err(format!(
+                "{} within {timeout:?}",
+                stage.into_inner().unwrap_or_else(PoisonError::into_inner)
+            )),
+        }
+    }
+
+    async fn handshake(
+        stream: TlsStream<TcpStream>,
+        settings: &Settings,
+        tracker: &TaskTracker,
+        token: &CancellationToken,
+    ) -> Result<Self, String> {
+        let (stream, mut read_state) = DiagnosticStream::new(stream);
+        // Aborts the connection and every call on it; cancelled with the client at the latest.
+        let abort = token.child_token();
+        let guard = abort.clone().drop_guard();
+        let keepalive_timeout = settings.keepalive_timeout;
+        let parts = Parts::default();
+        let (sender, connection) = http2::Builder::new(parts.clone())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(settings.keepalive_interval)
+            .keep_alive_timeout(keepalive_timeout)
+            .keep_alive_while_idle(true)
+            .max_header_list_size(MAX_HEADERS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| read_state.borrow().end_reason(Some(&error), keepalive_timeout))?;
+
+        let (end_sender, end_reason) = watch::channel(None::<Arc<str>>);
+        let last_read = read_state.clone();
+        let drain_timeout = settings.timeout;
+        let mut together = Together::new(connection, parts);
+        tracker.spawn(abort.run_until_cancelled_owned(async move {
+            let outcome = together.connection().await;
+            let reason = last_read
+                .borrow()
+                .end_reason(outcome.as_ref().err(), keepalive_timeout);
+            let _ = end_sender.send(Some(reason.into()));
+            if outcome.is_ok() {
+                // Takes no new calls; those in progress may finish within the time of one call.
+                let _elapsed = tokio::time::timeout(drain_timeout, together.rest()).await;
+            }
+            drop(guard);
+        }));
+
+        let mut connection = Self { sender, end_reason };
+        tokio::select! {
+            biased;
+            Ok(_) = read_state.wait_for(ReadState::has_data) => Ok(connection),
+            reason = connection.closed() => Err(reason.to_string()),
+        }
+    }
+
+    /// Waits for the end of the connection and returns its reason.
+    pub(crate) async fn closed(&mut self) -> Arc<str> {
+        match self.end_reason.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the client stopped".into(),
+        }
+    }
+
+    /// Whether the connection takes no more calls.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.end_reason.borrow().is_some()
+    }
+}
