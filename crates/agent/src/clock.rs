@@ -13,6 +13,7 @@ pub(crate) fn wall() -> SystemTime {
 
 /// The time that only goes forward: for deadlines and durations.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the agent's clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

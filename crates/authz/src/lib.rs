@@ -12,6 +12,7 @@ mod settings;
 mod source;
 mod store;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read the paused clock")]
 mod tests;
 
 pub use authorizer::{Authorizer, Parts, Stats};

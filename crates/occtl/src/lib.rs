@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod clock;
 mod command;
 mod cookie;
 mod decode;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::command::Command;
 use crate::cookie::Cookie;
 use crate::decode::{decode_bool, decode_cookies, decode_list, decode_status};
@@ -201,10 +201,14 @@ impl ControlSocket {
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T, ControlError> {
         let request = encode_request(command, body)?;
-        let begin = Instant::now();
+        let begin = clock::now();
         let answer = self.answer(command, &request, decode).await;
         if let Some(observer) = &self.observer {
-            observer(command, answer.as_ref().err(), begin.elapsed());
+            observer(
+                command,
+                answer.as_ref().err(),
+                clock::now().saturating_duration_since(begin),
+            );
         }
         answer
     }
