@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz::Authorizer;
-use ocserv_agent_model::{DisconnectReason, Username, error_chain};
+use ocserv::{LiveSession, Ocserv};
+use ocserv_agent_model::{DisconnectReason, error_chain};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::ocserv::{LiveSession, Ocserv};
+use crate::operations::disconnect_user::DisconnectUser;
 use crate::sources::{Authority, Standing};
 
 /// Questions under way at once.
@@ -28,8 +28,8 @@ pub(crate) struct Revocation {
     pub(crate) ocserv: Ocserv,
     /// Who says whether they may stay.
     pub(crate) authority: Authority,
-    /// Whose decisions go when a session is revoked.
-    pub(crate) authorizer: Authorizer,
+    /// What ends a session that may not stay.
+    pub(crate) disconnect_user: DisconnectUser,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// How often each session is asked about.
@@ -59,7 +59,7 @@ impl Revocation {
 
     /// Begins a question about each session, evenly from `begin` on.
     async fn round(&self, begin: Instant, slots: &Arc<Semaphore>, tasks: &TaskTracker) {
-        let sessions = match self.ocserv.live().await {
+        let sessions = match self.ocserv.sessions().await {
             Ok(sessions) => sessions,
             Err(error) => {
                 tracing::warn!(
@@ -108,18 +108,17 @@ impl Revocation {
 
     async fn revoke(&self, session: &LiveSession, why: &str) {
         let (user, id, uid) = (&session.username, session.id, &session.uid);
-        // First the decisions: who is thrown out tries again at once.
-        if let Ok(username) = Username::parse(user) {
-            self.authorizer.revoke_user(&username, why);
-        }
-        match self.ocserv.end(session, DisconnectReason::PolicyViolation).await {
+        let disconnected = self
+            .disconnect_user
+            .run_for_session(session, DisconnectReason::PolicyViolation, why);
+        match disconnected.await {
             Ok(true) => {
                 self.metrics.revoked();
                 tracing::info!(target: "session", user, %id, %uid, why, "session revoked");
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(target: "session", user, %id, %uid, why, error = error_chain(&error), "could not end a revoked session; it is tried again");
+                tracing::error!(target: "session", user, %id, %uid, why, error = error_chain(&error), "could not disconnect a revoked session; the next validation tries again");
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use authz::{Answer, Check, PolicySource, SourceError};
+use ocserv::LiveSession;
 use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
 use policy::Policy;
 use portal::{CheckError, Portal};
@@ -10,7 +11,6 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::embedded::CurrentPolicy;
-use crate::ocserv::LiveSession;
 
 /// The policy that this agent goes by; clones share it.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ const TABLE: &str = "xtask/src/tidy/arrows.rs";
 
 /// Every crate of the workspace with the crates of the workspace that it depends on. A new entry
 /// needs a page in `docs/decisions/`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("ocserv-agent-model", &[]),
     ("ipc", &[]),
     ("ocserv-agent-proto", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("tls", &["resilience"]),
     ("policy", &["ocserv-agent-model"]),
     ("sessions", &["ocserv-agent-model"]),
+    ("ocserv", &["ocserv-agent-model", "occtl"]),
     ("authz", &["ocserv-agent-model", "resilience"]),
     (
         "portal",
@@ -37,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "resilience",
             "policy",
             "sessions",
+            "ocserv",
             "authz",
             "portal",
         ],

@@ -7,14 +7,12 @@ mod caller;
 mod connection;
 mod health;
 mod roles;
-mod usage;
 mod vpn_agent;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz::Authorizer;
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
 use tls::ServerTls;
 use tls::accept::Incoming;
@@ -23,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::HealthServer;
 
-use crate::ocserv::Ocserv;
+use crate::operations::Operations;
 use crate::port::Port;
 use connection::Connection;
 use health::UntilStop;
@@ -74,10 +72,9 @@ impl Server {
     }
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
-    pub fn spawn(
+    pub(crate) fn spawn(
         self,
-        ocserv: Ocserv,
-        authorizer: Authorizer,
+        operations: Operations,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) {
@@ -88,7 +85,7 @@ impl Server {
         };
         let (port, tls, accepts) = (self.port, self.tls, tracker.clone());
         let service =
-            VpnAgentServiceServer::new(VpnAgent::new(ocserv, authorizer, self.roles, tracker.clone()))
+            VpnAgentServiceServer::new(VpnAgent::new(operations, self.roles, tracker.clone()))
                 .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
             let Some(listener) = port.taken(&stop).await else {

@@ -1,13 +1,11 @@
 //! `agent.v1.VPNAgentService`: the sessions of this server.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use authz::Authorizer;
-use occtl::ControlError;
-use ocserv_agent_model::{DisconnectReason, OcservId, Usage, Username, one_line};
+use ocserv::LiveSession;
+use ocserv_agent_model::{DisconnectReason, Username, one_line};
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentService;
 use ocserv_agent_proto::agent::v1::{
     DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
@@ -20,78 +18,62 @@ use tonic::{Code, Request, Response, Status};
 
 use super::caller::Call;
 use super::roles::{Role, Roles};
-use super::usage;
-use crate::ocserv::{LetIn, LiveSession, Ocserv};
+use crate::operations::Operations;
+use crate::operations::disconnect_user::{DisconnectError, DisconnectSummary};
+use crate::operations::list_sessions::ListedSession;
 
 /// The most of a portal's free text that goes into a log line, in characters.
 const MAX_REASON: usize = 200;
 
-/// Users whose sessions are being ended at once; one more waits.
-const MAX_ENDINGS: usize = 64;
+/// Users that are disconnected at once; one more waits.
+const MAX_DISCONNECTS: usize = 64;
 
 /// The service.
 #[derive(Clone)]
 pub struct VpnAgent {
-    ocserv: Ocserv,
-    authorizer: Authorizer,
+    operations: Operations,
     roles: Arc<Roles>,
-    /// Where the ending of a user's sessions goes on when its caller does not wait for it.
+    /// Where a disconnect goes on when its caller does not wait for it.
     tasks: TaskTracker,
-    endings: Arc<Semaphore>,
+    disconnects: Arc<Semaphore>,
 }
 
 impl VpnAgent {
-    pub(super) fn new(ocserv: Ocserv, authorizer: Authorizer, roles: Arc<Roles>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(operations: Operations, roles: Arc<Roles>, tasks: TaskTracker) -> Self {
         Self {
-            ocserv,
-            authorizer,
+            operations,
             roles,
             tasks,
-            endings: Arc::new(Semaphore::new(MAX_ENDINGS)),
+            disconnects: Arc::new(Semaphore::new(MAX_DISCONNECTS)),
         }
     }
 
     async fn list(&self, request: &GetActiveSessionsRequest) -> Result<GetActiveSessionsResponse, Status> {
-        let wanted = match request.username_filter.as_str() {
+        let username = match request.username_filter.as_str() {
             "" => None,
             name => Some(username("username_filter", name)?),
         };
-        let mut sessions = self.ocserv.live().await.map_err(|error| unavailable(&error))?;
-        sessions.retain(|session| {
-            wanted
-                .as_ref()
-                .is_none_or(|name| name.as_str() == session.username)
-        });
-        let usage = if request.include_stats {
-            usage::devices()
-                .await
-                .map_err(|error| Status::unavailable(format!("could not read the byte counts: {error}")))?
-        } else {
-            HashMap::new()
-        };
-        let sessions: Vec<_> = sessions
-            .into_iter()
-            .map(|session| on_the_wire(session, &usage))
-            .collect();
-        let total_count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        let list = &self.operations.list_sessions;
+        let sessions = list.run(username.as_ref(), request.include_stats).await;
+        let sessions = sessions.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(GetActiveSessionsResponse {
-            sessions,
-            total_count,
+            total_count: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
+            sessions: sessions.into_iter().map(to_proto).collect(),
         })
     }
 
-    /// Ends what the user has, and says so in the audit line, whether or not the caller still waits.
+    /// Disconnects the user and writes the audit line, whether or not the caller still waits.
     async fn disconnect(
         self,
         mut call: Call,
         request: DisconnectUserRequest,
     ) -> Result<DisconnectUserResponse, Status> {
-        let why = one_line(&request.reason, MAX_REASON);
-        let result = self.throw_out(&request, &why).await;
+        let note = one_line(&request.reason, MAX_REASON);
+        let result = self.run_disconnect(&request, &note).await;
         match &result {
             Ok(response) if response.success => {
                 let count = response.sessions_disconnected;
-                call.done(Code::Ok, &format!("{count} sessions ended: {why}"));
+                call.done(Code::Ok, &format!("{count} sessions disconnected: {note}"));
             }
             Ok(response) => call.done(Code::Ok, &response.error_message),
             Err(status) => call.done(status.code(), status.message()),
@@ -99,65 +81,44 @@ impl VpnAgent {
         result
     }
 
-    async fn throw_out(
+    async fn run_disconnect(
         &self,
         request: &DisconnectUserRequest,
-        why: &str,
+        note: &str,
     ) -> Result<DisconnectUserResponse, Status> {
-        let name = username("username", &request.username)?;
-        if !request.disconnect_all_sessions {
-            let sessions = self.ocserv.sessions_of(&name).await;
-            let count = sessions.map_err(|error| unavailable(&error))?.len();
-            if count > 1 {
-                return Ok(refused(format!(
-                    "the user has {count} sessions: set disconnect_all_sessions to end them all"
-                )));
-            }
+        let username = username("username", &request.username)?;
+        let only_one = !request.disconnect_all_sessions;
+        let disconnect = &self.operations.disconnect_user;
+        let summary = disconnect.run(&username, only_one, DisconnectReason::AdminForced, note);
+        match summary.await {
+            Ok(summary) => Ok(response(&summary)),
+            Err(error @ DisconnectError::SeveralSessions(_)) => Ok(DisconnectUserResponse {
+                success: false,
+                sessions_disconnected: 0,
+                error_message: format!("{error}: set disconnect_all_sessions to disconnect them all"),
+            }),
+            Err(error @ DisconnectError::Ocserv(_)) => Err(Status::unavailable(error.to_string())),
         }
-        // First the decisions: a client that is thrown out tries again at once, and no login is let in after this by a
-        // decision from before.
-        let let_in: Vec<LetIn> = self
-            .authorizer
-            .revoke_user(&name, why)
-            .iter()
-            .map(|record| LetIn {
-                id: record.id,
-                at: record.at,
-            })
-            .collect();
-        let out = self
-            .ocserv
-            .throw_out(&name, &let_in, DisconnectReason::AdminForced);
-        let out = out.await.map_err(|error| unavailable(&error))?;
-        let mut problems: Vec<String> = out.failed.iter().map(failed).collect();
-        problems.extend(out.under_way.iter().map(under_way));
-        // Without a connection she may still have a login that brings her back without a password.
-        match self.ocserv.forget_logins(&name).await {
-            Ok(0) if out.found == 0 => problems.push("the user has no session".to_owned()),
-            Ok(_) => {}
-            Err(error) => problems.push(format!("could not have ocserv forget the user's logins: {error}")),
-        }
-        Ok(DisconnectUserResponse {
-            success: problems.is_empty(),
-            sessions_disconnected: out.ended,
-            error_message: problems.join("; "),
-        })
     }
 }
 
-fn failed((id, error): &(OcservId, ControlError)) -> String {
-    format!("could not end session {id}: {error}")
-}
-
-fn under_way(id: &OcservId) -> String {
-    format!("login {id} is still in its connect-script: ask again")
-}
-
-fn refused(error_message: String) -> DisconnectUserResponse {
+/// A success is a user of whom nothing is left.
+fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
+    let failed = summary.failed.iter();
+    let mut problems: Vec<String> = failed
+        .map(|(id, error)| format!("could not disconnect session {id}: {error}"))
+        .collect();
+    let pending = summary.pending.iter();
+    problems.extend(pending.map(|id| format!("login {id} is still in its connect-script: try again")));
+    match &summary.detached_cookies {
+        Ok(0) if summary.found == 0 => problems.push("the user has no session".to_owned()),
+        Ok(_) => {}
+        Err(error) => problems.push(format!("could not invalidate the user's cookies: {error}")),
+    }
     DisconnectUserResponse {
-        success: false,
-        sessions_disconnected: 0,
-        error_message,
+        success: problems.is_empty(),
+        sessions_disconnected: summary.disconnected,
+        error_message: problems.join("; "),
     }
 }
 
@@ -165,11 +126,8 @@ fn username(field: &str, text: &str) -> Result<Username, Status> {
     Username::parse(text).map_err(|error| Status::invalid_argument(format!("{field} {error}")))
 }
 
-fn unavailable(error: &ControlError) -> Status {
-    Status::unavailable(format!("ocserv does not answer: {error}"))
-}
-
-fn on_the_wire(session: LiveSession, usage: &HashMap<String, Usage>) -> VpnSession {
+fn to_proto(listed: ListedSession) -> VpnSession {
+    let ListedSession { session, usage } = listed;
     let LiveSession {
         username,
         id,
@@ -177,12 +135,7 @@ fn on_the_wire(session: LiveSession, usage: &HashMap<String, Usage>) -> VpnSessi
         uid,
         row,
     } = session;
-    let bytes = row
-        .device
-        .as_ref()
-        .and_then(|device| usage.get(device))
-        .copied()
-        .unwrap_or_default();
+    let usage = usage.unwrap_or_default();
     let text = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
     let known = [
         ("session_uid", Some(uid.to_string())),
@@ -202,8 +155,8 @@ fn on_the_wire(session: LiveSession, usage: &HashMap<String, Usage>) -> VpnSessi
         client_ip: text(row.client_ip),
         vpn_ip: text(vpn_ip),
         connected_at: Some((UNIX_EPOCH + Duration::from_secs(connected_at)).into()),
-        bytes_in: bytes.received,
-        bytes_out: bytes.sent,
+        bytes_in: usage.received,
+        bytes_out: usage.sent,
         device_id: row.device.unwrap_or_default(),
         metadata,
     }
@@ -231,12 +184,12 @@ impl VpnAgentService for VpnAgent {
         let call = Call::admit("DisconnectUser", Role::Operator, &self.roles, &request)?;
         let request = request.into_inner();
         let call = call.about(one_line(&request.username, MAX_REASON));
-        let (this, slot) = (self.clone(), Arc::clone(&self.endings).acquire_owned().await);
-        let ending = self.tasks.spawn(async move {
+        let (this, slot) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
+        let disconnect = self.tasks.spawn(async move {
             let _slot = slot;
             this.disconnect(call, request).await
         });
-        let result = ending
+        let result = disconnect
             .await
             .unwrap_or_else(|_| Err(Status::internal("the call was lost")));
         result.map(Response::new)

@@ -4,16 +4,15 @@
 //! A session bears the second at which ocserv accepted its connection in its name, and only ocserv knows it. In a rush
 //! of logins one question for each would load ocserv's single main process while it is busiest.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use occtl::{ControlError, ControlSocket, Session};
-use ocserv_agent_model::{Login, Source, error_chain};
+use ocserv::Ocserv;
+use ocserv_agent_model::{Login, Source};
 use sessions::LoginHandle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::bytes::{TAKEN_WITHIN, was_taken};
 use super::line::Line;
@@ -22,8 +21,6 @@ use crate::operations::record_session::SessionRecorder;
 
 /// How long beginnings are collected for one question.
 const COLLECT: Duration = Duration::from_millis(2);
-/// Up to how many are asked about one by one: ocserv's list holds everybody.
-const FEW: usize = 8;
 /// How long ocserv has for its answers. A stop waits for them, and an event is worth more than its exact second.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -42,7 +39,7 @@ pub(super) struct Beginning {
 /// The one who makes sessions of logins.
 pub(super) struct Registrar {
     recorder: Arc<SessionRecorder>,
-    control: ControlSocket,
+    ocserv: Ocserv,
     beginnings: mpsc::Receiver<Beginning>,
 }
 
@@ -56,13 +53,13 @@ impl Registrar {
     /// A registrar, and where beginnings go in; `room` of them may wait.
     pub(super) fn new(
         recorder: Arc<SessionRecorder>,
-        control: ControlSocket,
+        ocserv: Ocserv,
         room: usize,
     ) -> (Self, mpsc::Sender<Beginning>) {
         let (sender, beginnings) = mpsc::channel(room);
         let registrar = Self {
             recorder,
-            control,
+            ocserv,
             beginnings,
         };
         (registrar, sender)
@@ -108,42 +105,12 @@ impl Registrar {
     }
 
     async fn register(&self, batch: &mut Vec<Beginning>) {
-        let mut rows = HashMap::new();
-        let asked = timeout(ANSWERED_WITHIN, self.ask(batch, &mut rows)).await;
-        if let Some(error) = match asked {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error_chain(&error)),
-            Err(_) => Some(format!("no answer within {ANSWERED_WITHIN:?}")),
-        } {
-            let sessions = batch.len();
-            tracing::debug!(error, sessions, "ocserv does not say when sessions began");
-        }
-        for Beginning {
-            handle,
-            login,
-            source,
-            ..
-        } in batch.drain(..)
-        {
-            let is_hers = |row: &&Session| row.username.as_deref() == Some(login.username.as_str());
-            let row = rows.get(&login.id.get()).filter(is_hers);
+        let logins: Vec<&Login> = batch.iter().map(|beginning| &*beginning.login).collect();
+        let connect_times = self.ocserv.connect_times(&logins, ANSWERED_WITHIN).await;
+        for (beginning, connected_at) in batch.drain(..).zip(connect_times) {
             self.recorder
-                .session_started(handle, source, row.and_then(|row| row.connected_at));
+                .session_started(beginning.handle, beginning.source, connected_at);
         }
-    }
-
-    /// Puts into `rows` what ocserv says about those in `batch`, and perhaps others, by its number of them.
-    async fn ask(&self, batch: &[Beginning], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
-        if batch.len() > FEW {
-            let all = self.control.list().await?;
-            rows.extend(all.into_iter().map(|row| (row.id, row)));
-            return Ok(());
-        }
-        for beginning in batch {
-            let row = self.control.id(beginning.login.id.get()).await?;
-            rows.extend(row.map(|row| (row.id, row)));
-        }
-        Ok(())
     }
 }
 

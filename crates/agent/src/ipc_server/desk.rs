@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use authz::DecisionRecord;
-use occtl::ControlSocket;
+use ocserv::Ocserv;
 use ocserv_agent_model::{Decision, DenyCode, Login, Source, Username, Verdict, one_line};
 use sessions::{DisconnectReport, LoginHandle};
 use tokio::sync::mpsc;
@@ -52,7 +52,7 @@ pub struct Parts {
     /// Records logins and sessions.
     pub recorder: Arc<SessionRecorder>,
     /// Where ocserv says when a session began.
-    pub control: ControlSocket,
+    pub ocserv: Ocserv,
     /// What is counted.
     pub metrics: Metrics,
     /// Where it is noted that logins come.
@@ -87,12 +87,12 @@ impl Desk {
         let Parts {
             decide,
             recorder,
-            control,
+            ocserv,
             metrics,
             rush,
             recall,
         } = parts;
-        let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), control, room);
+        let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), ocserv, room);
         let desk = Self {
             decide,
             recall,

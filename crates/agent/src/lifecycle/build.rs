@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use occtl::ControlSocket;
+use ocserv::Ocserv;
 use policy::{PolicyFile, PolicyFileError};
 use portal::Portal;
 use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
@@ -79,7 +79,7 @@ pub struct Agent {
     pub(super) tasks: TaskTracker,
     /// Ends them. An agent that is built and never run leaves no task behind.
     pub(super) stop: DropGuard,
-    pub(super) control: ControlSocket,
+    pub(super) ocserv: Ocserv,
     pub(super) recorder: Arc<SessionRecorder>,
     pub(super) events: Events,
     /// Where everything runs that no login waits for.
@@ -153,7 +153,11 @@ impl Agent {
         let guard = stop.clone().drop_guard();
         let policy = PolicyDoor::open(&config, &tasks, &stop)?;
         let metrics = Metrics::new(&config.agent_id)?;
-        let control = ControlSocket::new(config.ocserv.occtl_socket.clone(), config.ocserv.occtl_timeout.0);
+        let ocserv = Ocserv::new(ocserv::Settings {
+            socket: config.ocserv.occtl_socket.clone(),
+            request_timeout: config.ocserv.occtl_timeout.0,
+            agent_id: config.agent_id.clone(),
+        });
         let events = Events::new(config.events.max_pending);
         let outbox = matches!(policy, PolicyDoor::Portal(..)).then(|| events.clone());
         let recorder = SessionRecorder::new(&config.agent_id, outbox, metrics.clone());
@@ -164,7 +168,7 @@ impl Agent {
             policy,
             grpc,
             http: Port::take("http.listen", config.http.listen).await,
-            control: control.observed(metrics.control_observer()),
+            ocserv: ocserv.observed(metrics.control_observer()),
             metrics,
             tasks,
             stop: guard,

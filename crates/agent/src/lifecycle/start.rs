@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use authz::Authorizer;
-use occtl::{ControlSocket, State};
-use ocserv_agent_model::{OcservId, Username};
+use ocserv::{LiveSession, Ocserv};
+use ocserv_agent_model::Username;
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use sessions::ExistingSession;
@@ -29,8 +29,11 @@ use crate::decision_file;
 use crate::embedded;
 use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
+use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::metrics::Metrics;
-use crate::ocserv::{Ocserv, feel_pulse};
+use crate::operations::Operations;
+use crate::operations::disconnect_user::DisconnectUser;
+use crate::operations::list_sessions::ListSessions;
 use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
 use crate::revocation::Revocation;
@@ -53,7 +56,7 @@ pub(super) struct Started {
 struct Start {
     config: Config,
     metrics: Metrics,
-    control: ControlSocket,
+    ocserv: Ocserv,
     recorder: Arc<SessionRecorder>,
     rush: Rush,
     /// Where everything runs that no login waits for.
@@ -75,7 +78,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         metrics,
         tasks,
         stop,
-        control,
+        ocserv,
         recorder,
         events,
         background,
@@ -84,7 +87,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     let start = Start {
         config,
         metrics,
-        control,
+        ocserv,
         recorder,
         rush: Rush::default(),
         background,
@@ -124,13 +127,14 @@ pub(super) async fn start(agent: Agent) -> Started {
     };
     whole.tasks.spawn_on(serve_pages, &start.background);
 
-    let ocserv = start.look_after_sessions(authority, &authorizer);
+    let operations = start.operations(&authorizer);
+    start.look_after_sessions(authority, operations.disconnect_user.clone());
     let listen = grpc.as_ref().map(|grpc| grpc.server.local_addr());
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
-        let (authorizer, stop) = (authorizer.clone(), calls.stop.clone());
         let _background = start.background.enter();
-        grpc.server.spawn(ocserv, authorizer, &calls.tasks, stop);
+        grpc.server
+            .spawn(operations, &calls.tasks, calls.stop.clone());
         (grpc.tls, grpc.roles)
     });
 
@@ -162,8 +166,8 @@ impl Start {
 
     /// Imports the sessions that are connected already, so that they keep the uids that an earlier run gave them.
     async fn import_sessions(&self) {
-        let rows = match timeout(LIST_WITHIN, self.control.list()).await {
-            Ok(Ok(rows)) => rows,
+        let sessions = match timeout(LIST_WITHIN, self.ocserv.sessions()).await {
+            Ok(Ok(sessions)) => sessions,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "ocserv does not list its sessions: those connected already are unknown until they end");
                 return;
@@ -175,14 +179,14 @@ impl Start {
                 return;
             }
         };
-        let connected = rows.into_iter().filter(|row| row.state == State::Connected);
-        self.recorder.import(connected.filter_map(|row| {
+        let existing = |session: LiveSession| {
             Some(ExistingSession {
-                id: OcservId::new(row.id).ok()?,
-                username: Username::parse(row.username.as_deref()?).ok()?,
-                connected_at: row.connected_at?,
+                id: session.id,
+                username: Username::parse(session.row.username.as_deref()?).ok()?,
+                connected_at: session.connected_at,
             })
-        }));
+        };
+        self.recorder.import(sessions.into_iter().filter_map(existing));
         tracing::info!(
             sessions = self.recorder.live_count(),
             "ocserv listed its sessions"
@@ -241,7 +245,7 @@ impl Start {
         let parts = ipc_server::Parts {
             decide: decide(authorizer),
             recorder: Arc::clone(&self.recorder),
-            control: self.control.clone(),
+            ocserv: self.ocserv.clone(),
             metrics: self.metrics.clone(),
             rush: self.rush.clone(),
             recall: Some(Arc::new(move || recalled.recent())),
@@ -256,24 +260,26 @@ impl Start {
         )
     }
 
+    fn operations(&self, authorizer: &Authorizer) -> Operations {
+        let (ocserv, recorder) = (self.ocserv.clone(), Arc::clone(&self.recorder));
+        Operations {
+            disconnect_user: DisconnectUser::new(ocserv.clone(), recorder, authorizer.clone()),
+            list_sessions: ListSessions { ocserv },
+        }
+    }
+
     /// Begins to end sessions that the policy no longer allows.
-    fn look_after_sessions(&self, authority: Authority, authorizer: &Authorizer) -> Ocserv {
-        let ocserv = Ocserv::new(
-            self.control.clone(),
-            &self.config.agent_id,
-            Arc::clone(&self.recorder),
-        );
+    fn look_after_sessions(&self, authority: Authority, disconnect_user: DisconnectUser) {
         let revocation = Revocation {
-            ocserv: ocserv.clone(),
+            ocserv: self.ocserv.clone(),
             authority,
-            authorizer: authorizer.clone(),
+            disconnect_user,
             metrics: self.metrics.clone(),
             every: self.config.sessions.sync_interval.0,
         };
         let Part { tasks, stop } = &self.running.calls;
         tasks.spawn_on(revocation.run(tasks.clone(), stop.clone()), &self.background);
-        tasks.spawn_on(feel_pulse(self.control.clone(), stop.clone()), &self.background);
-        ocserv
+        tasks.spawn_on(probe_ocserv(self.ocserv.clone(), stop.clone()), &self.background);
     }
 }
 

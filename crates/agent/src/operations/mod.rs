@@ -1,3 +1,16 @@
-//! One file per use case, called by endpoints and jobs alike.
+//! What the agent does on request, one file per use case: endpoints and jobs call these and have no rules of
+//! their own.
 
+pub(crate) mod disconnect_user;
+pub(crate) mod list_sessions;
 pub(crate) mod record_session;
+
+use disconnect_user::DisconnectUser;
+use list_sessions::ListSessions;
+
+/// The operations that endpoints call; clones share them.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    pub(crate) disconnect_user: DisconnectUser,
+    pub(crate) list_sessions: ListSessions,
+}

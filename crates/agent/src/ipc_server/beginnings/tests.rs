@@ -4,9 +4,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use ocserv_agent_model::Event;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::events::Events;
-use crate::example::login;
+use crate::example::{self, login};
 use crate::ipc_server::line::accept;
 use crate::metrics::Metrics;
 
@@ -33,8 +35,8 @@ fn office(sessions: Vec<FakeSession>) -> Office {
         Some(events.clone()),
         Metrics::new("a1").unwrap(),
     ));
-    let control = ControlSocket::new(path, Duration::from_secs(5));
-    let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), control, ROOM);
+    let ocserv = example::ocserv(&path);
+    let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), ocserv, ROOM);
     Office {
         fake,
         recorder,

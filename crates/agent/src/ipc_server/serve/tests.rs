@@ -5,7 +5,6 @@ mod stop;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use occtl::ControlSocket;
 use ocserv_agent_model::{Decision, DenyCode, EventKind, Grant, Source, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::events::Events;
+use crate::example;
 use crate::ipc_server::{Decide, Deciding};
 use crate::metrics::Metrics;
 use crate::operations::record_session::SessionRecorder;
@@ -96,11 +96,11 @@ fn lab(setup: Setup) -> Lab {
     let events = Events::new(1000);
     let metrics = Metrics::new("a1").unwrap();
     let recorder = Arc::new(SessionRecorder::new("a1", Some(events.clone()), metrics.clone()));
-    let control = ControlSocket::new(dir.path().join("no-ocserv"), Duration::from_millis(100));
+    let ocserv = example::ocserv(&dir.path().join("no-ocserv"));
     let parts = Parts {
         decide: setup.decide,
         recorder: Arc::clone(&recorder),
-        control,
+        ocserv,
         metrics,
         rush: Rush::default(),
         recall: None,

@@ -1,30 +1,36 @@
-//! What the tun devices moved.
+//! Byte counters of tun devices.
 
 use std::collections::HashMap;
 use std::io;
 
 use ocserv_agent_model::Usage;
 
-/// Byte counters of every network device in this process's network namespace, by the device's name.
-///
-/// ocserv's control socket has no byte counts (ocserv's `occtl` reads the devices too). What a tun device received is
-/// what ocserv wrote into it, so the device's `rx` is what came from the client.
-pub(super) async fn devices() -> io::Result<HashMap<String, Usage>> {
-    tokio::fs::read_to_string("/proc/self/net/dev")
-        .await
-        .map(|text| parse(&text))
+use crate::server::Ocserv;
+
+impl Ocserv {
+    /// Reads the byte counters of every network device in this process's network namespace, by device name.
+    ///
+    /// ocserv's control socket has no byte counts (`occtl` reads the devices too). What a tun device received
+    /// is what ocserv wrote to it, so the device's `rx` came from the client.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub async fn device_usage(&self) -> io::Result<HashMap<String, Usage>> {
+        let text = tokio::fs::read_to_string("/proc/self/net/dev").await?;
+        Ok(parse(&text))
+    }
 }
 
 fn parse(text: &str) -> HashMap<String, Usage> {
-    text.lines().filter_map(device).collect()
+    text.lines().filter_map(parse_device).collect()
 }
 
-/// `name: rx_bytes` and seven more figures, then `tx_bytes` (proc_pid_net(5)).
-fn device(line: &str) -> Option<(String, Usage)> {
-    let (name, figures) = line.split_once(':')?;
-    let mut figures = figures.split_ascii_whitespace();
-    let received = figures.next()?.parse().ok()?;
-    let sent = figures.nth(7)?.parse().ok()?;
+/// Parses `name: rx_bytes`, seven more counters, then `tx_bytes` (proc_pid_net(5)).
+fn parse_device(line: &str) -> Option<(String, Usage)> {
+    let (name, counters) = line.split_once(':')?;
+    let mut counters = counters.split_ascii_whitespace();
+    let received = counters.next()?.parse().ok()?;
+    let sent = counters.nth(7)?.parse().ok()?;
     Some((name.trim().to_owned(), Usage { received, sent }))
 }
 

@@ -1,0 +1,3 @@
+//! What the agent does by itself. A job calls operations and ends with its cancellation token.
+
+pub(crate) mod probe_ocserv;

@@ -1,0 +1,229 @@
+//! Disconnects a user, or one session.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use authz::Authorizer;
+use futures_util::{StreamExt as _, stream};
+use occtl::ControlError;
+use ocserv::{LiveSession, Ocserv};
+use ocserv_agent_model::{DisconnectReason, OcservId, Username};
+use tokio::time::timeout;
+
+use crate::operations::record_session::SessionRecorder;
+
+/// Longest time that an admitted login may take to be listed as connected.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many sessions are disconnected at once.
+const MAX_CONCURRENT: usize = 16;
+
+/// Disconnects a user, or one session of a user; clones share everything.
+///
+/// Both first revoke the decisions about the user, because a client that is disconnected tries again at once.
+/// Then they disconnect each session whose identity ocserv confirms, with the reason that its disconnect event
+/// is to bear. They differ, and both are right:
+///
+/// - [`run`](Self::run) obeys an order about the account (`DisconnectUser`). All sessions go, and so do
+///   admitted logins that are not connected yet. Cookies that no connection uses are invalidated. It fails
+///   when ocserv does not list its sessions, because the caller has to know.
+/// - [`run_for_session`](Self::run_for_session) follows a verdict about one session (`ValidateSession`). Other
+///   sessions of the user get verdicts of their own and stay, and so do their cookies: a client that reconnects
+///   has its login decided anew. A user whose name is not valid has no decisions to revoke, and the session is
+///   disconnected all the same.
+#[derive(Clone)]
+pub(crate) struct DisconnectUser {
+    ocserv: Ocserv,
+    recorder: Arc<SessionRecorder>,
+    authorizer: Authorizer,
+    connect_timeout: Duration,
+}
+
+/// What became of the sessions of a user.
+#[derive(Debug)]
+pub(crate) struct DisconnectSummary {
+    /// Sessions and admitted logins that were found.
+    pub(crate) found: usize,
+    /// How many of them were disconnected; the others ended by themselves, or are below.
+    pub(crate) disconnected: u32,
+    /// Logins whose connect-script took too long: they may still connect.
+    pub(crate) pending: Vec<OcservId>,
+    /// Sessions that could not be disconnected.
+    pub(crate) failed: Vec<(OcservId, ControlError)>,
+    /// How many cookies that no connection used were invalidated.
+    pub(crate) detached_cookies: Result<usize, ControlError>,
+}
+
+/// Why nothing was disconnected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DisconnectError {
+    #[error("the user has {0} sessions")]
+    SeveralSessions(usize),
+    #[error("ocserv does not answer: {0}")]
+    Ocserv(#[from] ControlError),
+}
+
+/// A login that was allowed; ocserv may not list it as connected yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AdmittedLogin {
+    id: OcservId,
+    /// When it was allowed.
+    at: SystemTime,
+}
+
+/// What became of one session or login.
+enum SessionOutcome {
+    Disconnected,
+    /// It ended by itself, or its connect-script failed.
+    Gone,
+    Pending,
+}
+
+impl DisconnectUser {
+    pub(crate) fn new(ocserv: Ocserv, recorder: Arc<SessionRecorder>, authorizer: Authorizer) -> Self {
+        Self {
+            ocserv,
+            recorder,
+            authorizer,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+
+    /// Disconnects everything that `username` has; with `only_one`, nothing when that is several sessions.
+    /// `reason` goes into the disconnect events, `note` to the revoked decisions.
+    pub(crate) async fn run(
+        &self,
+        username: &Username,
+        only_one: bool,
+        reason: DisconnectReason,
+        note: &str,
+    ) -> Result<DisconnectSummary, DisconnectError> {
+        if only_one {
+            self.check_only_one(username).await?;
+        }
+        let admitted = self.revoke(username, note);
+        let mut summary = self
+            .disconnect_connections(username, &admitted, reason)
+            .await?;
+        summary.detached_cookies = self.ocserv.invalidate_detached_cookies(username).await;
+        Ok(summary)
+    }
+
+    /// Disconnects `session`; returns `false` when it had ended. `reason` goes into the disconnect event,
+    /// `note` to the revoked decisions.
+    pub(crate) async fn run_for_session(
+        &self,
+        session: &LiveSession,
+        reason: DisconnectReason,
+        note: &str,
+    ) -> Result<bool, ControlError> {
+        if let Ok(username) = Username::parse(&session.username) {
+            self.revoke(&username, note);
+        }
+        self.disconnect_session(session, reason).await
+    }
+
+    async fn check_only_one(&self, username: &Username) -> Result<(), DisconnectError> {
+        let connections = self.ocserv.connections_of(username).await?;
+        let connected = connections.iter().filter(|connection| connection.row.is_connected());
+        match connected.count() {
+            0 | 1 => Ok(()),
+            several => Err(DisconnectError::SeveralSessions(several)),
+        }
+    }
+
+    /// Revokes the decisions about `username`; returns the logins that they allowed of late.
+    fn revoke(&self, username: &Username, note: &str) -> Vec<AdmittedLogin> {
+        let records = self.authorizer.revoke_user(username, note);
+        let admitted = records.iter().map(|record| AdmittedLogin {
+            id: record.id,
+            at: record.at,
+        });
+        admitted.collect()
+    }
+
+    /// Disconnects the sessions of `username`, and those of `admitted` that ocserv lists, once they are
+    /// connected.
+    async fn disconnect_connections(
+        &self,
+        username: &Username,
+        admitted: &[AdmittedLogin],
+        reason: DisconnectReason,
+    ) -> Result<DisconnectSummary, ControlError> {
+        let mut connections = self.ocserv.connections_of(username).await?;
+        connections
+            .retain(|connection| connection.row.is_connected() || is_admitted(connection, admitted));
+        let mut summary = DisconnectSummary {
+            found: connections.len(),
+            disconnected: 0,
+            pending: Vec::new(),
+            failed: Vec::new(),
+            detached_cookies: Ok(0),
+        };
+        let disconnects = stream::iter(connections).map(|connection| async move {
+            (
+                connection.id,
+                self.disconnect_once_connected(&connection, reason).await,
+            )
+        });
+        let mut outcomes = disconnects.buffer_unordered(MAX_CONCURRENT);
+        while let Some((id, outcome)) = outcomes.next().await {
+            match outcome {
+                Ok(SessionOutcome::Disconnected) => summary.disconnected += 1,
+                Ok(SessionOutcome::Gone) => {}
+                Ok(SessionOutcome::Pending) => summary.pending.push(id),
+                Err(error) => summary.failed.push((id, error)),
+            }
+        }
+        Ok(summary)
+    }
+
+    async fn disconnect_once_connected(
+        &self,
+        connection: &LiveSession,
+        reason: DisconnectReason,
+    ) -> Result<SessionOutcome, ControlError> {
+        if !connection.row.is_connected() {
+            let connected = self.ocserv.wait_connected(connection);
+            match timeout(self.connect_timeout, connected).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return Ok(SessionOutcome::Gone),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(SessionOutcome::Pending),
+            }
+        }
+        Ok(match self.disconnect_session(connection, reason).await? {
+            true => SessionOutcome::Disconnected,
+            false => SessionOutcome::Gone,
+        })
+    }
+
+    /// Disconnects a session that is still the same; returns `false` when it had ended.
+    async fn disconnect_session(
+        &self,
+        session: &LiveSession,
+        reason: DisconnectReason,
+    ) -> Result<bool, ControlError> {
+        let Some(confirmed) = self.ocserv.confirm(session).await? else {
+            return Ok(false);
+        };
+        // Before ocserv is asked: the disconnect-script may report sooner than ocserv answers.
+        self.recorder.expect_end(session.id, reason);
+        let disconnected = self.ocserv.disconnect(&confirmed).await;
+        if !matches!(disconnected, Ok(true)) {
+            self.recorder
+                .expect_end(session.id, DisconnectReason::Unspecified);
+        }
+        disconnected
+    }
+}
+
+/// Whether `connection` is one of `admitted`. A login that was allowed under the same id before this
+/// connection was accepted is another one.
+fn is_admitted(connection: &LiveSession, admitted: &[AdmittedLogin]) -> bool {
+    admitted
+        .iter()
+        .any(|login| login.id == connection.id && login.at >= connection.connect_time())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! When the connections of logins were accepted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use occtl::{ControlError, Session};
+use ocserv_agent_model::{Login, error_chain};
+use tokio::time::timeout;
+
+use crate::server::Ocserv;
+
+/// Up to how many connections are looked up one by one: the list holds everybody.
+const MAX_SINGLE_LOOKUPS: usize = 8;
+
+impl Ocserv {
+    /// Looks up when ocserv accepted the connections of `logins`, in seconds since 1970 and in the same order.
+    /// `None` where ocserv did not say within `limit`, or has given the id to another user.
+    pub async fn connect_times(&self, logins: &[&Login], limit: Duration) -> Vec<Option<u64>> {
+        let mut rows = HashMap::new();
+        let error = match timeout(limit, self.look_up(logins, &mut rows)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error_chain(&error)),
+            Err(_) => Some(format!("no answer within {limit:?}")),
+        };
+        if let Some(error) = error {
+            let sessions = logins.len();
+            tracing::debug!(error, sessions, "ocserv did not say when sessions connected");
+        }
+        let connect_time = |login: &&Login| {
+            let row = rows.get(&login.id.get())?;
+            let is_same_user = row.username.as_deref() == Some(login.username.as_str());
+            row.connected_at.filter(|_| is_same_user)
+        };
+        logins.iter().map(connect_time).collect()
+    }
+
+    /// Adds the rows of `logins`, and perhaps others, to `rows`, by id. What was found before an error stays.
+    async fn look_up(
+        &self,
+        logins: &[&Login],
+        rows: &mut HashMap<i32, Session>,
+    ) -> Result<(), ControlError> {
+        if logins.len() > MAX_SINGLE_LOOKUPS {
+            let all = self.control.list().await?;
+            rows.extend(all.into_iter().map(|row| (row.id, row)));
+            return Ok(());
+        }
+        for login in logins {
+            let row = self.control.id(login.id.get()).await?;
+            rows.extend(row.map(|row| (row.id, row)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The server behind one control socket, and its list of connections.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use occtl::{ControlError, ControlSocket, Observer, Session, Status};
+use ocserv_agent_model::{OcservId, Username};
+
+use crate::session::LiveSession;
+use crate::terminate::TerminateSupport;
+
+/// Longest time that a session may stay listed after it was told to disconnect. Workers are gone within
+/// a second.
+const GONE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What identifies one ocserv.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Path of the control socket (`occtl-socket-file`).
+    pub socket: PathBuf,
+    /// Time limit of one request on it.
+    pub request_timeout: Duration,
+    /// The server's name, which is part of every session UID.
+    pub agent_id: String,
+}
+
+/// One ocserv; clones share it.
+#[derive(Debug, Clone)]
+pub struct Ocserv {
+    pub(crate) control: ControlSocket,
+    agent_id: Arc<str>,
+    pub(crate) terminate: Arc<TerminateSupport>,
+    pub(crate) gone_timeout: Duration,
+}
+
+impl Ocserv {
+    /// Opens nothing yet: each request connects on its own.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            control: ControlSocket::new(settings.socket, settings.request_timeout),
+            agent_id: settings.agent_id.into(),
+            terminate: Arc::default(),
+            gone_timeout: GONE_TIMEOUT,
+        }
+    }
+
+    /// Reports the outcome of each request to `observer`.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self {
+            control: self.control.observed(observer),
+            ..self
+        }
+    }
+
+    /// Returns ocserv's own status; an answer shows that its main process works.
+    ///
+    /// # Errors
+    /// When ocserv does not answer.
+    pub async fn status(&self) -> Result<Status, ControlError> {
+        self.control.status().await
+    }
+
+    /// Lists the connected sessions. Connections before the login, and logins whose connect-script still
+    /// runs, are left out.
+    ///
+    /// # Errors
+    /// When ocserv does not answer.
+    pub async fn sessions(&self) -> Result<Vec<LiveSession>, ControlError> {
+        let rows = self.control.list().await?.into_iter();
+        let connected = rows.filter(Session::is_connected);
+        Ok(connected.filter_map(|row| self.identify(row)).collect())
+    }
+
+    /// Lists all connections of `username`: sessions, and logins whose connect-script still runs.
+    ///
+    /// # Errors
+    /// When ocserv does not answer.
+    pub async fn connections_of(&self, username: &Username) -> Result<Vec<LiveSession>, ControlError> {
+        let rows = self.control.list().await?.into_iter();
+        let theirs = rows.filter(|row| row.username_bytes == username.as_str().as_bytes());
+        Ok(theirs.filter_map(|row| self.identify(row)).collect())
+    }
+
+    /// Returns the connection that has `id` now, in whatever state.
+    ///
+    /// # Errors
+    /// When ocserv does not answer.
+    pub async fn connection(&self, id: OcservId) -> Result<Option<LiveSession>, ControlError> {
+        let row = self.control.id(id.get()).await?;
+        Ok(row.and_then(|row| self.identify(row)))
+    }
+
+    fn identify(&self, row: Session) -> Option<LiveSession> {
+        let id = row.id;
+        let session = LiveSession::from_row(&self.agent_id, row);
+        if session.is_none() {
+            tracing::warn!(id, "ocserv lists a session without an id or a connect time");
+        }
+        session
+    }
+}
+
+#[cfg(test)]
+mod tests;
