@@ -108,9 +108,9 @@ impl Revocation {
 
     async fn revoke(&self, session: &LiveSession, why: &str) {
         let (user, id, uid) = (&session.username, session.id, &session.uid);
-        let disconnected = self
-            .disconnect_user
-            .run_for_session(session, DisconnectReason::PolicyViolation, why);
+        let disconnected =
+            self.disconnect_user
+                .run_for_session(session, DisconnectReason::PolicyViolation, why);
         match disconnected.await {
             Ok(true) => {
                 self.metrics.revoked();

@@ -35,11 +35,7 @@ impl Ocserv {
     }
 
     /// Adds the rows of `logins`, and perhaps others, to `rows`, by id. What was found before an error stays.
-    async fn look_up(
-        &self,
-        logins: &[&Login],
-        rows: &mut HashMap<i32, Session>,
-    ) -> Result<(), ControlError> {
+    async fn look_up(&self, logins: &[&Login], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
         if logins.len() > MAX_SINGLE_LOOKUPS {
             let all = self.control.list().await?;
             rows.extend(all.into_iter().map(|row| (row.id, row)));

@@ -19,8 +19,7 @@ impl Ocserv {
     /// When ocserv does not answer; some may have been invalidated by then.
     pub async fn invalidate_detached_cookies(&self, username: &Username) -> Result<usize, ControlError> {
         let mut cookies = self.control.cookies().await?;
-        cookies
-            .retain(|cookie| is_detached(cookie) && cookie.username_bytes == username.as_str().as_bytes());
+        cookies.retain(|cookie| is_detached(cookie) && cookie.username_bytes == username.as_str().as_bytes());
         if cookies.is_empty() {
             return Ok(0);
         }
@@ -40,18 +39,16 @@ impl Ocserv {
     /// Invalidates the cookie of `session`, which was told to disconnect, once it is gone. A session that stays
     /// is terminated, without its byte counts. A failure is logged: the disconnect is what was asked for.
     pub(crate) async fn invalidate_cookie_of(&self, session: &LiveSession) {
-        let Some(cookie) = &session.row.safe_id else { return };
+        let Some(cookie) = &session.row.safe_id else {
+            return;
+        };
         if let Err(error) = self.invalidate_once_gone(session, cookie).await {
             let (id, uid, error) = (session.id, &session.uid, error_chain(&error));
             tracing::warn!(%id, %uid, error, "the cookie of a disconnected session may still be valid");
         }
     }
 
-    async fn invalidate_once_gone(
-        &self,
-        session: &LiveSession,
-        cookie: &SafeId,
-    ) -> Result<(), ControlError> {
+    async fn invalidate_once_gone(&self, session: &LiveSession, cookie: &SafeId) -> Result<(), ControlError> {
         let reports_session_start = Some(session.row.has_session_start);
         if !self.terminate.check(&self.control, reports_session_start).await? {
             return Ok(());

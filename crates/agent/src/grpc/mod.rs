@@ -72,21 +72,15 @@ impl Server {
     }
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
-    pub(crate) fn spawn(
-        self,
-        operations: Operations,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) {
+    pub(crate) fn spawn(self, operations: Operations, tracker: &TaskTracker, stop: CancellationToken) {
         let health = HealthServer::new(UntilStop::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
         let settings = tls::accept::Settings {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
         };
         let (port, tls, accepts) = (self.port, self.tls, tracker.clone());
-        let service =
-            VpnAgentServiceServer::new(VpnAgent::new(operations, self.roles, tracker.clone()))
-                .max_decoding_message_size(MAX_MESSAGE);
+        let service = VpnAgentServiceServer::new(VpnAgent::new(operations, self.roles, tracker.clone()))
+            .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
             let Some(listener) = port.taken(&stop).await else {
                 return;

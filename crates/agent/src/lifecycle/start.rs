@@ -133,8 +133,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
         let _background = start.background.enter();
-        grpc.server
-            .spawn(operations, &calls.tasks, calls.stop.clone());
+        grpc.server.spawn(operations, &calls.tasks, calls.stop.clone());
         (grpc.tls, grpc.roles)
     });
 

@@ -101,9 +101,7 @@ impl DisconnectUser {
             self.check_only_one(username).await?;
         }
         let admitted = self.revoke(username, note);
-        let mut summary = self
-            .disconnect_connections(username, &admitted, reason)
-            .await?;
+        let mut summary = self.disconnect_connections(username, &admitted, reason).await?;
         summary.detached_cookies = self.ocserv.invalidate_detached_cookies(username).await;
         Ok(summary)
     }
@@ -124,7 +122,9 @@ impl DisconnectUser {
 
     async fn check_only_one(&self, username: &Username) -> Result<(), DisconnectError> {
         let connections = self.ocserv.connections_of(username).await?;
-        let connected = connections.iter().filter(|connection| connection.row.is_connected());
+        let connected = connections
+            .iter()
+            .filter(|connection| connection.row.is_connected());
         match connected.count() {
             0 | 1 => Ok(()),
             several => Err(DisconnectError::SeveralSessions(several)),
@@ -150,8 +150,7 @@ impl DisconnectUser {
         reason: DisconnectReason,
     ) -> Result<DisconnectSummary, ControlError> {
         let mut connections = self.ocserv.connections_of(username).await?;
-        connections
-            .retain(|connection| connection.row.is_connected() || is_admitted(connection, admitted));
+        connections.retain(|connection| connection.row.is_connected() || is_admitted(connection, admitted));
         let mut summary = DisconnectSummary {
             found: connections.len(),
             disconnected: 0,

@@ -80,7 +80,10 @@ async fn an_older_ocserv_is_sent_no_request_that_it_does_not_know() {
         assert!(disconnect(&ocserv, 7).await.unwrap());
         assert!(disconnect(&ocserv, 8).await.unwrap());
         fake.set_sessions(vec![alice()]);
-        assert_eq!(ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(), 0);
+        assert_eq!(
+            ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(),
+            0
+        );
         assert_eq!(fake.count(command::TERMINATE_USER), probes, "{release:?}");
         assert_eq!(fake.count(command::TERMINATE_SESSION), 0, "{release:?}");
     }
@@ -148,7 +151,10 @@ async fn detached_cookies_of_one_user_are_invalidated_and_no_others() {
         FakeLogin::detached(THIRD, "alice"),
         failed,
     ]);
-    assert_eq!(ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(), 2);
+    assert_eq!(
+        ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(),
+        2
+    );
     let terminated = fake.terminated();
     let invalidated: Vec<_> = terminated.iter().map(|login| login.safe_id.as_str()).collect();
     assert_eq!(invalidated, [OTHER, THIRD]);
@@ -159,7 +165,10 @@ async fn detached_cookies_of_one_user_are_invalidated_and_no_others() {
 async fn a_user_without_a_detached_cookie_costs_one_request() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
-    assert_eq!(ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(), 0);
+    assert_eq!(
+        ocserv.invalidate_detached_cookies(&name("alice")).await.unwrap(),
+        0
+    );
     assert_eq!(fake.requests().len(), 1);
 }
 
