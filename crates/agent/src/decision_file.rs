@@ -97,7 +97,7 @@ async fn write(
         }
         failing = trouble.is_some();
         if failing {
-            authorizer.changes_lost();
+            authorizer.mark_all_changed();
         }
     }
 }

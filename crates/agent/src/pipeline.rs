@@ -81,7 +81,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
 fn rate(rate: config::Rate) -> Rate {
     Rate {
         burst: rate.burst,
-        every: rate.every.0,
+        interval: rate.every.0,
     }
 }
 
@@ -93,7 +93,7 @@ fn observer(metrics: Metrics) -> Observer {
                 service = "portal",
                 from,
                 to,
-                why = transition.why.as_str(),
+                why = transition.cause.as_str(),
                 "circuit breaker"
             );
         }

@@ -49,14 +49,14 @@ fn store(criterion: &mut Criterion) {
         decisions: (0..count).filter_map(record).collect(),
         ..Records::default()
     };
-    let one = Changes::Some {
+    let one = Changes::Partial {
         put: decisions(1),
-        removed: Vec::new(),
-        lifted: Vec::new(),
+        removed_answers: Vec::new(),
+        removed_revocations: Vec::new(),
     };
     open(&path)
         .store
-        .save(&Changes::All(decisions(ENTRIES)))
+        .save(&Changes::Full(decisions(ENTRIES)))
         .expect("room on the disk");
 
     criterion.bench_function("load_10000_decisions", |bencher| {

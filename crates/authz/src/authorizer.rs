@@ -165,8 +165,8 @@ impl Authorizer {
     }
 
     /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
-    pub fn changes_lost(&self) {
-        self.0.lock().cache.changes_lost();
+    pub fn mark_all_changed(&self) {
+        self.0.lock().cache.mark_all_changed();
     }
 
     /// The last decisions, at most 1,000, the last one first.

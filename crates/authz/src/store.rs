@@ -194,16 +194,20 @@ impl DecisionStore {
             let mut decisions = transaction.open_table(DECISIONS).map_err(Failed)?;
             let mut revocations = transaction.open_table(REVOCATIONS).map_err(Failed)?;
             let put = match changes {
-                Changes::All(records) => {
+                Changes::Full(records) => {
                     decisions.retain(|_, _| false).map_err(Failed)?;
                     revocations.retain(|_, _| false).map_err(Failed)?;
                     records
                 }
-                Changes::Some { put, removed, lifted } => {
-                    for key in removed {
+                Changes::Partial {
+                    put,
+                    removed_answers,
+                    removed_revocations,
+                } => {
+                    for key in removed_answers {
                         decisions.remove(format::key(key).as_slice()).map_err(Failed)?;
                     }
-                    for user in lifted {
+                    for user in removed_revocations {
                         revocations
                             .remove(format::user(user).as_slice())
                             .map_err(Failed)?;

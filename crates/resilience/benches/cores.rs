@@ -1,4 +1,4 @@
-//! What a cached decision and a breaker cost, beside the floor: one `HashMap` get with the same key.
+//! Cost of a cached decision and of the breaker, beside one `HashMap` get with the same key.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ocserv_agent_model::{Grant, GroupName, Username, Verdict, VhostName};
 use resilience::{
-    Admission, Breaker, BreakerSettings, Cache, CacheKey, CacheSettings, Entry, Lookup, Now, Outcome,
-    SharedBreaker, StaleMatch, Ttl,
+    Admission, Breaker, BreakerSettings, Cache, CacheKey, CacheSettings, CallOutcome, Lookup, Now,
+    SharedAdmission, SharedBreaker, StaleMatch, Ttl,
 };
 
 const ENTRIES: u32 = 10_000;
@@ -33,10 +33,7 @@ fn keys() -> Vec<CacheKey> {
     (0..ENTRIES).filter_map(key).collect()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the base of a time that stands still while it is measured"
-)]
+#[expect(clippy::disallowed_methods, reason = "one instant for all measurements")]
 fn now() -> Now {
     Now {
         mono: Instant::now(),
@@ -55,8 +52,8 @@ fn cores(criterion: &mut Criterion) {
         stale_match: StaleMatch::Exact,
     });
     for key in &keys {
-        let question = cache.ask(key.clone(), now);
-        cache.store(question, Verdict::Allow(Grant::default()), Ttl::Default);
+        let query = cache.start_query(key.clone(), now);
+        cache.store(query, Verdict::Allow(Grant::default()), Ttl::Default);
     }
     let floor: HashMap<CacheKey, Verdict> = keys
         .iter()
@@ -81,7 +78,7 @@ fn cores(criterion: &mut Criterion) {
     criterion.bench_function("breaker_admit_settle", |bencher| {
         bencher.iter(|| match breaker.admit(black_box(now.mono)).0 {
             Admission::Call(permit) | Admission::Probe(permit) => {
-                breaker.settle(permit, Outcome::Success, now.mono)
+                breaker.settle(permit, CallOutcome::Success, now.mono)
             }
             Admission::Refused { .. } => None,
         });
@@ -89,8 +86,8 @@ fn cores(criterion: &mut Criterion) {
     let shared = SharedBreaker::new(BREAKER);
     criterion.bench_function("shared_breaker_admit_settle", |bencher| {
         bencher.iter(|| match shared.admit(black_box(now.mono)).0 {
-            Entry::Admitted(pass) => pass.settle(Outcome::Success, now.mono),
-            Entry::Refused { .. } => None,
+            SharedAdmission::Admitted(permit) => permit.settle(CallOutcome::Success, now.mono),
+            SharedAdmission::Refused { .. } => None,
         });
     });
 }

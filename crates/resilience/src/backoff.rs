@@ -1,32 +1,33 @@
-//! How long to wait before the next attempt.
+//! Retry delays.
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: the n-th wait is drawn evenly from zero to a ceiling that grows from
-/// `initial` by `multiplier` up to `max`. The full jitter keeps a fleet of agents from coming back all at once.
+/// Exponential backoff with full jitter: the n-th delay is random between zero and a ceiling that
+/// grows from `initial` by `multiplier` up to `max`. The jitter keeps a fleet of agents from
+/// reconnecting all at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
     /// The first ceiling.
     pub initial: Duration,
     /// The highest ceiling.
     pub max: Duration,
-    /// How the ceiling grows; below 1 counts as 1.
+    /// Growth of the ceiling per failure; below 1 counts as 1.
     pub multiplier: f64,
 }
 
 impl Backoff {
-    /// The longest that the wait after `failures` failed attempts in a row can be (1 is the first failure).
+    /// Returns the longest delay after `failures` failed attempts in a row (1 is the first).
     #[must_use]
     pub fn ceiling(&self, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.multiplier.max(1.0).powi(exponent);
-        // Infinite or not a number: the growth has long passed any ceiling.
+        // Infinite or not a number: past any ceiling.
         Duration::try_from_secs_f64(seconds)
             .unwrap_or(self.max)
             .min(self.max)
     }
 
-    /// The wait after `failures` failed attempts in a row. `random` is drawn evenly from 0 to 1 by the caller.
+    /// Returns the delay after `failures` failed attempts in a row. `random` is uniform in 0 to 1.
     #[must_use]
     pub fn delay(&self, failures: u32, random: f64) -> Duration {
         let share = if random.is_finite() {
@@ -49,7 +50,7 @@ mod tests {
     };
 
     #[test]
-    fn the_ceiling_doubles_up_to_its_cap_and_never_overflows() {
+    fn the_ceiling_doubles_up_to_its_maximum_and_never_overflows() {
         let ceilings: Vec<u64> = [1, 2, 3, 6, 7, 8, 1_000, u32::MAX]
             .map(|n| BACKOFF.ceiling(n).as_secs())
             .into();
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_is_spread_over_the_whole_ceiling() {
+    fn the_delay_spans_zero_to_the_ceiling() {
         for (random, expected) in [
             (0.0, 0),
             (0.25, 1_000),

@@ -1,34 +1,35 @@
-//! The circuit breaker: stops asking a source that does not answer, and finds out when it answers again.
+//! The circuit breaker: stops calling a source that does not answer, and probes it until it does.
 //!
-//! **Closed**: every call is admitted. The `failure_threshold`-th failure within `interval` opens the breaker. The
-//! window is exact: it holds the instants of the last `failure_threshold` failures, and a failure is inside it while it
-//! is younger than `interval`. Successes do not empty it.
+//! **Closed**: every call is admitted. The `failure_threshold`-th failure within `interval` opens
+//! the breaker. The window is exact: it holds the instants of the last `failure_threshold`
+//! failures, and a failure is inside it while it is younger than `interval`. Successes do not
+//! empty it.
 //!
-//! **Open**: every call is refused until `timeout` has passed; the first call after that half-opens the breaker.
+//! **Open**: every call is refused until `timeout` has passed; the first call after that half-opens
+//! the breaker.
 //!
-//! **Half-open**: at most as many probes at once as successes are still missing, so never more than `max_requests`.
-//! `max_requests` successes close the breaker, one failure opens it again. A cancelled probe gives its place back. A
-//! probe that was not settled within `timeout` is lost: it counts as a failure and opens the breaker, so that a lost
-//! permit cannot keep the breaker half-open for ever. A caller that bounds its calls by `timeout` therefore never has
-//! more than `max_requests` probes under way.
+//! **Half-open**: at most as many probes at once as successes are still missing, so never more than
+//! `max_requests`. `max_requests` successes close the breaker, one failure opens it again. A
+//! cancelled probe frees its slot. A probe that was not settled within `timeout` is lost: it counts
+//! as a failure and opens the breaker, so that a lost permit cannot keep the breaker half-open for
+//! ever. A caller that bounds its calls by `timeout` therefore never has more than `max_requests`
+//! probes in flight.
 //!
-//! Every transition begins a new generation. A permit of an earlier generation changes nothing when it is settled.
+//! Every transition starts a new generation. A permit of an earlier generation changes nothing when
+//! it is settled.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-mod shared;
 #[cfg(test)]
 mod tests;
-
-pub use shared::{Entry, Pass, SharedBreaker};
 
 /// How a breaker behaves. Zero counts as one where a number is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
     /// This many failures within `interval` open the breaker.
     pub failure_threshold: u32,
-    /// The length of the rolling window.
+    /// Length of the rolling window.
     pub interval: Duration,
     /// How long the breaker stays open, and how long a probe may take.
     pub timeout: Duration,
@@ -39,16 +40,16 @@ pub struct BreakerSettings {
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BreakerState {
-    /// Calls go through.
+    /// Every call is admitted.
     Closed,
-    /// A few calls go through, to see whether the source answers again.
+    /// A few calls are admitted as probes.
     HalfOpen,
-    /// No call goes through.
+    /// Every call is refused.
     Open,
 }
 
 impl BreakerState {
-    /// The name in logs.
+    /// Returns the name in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,16 +60,17 @@ impl BreakerState {
     }
 }
 
-/// The right to make one call; to be settled or cancelled. [`SharedBreaker`] hands out passes that see to it.
+/// The right to make one call; to be settled or cancelled. [`SharedPermit`](crate::SharedPermit)
+/// cancels itself when it is dropped.
 #[derive(Debug)]
-#[must_use = "a permit that is neither settled nor cancelled keeps its place until it counts as lost"]
+#[must_use = "a permit that is neither settled nor cancelled keeps its slot until it counts as lost"]
 pub struct Permit {
     generation: u64,
     /// Tells the probes of one generation apart; `None` for a call through a closed breaker.
     probe: Option<u64>,
 }
 
-/// What the breaker lets a caller do now.
+/// Whether a call may be made now.
 #[derive(Debug)]
 pub enum Admission {
     /// Make the call.
@@ -77,19 +79,19 @@ pub enum Admission {
     Probe(Permit),
     /// Make no call.
     Refused {
-        /// After this time it is worth asking again.
+        /// Time after which a call may be admitted.
         retry_after: Duration,
     },
 }
 
 /// How a permitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The source answered.
     Success,
-    /// The source did not answer, or not in a way that can be used.
+    /// The source gave no answer, or none that can be used.
     Failure,
-    /// Nobody waited for the end of the call; it says nothing about the source.
+    /// The caller stopped waiting; says nothing about the source.
     Cancelled,
 }
 
@@ -100,29 +102,29 @@ pub struct Transition {
     pub from: BreakerState,
     /// The state after.
     pub to: BreakerState,
-    /// What brought it about.
-    pub why: Why,
+    /// What caused it.
+    pub cause: TransitionCause,
 }
 
 /// What changes a breaker's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The window filled up with failures.
+pub enum TransitionCause {
+    /// The window reached `failure_threshold` failures.
     Failures,
     /// The breaker had been open for `timeout`.
     TimeoutPassed,
     /// A probe failed.
     ProbeFailed,
-    /// A probe was not heard of for `timeout`.
+    /// A probe was not settled within `timeout`.
     ProbeLost,
-    /// All the probes that were wanted succeeded.
+    /// `max_requests` probes succeeded.
     ProbesSucceeded,
-    /// Somebody reset the breaker.
+    /// The breaker was reset.
     Reset,
 }
 
-impl Why {
-    /// The reason as a fragment of a sentence, for logs.
+impl TransitionCause {
+    /// Returns the cause as a fragment of a sentence, for logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,8 +138,8 @@ impl Why {
     }
 }
 
-/// What a breaker counted since it was made. `requests` = `successes` + `failures` + `cancelled` + `outdated` + those
-/// still under way; a lost probe is under way until it is settled, and `outdated` then.
+/// Counters since the breaker was created. `requests` = `successes` + `failures` + `cancelled` +
+/// `outdated` + calls in flight; a lost probe is in flight until it is settled, and `outdated` then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BreakerStats {
     /// Calls admitted.
@@ -146,11 +148,11 @@ pub struct BreakerStats {
     pub successes: u64,
     /// Calls that failed within their generation.
     pub failures: u64,
-    /// Calls that were cancelled, whenever they began.
+    /// Calls that were cancelled, in whatever generation.
     pub cancelled: u64,
-    /// Calls that succeeded or failed after a transition and therefore changed nothing.
+    /// Calls that succeeded or failed in a later generation and therefore changed nothing.
     pub outdated: u64,
-    /// Calls not admitted.
+    /// Calls refused.
     pub refused: u64,
     /// Transitions, and resets of a closed breaker.
     pub generations: u64,
@@ -158,12 +160,15 @@ pub struct BreakerStats {
 
 #[derive(Debug)]
 enum Phase {
-    /// When the failures inside the window happened, oldest first; never more than the threshold.
-    Closed { failures: VecDeque<Instant> },
-    /// Since when.
-    Open { since: Instant },
-    /// Probes under way (number, begin) in order of their begin, and how many succeeded.
+    /// Instants of the failures inside the window, oldest first; never more than the threshold.
+    Closed {
+        failures: VecDeque<Instant>,
+    },
+    Open {
+        since: Instant,
+    },
     HalfOpen {
+        /// Number and start of each probe in flight, oldest first.
         probes: VecDeque<(u64, Instant)>,
         successes: u32,
     },
@@ -176,13 +181,13 @@ pub struct Breaker {
     phase: Phase,
     generation: u64,
     next_probe: u64,
-    /// The latest time ever seen: a reading before it is taken for it, so that nothing lasts longer than it should.
+    /// The latest time seen: an earlier reading counts as it, so that no period is prolonged.
     latest: Option<Instant>,
     stats: BreakerStats,
 }
 
 impl Breaker {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     #[must_use]
     pub fn new(settings: BreakerSettings) -> Self {
         Self {
@@ -197,10 +202,10 @@ impl Breaker {
         }
     }
 
-    /// Asks to make one call; the transition is the one that the question itself brought about.
+    /// Asks to make one call. Returns the transition that this caused, if any.
     pub fn admit(&mut self, now: Instant) -> (Admission, Option<Transition>) {
         let now = self.advance(now);
-        let transition = self.expire(now);
+        let transition = self.apply_timeout(now);
         let timeout = self.settings.timeout;
         let admission = match &mut self.phase {
             Phase::Closed { .. } => Admission::Call(Permit {
@@ -238,10 +243,10 @@ impl Breaker {
         (admission, transition)
     }
 
-    /// Reports how a permitted call ended.
-    pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: Instant) -> Option<Transition> {
+    /// Reports how a permitted call ended; a permit of an earlier generation changes nothing.
+    pub fn settle(&mut self, permit: Permit, outcome: CallOutcome, now: Instant) -> Option<Transition> {
         let now = self.advance(now);
-        if outcome == Outcome::Cancelled {
+        if outcome == CallOutcome::Cancelled {
             self.cancel(permit);
             return None;
         }
@@ -250,12 +255,12 @@ impl Breaker {
             return None;
         }
         match outcome {
-            Outcome::Success => self.stats.successes += 1,
-            Outcome::Failure => self.stats.failures += 1,
-            Outcome::Cancelled => {}
+            CallOutcome::Success => self.stats.successes += 1,
+            CallOutcome::Failure => self.stats.failures += 1,
+            CallOutcome::Cancelled => {}
         }
         let next = match (&mut self.phase, outcome) {
-            (Phase::Closed { failures }, Outcome::Failure) => {
+            (Phase::Closed { failures }, CallOutcome::Failure) => {
                 failures.push_back(now);
                 while failures
                     .front()
@@ -264,29 +269,28 @@ impl Breaker {
                     failures.pop_front();
                 }
                 (failures.len() >= self.settings.failure_threshold as usize)
-                    .then_some((Phase::Open { since: now }, Why::Failures))
+                    .then_some((Phase::Open { since: now }, TransitionCause::Failures))
             }
-            (Phase::HalfOpen { .. }, Outcome::Failure) => {
-                Some((Phase::Open { since: now }, Why::ProbeFailed))
+            (Phase::HalfOpen { .. }, CallOutcome::Failure) => {
+                Some((Phase::Open { since: now }, TransitionCause::ProbeFailed))
             }
-            (Phase::HalfOpen { probes, successes }, Outcome::Success) => {
+            (Phase::HalfOpen { probes, successes }, CallOutcome::Success) => {
                 probes.retain(|(number, _)| Some(*number) != permit.probe);
                 *successes += 1;
                 (*successes >= self.settings.max_requests).then_some((
                     Phase::Closed {
                         failures: VecDeque::new(),
                     },
-                    Why::ProbesSucceeded,
+                    TransitionCause::ProbesSucceeded,
                 ))
             }
-            (Phase::Closed { .. } | Phase::Open { .. }, _) | (Phase::HalfOpen { .. }, Outcome::Cancelled) => {
-                None
-            }
+            (Phase::Closed { .. } | Phase::Open { .. }, _)
+            | (Phase::HalfOpen { .. }, CallOutcome::Cancelled) => None,
         };
-        next.map(|(phase, why)| self.enter(phase, why))
+        next.map(|(phase, cause)| self.transition(phase, cause))
     }
 
-    /// Reports that nobody waits for the end of a permitted call: a probe gives its place back, nothing else happens.
+    /// Reports that a permitted call was abandoned: a probe frees its slot, nothing else happens.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a permit is used up: it cannot be settled twice"
@@ -301,23 +305,23 @@ impl Breaker {
         }
     }
 
-    /// Closes the breaker and forgets every failure. Calls under way change nothing any more.
+    /// Closes the breaker and drops every recorded failure. Results of calls in flight are ignored.
     pub fn reset(&mut self) -> Option<Transition> {
-        let transition = self.enter(
+        let transition = self.transition(
             Phase::Closed {
                 failures: VecDeque::new(),
             },
-            Why::Reset,
+            TransitionCause::Reset,
         );
         (transition.from != transition.to).then_some(transition)
     }
 
-    /// Takes new settings; the state stays as it is, and the next question or outcome is judged by them.
+    /// Replaces the settings. The state stays; the next call or outcome is the first to use them.
     pub fn configure(&mut self, settings: BreakerSettings) {
         self.settings = checked(settings);
     }
 
-    /// The state. An open breaker stays open until somebody asks for a call after its `timeout`.
+    /// Returns the state. An open breaker stays open until a call is asked for after its `timeout`.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         match self.phase {
@@ -327,32 +331,32 @@ impl Breaker {
         }
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> BreakerStats {
         self.stats
     }
 
-    /// What the time alone changes.
-    fn expire(&mut self, now: Instant) -> Option<Transition> {
+    /// Applies the transition that is due by time alone.
+    fn apply_timeout(&mut self, now: Instant) -> Option<Transition> {
         let over = |since: Instant| now.saturating_duration_since(since) >= self.settings.timeout;
-        let (phase, why) = match &self.phase {
+        let (phase, cause) = match &self.phase {
             Phase::Open { since } if over(*since) => (
                 Phase::HalfOpen {
                     probes: VecDeque::new(),
                     successes: 0,
                 },
-                Why::TimeoutPassed,
+                TransitionCause::TimeoutPassed,
             ),
-            Phase::HalfOpen { probes, .. } if probes.front().is_some_and(|(_, begin)| over(*begin)) => {
-                (Phase::Open { since: now }, Why::ProbeLost)
+            Phase::HalfOpen { probes, .. } if probes.front().is_some_and(|(_, start)| over(*start)) => {
+                (Phase::Open { since: now }, TransitionCause::ProbeLost)
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => return None,
         };
-        Some(self.enter(phase, why))
+        Some(self.transition(phase, cause))
     }
 
-    fn enter(&mut self, phase: Phase, why: Why) -> Transition {
+    fn transition(&mut self, phase: Phase, cause: TransitionCause) -> Transition {
         let from = self.state();
         self.phase = phase;
         self.generation += 1;
@@ -360,10 +364,11 @@ impl Breaker {
         Transition {
             from,
             to: self.state(),
-            why,
+            cause,
         }
     }
 
+    /// Returns `now`, or the latest time seen if that is later.
     fn advance(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);

@@ -1,22 +1,26 @@
-//! The cache of decisions: what the source said about a login, for how long that is true, and for how long it may
-//! still be used while the source is gone.
+//! The cache of decisions: what the policy source answered about a login, for how long that holds,
+//! and for how long it may still be used in an outage.
 //!
-//! An answer is **fresh** for its TTL, counted from the moment the question was asked. The fresh path
-//! ([`Cache::lookup`]) gives verdicts of fresh answers only; of a stale one it says no more than its age. Verdicts of
-//! stale answers come from [`Cache::remembered`] alone, which the pipeline calls in an outage:
+//! An answer is **fresh** for its TTL, counted from the start of the query. The fresh path
+//! ([`Cache::lookup`]) returns verdicts of fresh answers only; of a stale one it returns no more
+//! than its age. Verdicts of stale answers come from [`Cache::stale_answer`] alone, which the
+//! pipeline calls in an outage:
 //!
-//! - an allow is remembered while it is younger than `stale_ttl`;
-//! - a deny is remembered for as long as it is in the cache, so that no outage turns it into an allow;
-//! - with [`StaleMatch::User`] the last decision about the same user, group and vhost counts, from whatever address;
-//!   a deny about exactly this login counts nevertheless;
-//! - where no answer serves, a user who was [thrown out](Cache::revoke_user) less than `stale_ttl` ago is denied, from
-//!   whatever address, except in the group and vhost in which the source has let her in since.
+//! - an allow serves while it is younger than `stale_ttl`;
+//! - a deny serves for as long as it is in the cache, so that no outage turns it into an allow;
+//! - with [`StaleMatch::User`] the latest decision for the same user, group and vhost counts, from
+//!   whatever address; a deny for exactly this login counts nevertheless;
+//! - where no answer serves, a user who was [revoked](Cache::revoke_user) less than `stale_ttl` ago
+//!   is denied, from whatever address, except in a group and vhost in which the source has allowed
+//!   the user since.
 //!
-//! Time: see [`Now::since`]. An answer from after the wall clock's present (the clock was set back) is stale. An answer
-//! that was [restored](Cache::restore) is stale too, however young: between the last write and the end of the process
-//! it may have been revoked, so after a restart the source is asked again.
+//! Time: see [`Now::since`]. An answer from the wall clock's future (the clock was set back) is
+//! stale. An answer that was [restored](Cache::restore) is stale too, however young: between the
+//! last write and the end of the process it may have been revoked, so after a restart the source is
+//! asked again.
 //!
-//! Every answer belongs to a [`Question`]; one from before an invalidation that concerns it is not stored.
+//! Every answer belongs to a [`Query`]; one from before an invalidation that covers it is not
+//! stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,89 +32,47 @@ use crate::lru::{Ends, Links, Lru, Slot};
 use crate::time::Now;
 
 mod answer;
-mod changes;
+mod change_log;
+mod invalidations;
 mod key;
-mod question;
-mod revoked;
+mod query;
+mod records;
+mod results;
+mod revocations;
 mod settings;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use changes::{Changes, Record, Records};
-pub use key::{CacheKey, Place};
-pub use question::{Mark, Question};
-pub use revoked::Revocation;
+pub use invalidations::Epoch;
+pub use key::{AccessScope, CacheKey};
+pub use query::Query;
+pub use records::{Changes, Record, Records, Revocation};
+pub use results::{Hit, Lookup, StaleAnswer, StoreResult};
 pub use settings::{CacheSettings, StaleMatch, Ttl};
 pub use stats::CacheStats;
 
-use answer::Answer;
-use changes::Dirty;
-use question::{Invalidations, Scope};
-use revoked::Revoked;
-
-/// What the fresh path may know.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Lookup<'a> {
-    /// An answer that holds.
-    Fresh(Hit<'a>),
-    /// There is an answer, but it no longer holds: ask the source.
-    Stale {
-        /// How old it is.
-        age: Duration,
-    },
-    /// Nothing is known.
-    Missing,
-}
-
-/// An answer that holds.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Hit<'a> {
-    /// What the source said.
-    pub verdict: &'a Verdict,
-    /// How long ago it was asked.
-    pub age: Duration,
-    /// The answer is in the last fifth of its time: ask the source in the background. True once per answer, so a
-    /// refresh that fails or is lost is not repeated; the answer then ends with its TTL.
-    pub refresh: bool,
-}
-
-/// What serves in an outage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// What the source said.
-    pub verdict: Verdict,
-    /// How long ago it was asked, or said so unasked.
-    pub age: Duration,
-}
-
-/// What became of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// It is in the cache.
-    Kept,
-    /// The source or the settings do not want it kept, or there is an answer to a later question.
-    NotKept,
-    /// Its question was asked before an invalidation: it decides nothing any more.
-    Invalidated,
-}
+use answer::CachedAnswer;
+use change_log::ChangeLog;
+use invalidations::{Invalidation, Invalidations};
+use revocations::Revocations;
 
 /// A cache of decisions.
 #[derive(Debug)]
 pub struct Cache {
     settings: CacheSettings,
-    answers: Lru<Arc<CacheKey>, Answer>,
+    answers: Lru<Arc<CacheKey>, CachedAnswer>,
     /// The answers of each user, the one stored last first.
     users: HashMap<Username, Ends>,
     by_user: Links,
-    revoked: Revoked,
+    revocations: Revocations,
     invalidations: Invalidations,
-    dirty: Dirty,
+    changes: ChangeLog,
     stats: CacheStats,
 }
 
 impl Cache {
-    /// An empty cache.
+    /// Creates an empty cache.
     #[must_use]
     pub fn new(settings: CacheSettings) -> Self {
         Self {
@@ -118,14 +80,14 @@ impl Cache {
             answers: Lru::new(),
             users: HashMap::new(),
             by_user: Links::default(),
-            revoked: Revoked::new(),
+            revocations: Revocations::new(),
             invalidations: Invalidations::new(),
-            dirty: Dirty::new(),
+            changes: ChangeLog::new(),
             stats: CacheStats::default(),
         }
     }
 
-    /// Looks for a fresh answer about `key`.
+    /// Looks for a fresh answer to `key`.
     pub fn lookup(&mut self, key: &CacheKey, now: Now) -> Lookup<'_> {
         let Some(slot) = self.answers.slot(key) else {
             self.stats.misses += 1;
@@ -153,31 +115,33 @@ impl Cache {
         }
     }
 
-    /// What serves for `key` while the source is gone. Ask only after the source was tried or the breaker refused.
-    pub fn remembered(&mut self, key: &CacheKey, now: Now) -> Option<Remembered> {
-        let serves = match self.answer_in_outage(key, now) {
+    /// Returns the answer that serves `key` in an outage. Call it only after the source was tried
+    /// or the breaker refused.
+    pub fn stale_answer(&mut self, key: &CacheKey, now: Now) -> Option<StaleAnswer> {
+        let found = match self.servable_slot(key, now) {
             Some(slot) => {
                 self.answers.touch(slot);
                 let (_, answer) = self.answers.at(slot)?;
-                Some(Remembered {
+                Some(StaleAnswer {
                     verdict: answer.verdict.clone(),
                     age: answer.age(now),
                 })
             }
-            None => self.revoked.about(key, now, self.settings.stale_ttl),
+            None => self.revocations.stale_answer(key, now, self.settings.stale_ttl),
         };
-        self.stats.stale_hits += u64::from(serves.is_some());
-        serves
+        self.stats.stale_hits += u64::from(found.is_some());
+        found
     }
 
-    fn answer_in_outage(&self, key: &CacheKey, now: Now) -> Option<Slot> {
+    /// Returns the slot of the answer that serves `key` in an outage.
+    fn servable_slot(&self, key: &CacheKey, now: Now) -> Option<Slot> {
         let exact = self.answers.slot(key);
         let slot = match self.settings.stale_match {
             StaleMatch::Exact => exact,
             StaleMatch::User => {
                 let denied =
                     exact.filter(|&slot| self.answers.at(slot).is_some_and(|(_, a)| !a.verdict.is_allow()));
-                denied.or_else(|| self.last_of_user(key))
+                denied.or_else(|| self.latest_of_user(key))
             }
         }?;
         let (_, answer) = self.answers.at(slot)?;
@@ -185,43 +149,44 @@ impl Cache {
         serves.then_some(slot)
     }
 
-    /// Begins a question about `key`; its answer is stored by [`Cache::store`].
+    /// Starts a query about `key`; its answer goes to [`Cache::store`].
     #[must_use]
-    pub fn ask(&self, key: CacheKey, now: Now) -> Question {
-        Question {
+    pub fn start_query(&self, key: CacheKey, now: Now) -> Query {
+        Query {
             key: Arc::new(key),
             asked: now,
-            mark: self.mark(),
+            epoch: self.epoch(),
         }
     }
 
-    /// The present, for [`Self::is_overtaken`].
+    /// Returns the present epoch, for [`Self::invalidated_since`].
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        self.invalidations.mark()
+    pub fn epoch(&self) -> Epoch {
+        self.invalidations.epoch()
     }
 
-    /// Whether an invalidation since `mark` is about `key`: what was found by then decides nothing any more.
+    /// Whether an invalidation after `epoch` covers `key`: what was read by then must not decide
+    /// anything.
     #[must_use]
-    pub fn is_overtaken(&self, key: &CacheKey, mark: Mark) -> bool {
-        self.invalidations.concern(key, mark)
+    pub fn invalidated_since(&self, key: &CacheKey, epoch: Epoch) -> bool {
+        self.invalidations.cover(key, epoch)
     }
 
-    /// Stores the answer to `question`.
-    pub fn store(&mut self, question: Question, verdict: Verdict, ttl: Ttl) -> Stored {
-        if self.is_overtaken(&question.key, question.mark) {
-            return Stored::Invalidated;
+    /// Stores the answer to `query`.
+    pub fn store(&mut self, query: Query, verdict: Verdict, ttl: Ttl) -> StoreResult {
+        if self.invalidated_since(&query.key, query.epoch) {
+            return StoreResult::Invalidated;
         }
         let known = self
             .answers
-            .slot(&question.key)
+            .slot(&query.key)
             .and_then(|slot| self.answers.at(slot));
-        if known.is_some_and(|(_, answer)| answer.asked.mono > question.asked.mono) {
-            return Stored::NotKept;
+        if known.is_some_and(|(_, answer)| answer.asked.mono > query.asked.mono) {
+            return StoreResult::NotStored;
         }
         if verdict.is_allow() {
-            self.revoked
-                .let_in(&question.key, self.settings.max_size, &mut self.dirty);
+            self.revocations
+                .record_allow(&query.key, self.settings.max_size, &mut self.changes);
         }
         let ttl = match (ttl, &verdict) {
             (Ttl::For(ttl), _) => ttl,
@@ -230,34 +195,34 @@ impl Cache {
             (Ttl::DoNotCache, _) => Duration::ZERO,
         };
         let ttl = ttl.min(self.settings.max_ttl);
-        // A deny that must not serve again is remembered all the same: no outage turns it into an allow.
-        self.forget(&question.key);
+        self.remove_key(&query.key);
+        // A deny with a TTL of zero is stored all the same: no outage may turn it into an allow.
         if (ttl.is_zero() && verdict.is_allow()) || self.settings.max_size == 0 {
-            return Stored::NotKept;
+            return StoreResult::NotStored;
         }
-        self.dirty.answer(&question.key, self.settings.max_size);
-        self.put(
-            question.key,
-            Answer {
+        self.changes.record_answer(&query.key, self.settings.max_size);
+        self.insert(
+            query.key,
+            CachedAnswer {
                 verdict,
-                asked: question.asked,
+                asked: query.asked,
                 ttl: Some(ttl),
                 refreshed: false,
             },
         );
-        Stored::Kept
+        StoreResult::Stored
     }
 
-    /// Drops the answer about `key`; says how many there were.
+    /// Drops the answer to `key`. Returns how many there were.
     pub fn invalidate_key(&mut self, key: &CacheKey) -> usize {
-        self.invalidations.note(Scope::Key(key.clone()));
-        usize::from(self.forget(key))
+        self.invalidations.record(Invalidation::Key(key.clone()));
+        usize::from(self.remove_key(key))
     }
 
-    /// Throws `user` out, for this reason: she is decided anew, and an outage keeps her out until the source has let her
-    /// in. Says how many answers there were. Her allows go; a deny stays, but is never fresh again.
+    /// Revokes `user`: drops allows, expires denies, denies in outages until `stale_ttl` or a new
+    /// allow. Returns how many answers there were.
     pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
-        self.invalidations.note(Scope::User(user.clone()));
+        self.invalidations.record(Invalidation::User(user.clone()));
         let ends = self.users.get(user);
         let slots: Vec<Slot> = ends.map_or_else(Vec::new, |ends| self.by_user.walk(*ends).collect());
         for &slot in &slots {
@@ -266,31 +231,31 @@ impl Cache {
                 _ => self.remove(slot),
             }
         }
-        self.revoked
-            .put(user, reason, now, &self.settings, &mut self.dirty);
+        self.revocations
+            .revoke(user, reason, now, &self.settings, &mut self.changes);
         slots.len()
     }
 
-    /// Drops every answer; says how many there were. Who was thrown out stays so.
+    /// Drops every answer and returns how many there were. Revocations stay.
     pub fn invalidate_all(&mut self) -> usize {
-        self.invalidations.note(Scope::All);
+        self.invalidations.record(Invalidation::All);
         let dropped = self.answers.len();
         self.answers = Lru::new();
         self.users.clear();
         self.by_user = Links::default();
-        self.dirty.all();
+        self.changes.record_all();
         dropped
     }
 
-    /// Takes new settings. They hold for answers that come from now on; `stale_ttl`, `stale_match` and `max_size` hold
-    /// at once.
+    /// Replaces the settings. TTLs apply to later answers; `stale_ttl`, `stale_match` and
+    /// `max_size` apply at once.
     pub fn configure(&mut self, settings: CacheSettings) {
         self.settings = settings;
         self.shrink_to(settings.max_size);
-        self.revoked.shrink_to(settings.max_size, &mut self.dirty);
+        self.revocations.shrink_to(settings.max_size, &mut self.changes);
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         CacheStats {
@@ -299,20 +264,55 @@ impl Cache {
         }
     }
 
-    /// What changed since the last time this was asked: what a copy on disk has to learn.
+    /// Returns what changed since this was last called.
     pub fn take_changes(&mut self) -> Changes {
-        self.dirty.take(&self.answers, &self.revoked)
+        let (answers, users) = match self.changes.take() {
+            ChangeLog::Partial { answers, users } => (answers, users),
+            ChangeLog::Full => return Changes::Full(self.records()),
+        };
+        let (mut put, mut removed_answers, mut removed_revocations) =
+            (Records::default(), Vec::new(), Vec::new());
+        for key in answers {
+            match self.answers.slot(&key).and_then(|slot| self.answers.at(slot)) {
+                Some((key, answer)) => put.decisions.push(answer.record(key)),
+                None => removed_answers.push(Arc::unwrap_or_clone(key)),
+            }
+        }
+        for user in users {
+            match self.revocations.record(&user) {
+                Some(record) => put.revocations.push(record),
+                None => removed_revocations.push(user),
+            }
+        }
+        Changes::Partial {
+            put,
+            removed_answers,
+            removed_revocations,
+        }
     }
 
-    /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
-    pub fn changes_lost(&mut self) {
-        self.dirty.all();
+    /// Makes the next [`Self::take_changes`] return everything: the changes that it returned last
+    /// were not written.
+    pub fn mark_all_changed(&mut self) {
+        self.changes.record_all();
     }
 
-    /// Puts back what an earlier process knew, as stale answers with their true age. Where the wall clock stands before
-    /// a record, its age is unknown and counts from now. Allows that are too old to serve are left out, or as far ahead
-    /// of the clock, and so are revocations that are too old, and whatever is over `max_size`, oldest first. Says how
-    /// many answers came back. Answers and revocations that are here already stay.
+    fn records(&self) -> Records {
+        Records {
+            decisions: self
+                .answers
+                .iter()
+                .map(|(key, answer)| answer.record(key))
+                .collect(),
+            revocations: self.revocations.records().collect(),
+        }
+    }
+
+    /// Restores the records of an earlier process as stale answers with their true age. A record
+    /// from the future gets age zero. Left out are allows and revocations that have reached
+    /// `stale_ttl`, allows that are `stale_ttl` ahead of the clock, and the oldest above
+    /// `max_size`. Answers and revocations that are present already stay. Returns how many answers
+    /// were restored.
     pub fn restore(&mut self, records: Records, now: Now) -> usize {
         let Records {
             mut decisions,
@@ -322,29 +322,29 @@ impl Cache {
         decisions.sort_by_key(|record| record.asked);
         for record in decisions {
             let ahead = record.asked.duration_since(now.wall).unwrap_or_default();
-            let answer = Answer::restored(record.verdict, record.asked, now);
+            let answer = CachedAnswer::restored(record.verdict, record.asked, now);
             let too_old = answer.verdict.is_allow() && answer.age(now).max(ahead) >= self.settings.stale_ttl;
             if !too_old && self.settings.max_size > 0 && self.answers.slot(&record.key).is_none() {
-                self.put(Arc::new(record.key), answer);
+                self.insert(Arc::new(record.key), answer);
             }
         }
-        let came_back = self.answers.len().saturating_sub(before);
-        if came_back < given {
-            self.dirty.all();
+        let restored = self.answers.len().saturating_sub(before);
+        if restored < given {
+            self.changes.record_all();
         }
-        self.revoked
-            .restore(revocations, now, &self.settings, &mut self.dirty);
-        came_back
+        self.revocations
+            .restore(revocations, now, &self.settings, &mut self.changes);
+        restored
     }
 
-    fn put(&mut self, key: Arc<CacheKey>, answer: Answer) {
+    fn insert(&mut self, key: Arc<CacheKey>, answer: CachedAnswer) {
         self.shrink_to(self.settings.max_size.saturating_sub(1));
         let ends = self.users.entry(key.username.clone()).or_default();
         let slot = self.answers.insert(key, answer);
         self.by_user.push_first(ends, slot);
     }
 
-    fn forget(&mut self, key: &CacheKey) -> bool {
+    fn remove_key(&mut self, key: &CacheKey) -> bool {
         self.answers.slot(key).is_some_and(|slot| {
             self.remove(slot);
             true
@@ -355,7 +355,7 @@ impl Cache {
         let Some((key, _)) = self.answers.remove(slot) else {
             return;
         };
-        self.dirty.answer(&key, self.settings.max_size);
+        self.changes.record_answer(&key, self.settings.max_size);
         if let Some(ends) = self.users.get_mut(&key.username) {
             self.by_user.unlink(ends, slot);
             if ends.first.is_none() {
@@ -374,7 +374,7 @@ impl Cache {
         }
     }
 
-    fn last_of_user(&self, key: &CacheKey) -> Option<Slot> {
+    fn latest_of_user(&self, key: &CacheKey) -> Option<Slot> {
         let ends = self.users.get(&key.username)?;
         self.by_user.walk(*ends).find(|&slot| {
             self.answers

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::StaleMatch;
+use crate::cache::StaleMatch;
 
-/// What an outage does to a login that has no fresh decision. None of the modes turns an explicit deny into an allow.
+/// What an outage does to a login without a fresh decision. No mode turns an explicit deny into an
+/// allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailMode {
-    /// Lets everyone in whom the source did not keep out the last time.
+    /// Allows every login that the source's latest answer does not deny.
     Open,
-    /// Keeps everyone out.
+    /// Denies every login.
     Close,
-    /// Uses the last decision while it is young enough, and keeps out who has none.
+    /// Uses the latest answer while it is young enough; denies without one.
     Stale,
 }
 
@@ -20,7 +21,7 @@ impl FailMode {
     /// Every mode.
     pub const ALL: [Self; 3] = [Self::Open, Self::Close, Self::Stale];
 
-    /// The name in the configuration and in logs.
+    /// Returns the name in the configuration and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +38,7 @@ impl fmt::Display for FailMode {
     }
 }
 
-/// A text that names no fail mode.
+/// The error of a text that names no fail mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "is no fail mode: expected \"open\", \"close\" or \"stale\" (or \"fail-open\", \"fail-close\", \"fail-stale\")"
@@ -57,7 +58,7 @@ impl FromStr for FailMode {
     }
 }
 
-/// A text that names no way of matching stale decisions.
+/// The error of a text that names no way to match stale decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no way to match stale decisions: expected \"exact\" or \"user\"")]
 pub struct UnknownStaleMatch;
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_of_each_mode_are_known_and_nothing_else_is() {
+    fn each_mode_has_two_spellings_and_no_other() {
         for mode in FailMode::ALL {
             assert_eq!(mode.as_str().parse(), Ok(mode));
             assert_eq!(format!("fail-{mode}").parse(), Ok(mode));

@@ -1,8 +1,10 @@
-//! What keeps logins decided right while the policy source is slow, wrong or gone: a circuit breaker, a cache of
-//! decisions, the fail modes, rate limits and backoff.
+//! What keeps logins decided right while the policy source is slow, wrong or gone: a circuit breaker,
+//! a cache of decisions, fail modes, rate limits and backoff; and the limiters of connections and
+//! log lines that the listeners share.
 //!
-//! Leans on `model`. Everything is a pure core: plain data in, plain data out, and the time is a parameter. Never
-//! knows sockets, disks, clocks, tasks or logs; the caller logs and counts what comes back.
+//! Leans on `model`. Everything is a pure core: plain data in, plain data out, and the time is a
+//! parameter. Never knows sockets, disks, clocks, tasks or logs; the caller logs and counts what is
+//! returned.
 
 mod backoff;
 mod breaker;
@@ -11,20 +13,22 @@ mod connection_limiter;
 mod fail_mode;
 mod log_limiter;
 mod lru;
-mod rate;
+mod rate_limiter;
+mod shared_breaker;
 mod time;
 
 pub use backoff::Backoff;
 pub use breaker::{
-    Admission, Breaker, BreakerSettings, BreakerState, BreakerStats, Entry, Outcome, Pass, Permit,
-    SharedBreaker, Transition, Why,
+    Admission, Breaker, BreakerSettings, BreakerState, BreakerStats, CallOutcome, Permit, Transition,
+    TransitionCause,
 };
 pub use cache::{
-    Cache, CacheKey, CacheSettings, CacheStats, Changes, Hit, Lookup, Mark, Place, Question, Record, Records,
-    Remembered, Revocation, StaleMatch, Stored, Ttl,
+    AccessScope, Cache, CacheKey, CacheSettings, CacheStats, Changes, Epoch, Hit, Lookup, Query, Record,
+    Records, Revocation, StaleAnswer, StaleMatch, StoreResult, Ttl,
 };
 pub use connection_limiter::{ConnectionLimiter, ConnectionSlot};
 pub use fail_mode::{FailMode, UnknownFailMode, UnknownStaleMatch};
 pub use log_limiter::LogLimiter;
-pub use rate::{Rate, RateLimiter};
+pub use rate_limiter::{Rate, RateLimiter};
+pub use shared_breaker::{SharedAdmission, SharedBreaker, SharedPermit};
 pub use time::Now;

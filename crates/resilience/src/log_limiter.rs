@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::rate::Rate;
+use crate::rate_limiter::Rate;
 
 /// Bounds one kind of log line and counts the lines left out, so that a peer cannot push other
 /// lines out of the log.
@@ -26,10 +26,7 @@ impl LogLimiter {
     #[must_use]
     pub const fn new(burst: NonZeroU32, interval: Duration) -> Self {
         Self {
-            rate: Rate {
-                burst,
-                every: interval,
-            },
+            rate: Rate { burst, interval },
             state: Mutex::new(State {
                 full_at: None,
                 suppressed: 0,

@@ -1,10 +1,9 @@
-//! A bounded map that knows which of its entries was used least recently. Exact: never one entry over its bound, and
-//! the entry that goes is always the one that was not used for the longest time. Every operation is O(1).
+//! A map that knows its least recently used entry, exactly. Every operation is O(1).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Where an entry lives; stable until the entry is removed or evicted.
+/// The index of an entry; stable until the entry is removed.
 pub(crate) type Slot = usize;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,14 +12,14 @@ struct Link {
     after: Option<Slot>,
 }
 
-/// The two ends of one chain.
+/// The two ends of one linked list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ends {
     pub(crate) first: Option<Slot>,
     pub(crate) last: Option<Slot>,
 }
 
-/// Doubly linked chains over slots. A slot is in at most one chain of a `Links`.
+/// Doubly linked lists over slots. A slot is in at most one list of a `Links`.
 #[derive(Debug, Default)]
 pub(crate) struct Links(Vec<Link>);
 
@@ -52,13 +51,13 @@ impl Links {
         }
     }
 
-    /// The chain from `ends.first` on.
+    /// Iterates over a list from its first slot.
     pub(crate) fn walk(&self, ends: Ends) -> impl Iterator<Item = Slot> + '_ {
         std::iter::successors(ends.first, |&slot| self.0[slot].after)
     }
 }
 
-/// The map.
+/// The map. Unbounded: the caller evicts before it inserts.
 #[derive(Debug)]
 pub(crate) struct Lru<K, V> {
     slots: Vec<Option<(K, V)>>,
@@ -99,7 +98,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.slots.get_mut(slot)?.as_mut().map(|(_, value)| value)
     }
 
-    /// Marks the entry as the one used last.
+    /// Marks the entry as the most recently used.
     pub(crate) fn touch(&mut self, slot: Slot) {
         if self.recency.first != Some(slot) {
             self.links.unlink(&mut self.recency, slot);
@@ -107,7 +106,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         }
     }
 
-    /// Puts a new entry in; the caller has seen that the key is not there and has made room.
+    /// Inserts an entry whose key is not in the map.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -127,12 +126,12 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(entry)
     }
 
-    /// The entry that goes next.
+    /// Returns the least recently used entry.
     pub(crate) fn least_recent(&self) -> Option<Slot> {
         self.recency.last
     }
 
-    /// Every entry, the one used last first.
+    /// Iterates over the entries, the most recently used first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.links.walk(self.recency).filter_map(|slot| self.at(slot))
     }

@@ -59,7 +59,7 @@ async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
     sleep(TRY_AGAIN * 5).await;
     let tries: Vec<_> = tries.lock().unwrap().clone();
     assert_eq!(tries.len(), 3, "{tries:?}");
-    let Changes::All(records) = &tries[2] else {
+    let Changes::Full(records) = &tries[2] else {
         panic!("{tries:?}")
     };
     let users: Vec<_> = records

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_model::Login;
-use resilience::{Now, Outcome, Pass, Question, Stored, Ttl};
+use resilience::{CallOutcome, Now, Query, SharedPermit, StoreResult, Ttl};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,12 +22,12 @@ pub(super) struct Ask {
     pub(super) until: Instant,
     pub(super) timeout: Duration,
     /// Gone once the question has landed.
-    pub(super) question: Option<Question>,
+    pub(super) question: Option<Query>,
 }
 
 impl Ask {
     /// Asks, bounded by the timeout and by the stop of the agent alone: nobody who waits can cancel it for the others.
-    pub(super) async fn run(mut self, pass: Pass, landing: watch::Sender<Option<Landing>>) {
+    pub(super) async fn run(mut self, pass: SharedPermit, landing: watch::Sender<Option<Landing>>) {
         let parts = &self.inner.parts;
         let result = tokio::select! {
             biased;
@@ -42,7 +42,7 @@ impl Ask {
             None => {
                 self.land(|_, _| ());
                 (
-                    Outcome::Cancelled,
+                    CallOutcome::Cancelled,
                     CallEnd::Cancelled,
                     Landing::Outage("the agent is stopping".to_owned()),
                 )
@@ -52,17 +52,21 @@ impl Ask {
                 let stored =
                     self.land(|cache, question| cache.store(question, answer.verdict, Ttl::from(answer.ttl)));
                 match stored {
-                    Some(Stored::Kept | Stored::NotKept) => {
-                        (Outcome::Success, CallEnd::Answered, Landing::Answered(verdict))
-                    }
-                    Some(Stored::Invalidated) | None => {
-                        (Outcome::Success, CallEnd::Overtaken, Landing::Overtaken(verdict))
-                    }
+                    Some(StoreResult::Stored | StoreResult::NotStored) => (
+                        CallOutcome::Success,
+                        CallEnd::Answered,
+                        Landing::Answered(verdict),
+                    ),
+                    Some(StoreResult::Invalidated) | None => (
+                        CallOutcome::Success,
+                        CallEnd::Overtaken,
+                        Landing::Overtaken(verdict),
+                    ),
                 }
             }
             Some(Err(SourceError::Outage(why))) => {
                 self.land(|_, _| ());
-                (Outcome::Failure, CallEnd::Outage, Landing::Outage(why))
+                (CallOutcome::Failure, CallEnd::Outage, Landing::Outage(why))
             }
         };
         let transition = pass.settle(outcome, now.mono);
@@ -77,7 +81,7 @@ impl Ask {
 
     /// Takes the question off the list and does `then` in the same moment, so that no login finds neither the question
     /// nor its answer.
-    fn land<T>(&mut self, then: impl FnOnce(&mut resilience::Cache, Question) -> T) -> Option<T> {
+    fn land<T>(&mut self, then: impl FnOnce(&mut resilience::Cache, Query) -> T) -> Option<T> {
         let question = self.question.take()?;
         let mut state = self.inner.lock();
         state.flights.land(question.key(), self.number);

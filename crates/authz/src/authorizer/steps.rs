@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_model::{Decision, DenyCode, Grant, Login, Source, Verdict};
-use resilience::{CacheKey, Entry, FailMode, Lookup, Mark, Now, Pass, Transition};
+use resilience::{CacheKey, Epoch, FailMode, Lookup, Now, SharedAdmission, SharedPermit, Transition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,7 +34,7 @@ struct Boarding {
     /// What it did to the breaker.
     transition: Option<Transition>,
     /// The question, if it has to begin.
-    departure: Option<(Ask, Pass, watch::Sender<Option<Landing>>)>,
+    departure: Option<(Ask, SharedPermit, watch::Sender<Option<Landing>>)>,
 }
 
 impl Boarding {
@@ -54,7 +54,7 @@ impl Inner {
             let mut state = self.lock();
             let patience = deadline.checked_sub(state.settings.margin);
             let limited = state.limit(login, begin);
-            (patience.unwrap_or(deadline), state.cache.mark(), limited)
+            (patience.unwrap_or(deadline), state.cache.epoch(), limited)
         };
         let key = CacheKey::from(login);
         if let Some(decision) = limited {
@@ -68,7 +68,7 @@ impl Inner {
             {
                 return decision;
             }
-            mark = self.lock().cache.mark();
+            mark = self.lock().cache.epoch();
         }
         // The source answers, so this is no outage: the fail mode has no say.
         let why = "the answers were overtaken by invalidations".to_owned();
@@ -117,12 +117,12 @@ impl Inner {
     /// Puts a decision on the record, unless it lets in a user who was thrown out since `mark`, when its grounds were not
     /// looked up yet. Both in one moment: so whoever throws her out finds each login of hers that was let in before on the
     /// record, and every later one is decided anew.
-    fn stands(&self, login: &Login, key: &CacheKey, decision: &Decision, mark: Mark, begin: Now) -> bool {
+    fn stands(&self, login: &Login, key: &CacheKey, decision: &Decision, mark: Epoch, begin: Now) -> bool {
         let now = self.parts.clock.now();
         let took = now.mono.saturating_duration_since(begin.mono);
         let record = Arc::new(DecisionRecord::new(login, decision, now.wall, took));
         let mut state = self.lock();
-        if decision.verdict.is_allow() && state.cache.is_overtaken(key, mark) {
+        if decision.verdict.is_allow() && state.cache.invalidated_since(key, mark) {
             return false;
         }
         state.recent.note(Arc::clone(&record));
@@ -200,7 +200,7 @@ impl Inner {
             return Boarding::of(Err("too many questions to the source are under way"));
         }
         let (entry, transition) = self.breaker.admit(now.mono);
-        let Entry::Admitted(pass) = entry else {
+        let SharedAdmission::Admitted(pass) = entry else {
             return Boarding {
                 transition,
                 ..Boarding::of(Err("the circuit breaker is open"))
@@ -211,7 +211,7 @@ impl Inner {
         // A probe of the breaker is lost after the breaker's timeout, so no question takes longer.
         let timeout = state.settings.source_timeout.min(state.settings.breaker.timeout);
         let ask = Ask {
-            question: Some(state.cache.ask(key.clone(), now)),
+            question: Some(state.cache.start_query(key.clone(), now)),
             inner: Arc::clone(self),
             login: login.clone(),
             number,
@@ -233,7 +233,7 @@ impl Inner {
         let mode = state.settings.fail_mode;
         let remembered = match mode {
             FailMode::Close => None,
-            FailMode::Open | FailMode::Stale => state.cache.remembered(key, now),
+            FailMode::Open | FailMode::Stale => state.cache.stale_answer(key, now),
         };
         drop(state);
         match (mode, remembered) {

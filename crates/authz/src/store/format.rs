@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{Denial, DenyCode, Grant, GroupName, Username, Verdict, VhostName};
-use resilience::{CacheKey, Place, Record, Revocation};
+use resilience::{AccessScope, CacheKey, Record, Revocation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,8 @@ struct Ended {
     /// Milliseconds since 1970.
     at: u64,
     reason: String,
-    let_in: Vec<In>,
+    #[serde(rename = "let_in")]
+    allowed_since: Vec<In>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,14 +123,17 @@ impl Seal {
 
     pub(super) fn encode_revocation(&self, revocation: &Revocation) -> (Vec<u8>, Vec<u8>) {
         let key = user(&revocation.username);
-        let let_in = revocation.let_in.iter().map(|Place { group, vhost }| In {
-            group: group.as_ref().map(|name| name.as_str().to_owned()),
-            vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
-        });
+        let scopes = revocation
+            .allowed_since
+            .iter()
+            .map(|AccessScope { group, vhost }| In {
+                group: group.as_ref().map(|name| name.as_str().to_owned()),
+                vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
+            });
         let ended = Ended {
             at: milliseconds(revocation.at),
             reason: revocation.reason.clone(),
-            let_in: let_in.collect(),
+            allowed_since: scopes.collect(),
         };
         let value = self.sealed(&key, &ended);
         (key, value)
@@ -140,11 +144,11 @@ impl Seal {
         let Ended {
             at: when,
             reason,
-            let_in,
+            allowed_since,
         } = self.unsealed(key, value)?;
         let user: String = serde_json::from_slice(key).ok()?;
         let place = |In { group, vhost }| {
-            Some(Place {
+            Some(AccessScope {
                 group: read(group, GroupName::parse)?,
                 vhost: read(vhost, VhostName::parse)?,
             })
@@ -153,7 +157,7 @@ impl Seal {
             username: Username::parse(&user).ok()?,
             reason,
             at: at(when)?,
-            let_in: let_in.into_iter().map(place).collect::<Option<_>>()?,
+            allowed_since: allowed_since.into_iter().map(place).collect::<Option<_>>()?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{DenyCode, Grant, GroupName, Username, Verdict, VhostName};
-use resilience::{CacheKey, Place, Record, Revocation};
+use resilience::{AccessScope, CacheKey, Record, Revocation};
 use tempfile::TempDir;
 
 use super::*;
@@ -45,7 +45,7 @@ fn revocations(count: u32) -> Vec<Revocation> {
     (0..count)
         .map(|number| {
             let Record { key, asked, .. } = record(number, Verdict::deny(DenyCode::Policy, ""));
-            let place = Place {
+            let place = AccessScope {
                 group: key.group,
                 vhost: key.vhost,
             };
@@ -53,7 +53,7 @@ fn revocations(count: u32) -> Vec<Revocation> {
                 username: key.username,
                 reason: "left\nwith a line".to_owned(),
                 at: asked,
-                let_in: vec![place; number as usize % 3],
+                allowed_since: vec![place; number as usize % 3],
             }
         })
         .collect()
@@ -81,7 +81,7 @@ fn written(directory: &TempDir, records: &Records) -> PathBuf {
     let path = directory.path().join("decisions.redb");
     let opened = DecisionStore::open(&path, AGENT).unwrap();
     assert!(is_empty(&opened.records) && opened.set_aside.is_none());
-    opened.store.save(&Changes::All(records.clone())).unwrap();
+    opened.store.save(&Changes::Full(records.clone())).unwrap();
     path
 }
 
@@ -103,22 +103,22 @@ fn changes_are_followed() {
     let path = written(&directory, &before);
     let mut changed = before.decisions[1].clone();
     changed.verdict = Verdict::deny(DenyCode::Policy, "");
-    let removed = vec![
+    let removed_answers = vec![
         before.decisions[0].key.clone(),
         record(99, changed.verdict.clone()).key,
     ];
     let mut again = before.revocations[1].clone();
-    again.let_in.clear();
+    again.allowed_since.clear();
     let store = DecisionStore::open(&path, AGENT).unwrap().store;
     let put = Records {
         decisions: vec![changed],
         revocations: vec![again],
     };
     store
-        .save(&Changes::Some {
+        .save(&Changes::Partial {
             put: put.clone(),
-            removed,
-            lifted: vec![before.revocations[0].username.clone()],
+            removed_answers,
+            removed_revocations: vec![before.revocations[0].username.clone()],
         })
         .unwrap();
     assert!(
@@ -158,10 +158,14 @@ fn a_file_of_the_format_before_this_one_is_read_and_learns_what_it_lacked() {
         revocations: revocations(1),
         ..Records::default()
     };
-    let (removed, lifted) = (Vec::new(), Vec::new());
+    let (removed_answers, removed_revocations) = (Vec::new(), Vec::new());
     opened
         .store
-        .save(&Changes::Some { put, removed, lifted })
+        .save(&Changes::Partial {
+            put,
+            removed_answers,
+            removed_revocations,
+        })
         .unwrap();
     drop(opened.store);
     let opened = DecisionStore::open(&path, AGENT).unwrap();
@@ -184,7 +188,7 @@ fn distrusted(path: &Path, agent_id: &str) -> Why {
         fs::symlink_metadata(&set_aside.path).is_ok(),
         "the file is kept for a look"
     );
-    opened.store.save(&Changes::All(all(1))).unwrap();
+    opened.store.save(&Changes::Full(all(1))).unwrap();
     drop(opened.store);
     let again = DecisionStore::open(path, agent_id).unwrap();
     assert_eq!((again.records, again.set_aside), (all(1), None));

@@ -334,7 +334,7 @@ async fn rate_limits_refuse_with_their_own_code_before_anything_is_asked() {
     let rate = |burst| {
         Some(Rate {
             burst: NonZeroU32::new(burst).unwrap(),
-            every: SECOND,
+            interval: SECOND,
         })
     };
     for (per_user, per_address) in [(rate(2), None), (None, rate(2)), (rate(2), rate(9))] {

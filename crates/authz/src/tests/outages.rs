@@ -1,7 +1,7 @@
 //! What a login gets when the source is slow, wrong or gone.
 
 use super::*;
-use resilience::{BreakerState, Why as Because};
+use resilience::{BreakerState, TransitionCause};
 
 /// What is known about the login when the outage meets it.
 #[derive(Debug, Clone, Copy)]
@@ -175,15 +175,15 @@ async fn an_open_breaker_decides_at_once_and_one_probe_closes_it() {
     assert_eq!(rig.outcome(&alice).await, (true, Source::Portal));
     let seen = rig.seen.lock().unwrap();
     let transitions = seen.iter().filter_map(|observation| match observation {
-        Observation::Breaker(transition) => Some(transition.why),
+        Observation::Breaker(transition) => Some(transition.cause),
         Observation::Decided(_) | Observation::Asked { .. } => None,
     });
     assert_eq!(
         transitions.collect::<Vec<_>>(),
         [
-            Because::Failures,
-            Because::TimeoutPassed,
-            Because::ProbesSucceeded
+            TransitionCause::Failures,
+            TransitionCause::TimeoutPassed,
+            TransitionCause::ProbesSucceeded
         ],
         "each transition is told once"
     );
@@ -273,7 +273,7 @@ async fn the_fail_mode_changes_while_it_runs() {
 async fn a_restart_in_an_outage_finds_the_decisions_with_their_true_age() {
     let before = Rig::new(SETTINGS);
     before.decide(&login("alice", 1)).await;
-    let resilience::Changes::Some { put: mut records, .. } = before.authorizer.take_changes() else {
+    let resilience::Changes::Partial { put: mut records, .. } = before.authorizer.take_changes() else {
         panic!()
     };
     // The clock of the next rig begins anew; the records are ten minutes old by it.

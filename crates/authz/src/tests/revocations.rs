@@ -93,7 +93,7 @@ async fn a_restart_in_an_outage_lets_nobody_in_who_was_thrown_out() {
     let before = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
     before.decide(&login("alice", 1)).await;
     throw_out(&before, "alice");
-    let resilience::Changes::Some { put, .. } = before.authorizer.take_changes() else {
+    let resilience::Changes::Partial { put, .. } = before.authorizer.take_changes() else {
         panic!()
     };
     let after = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));

@@ -1,6 +1,7 @@
-//! The breaker, event by event.
+//! Tests of the breaker, event by event.
 
 use super::*;
+use crate::{SharedAdmission, SharedBreaker};
 
 mod reference;
 
@@ -41,7 +42,7 @@ fn refused(breaker: &mut Breaker, seconds: u64) -> Option<u64> {
 
 fn fail(breaker: &mut Breaker, seconds: u64) -> Option<Transition> {
     let permit = permit(breaker, seconds);
-    breaker.settle(permit, Outcome::Failure, at(seconds))
+    breaker.settle(permit, CallOutcome::Failure, at(seconds))
 }
 
 /// A breaker that opened at 0.
@@ -55,7 +56,7 @@ fn opened(settings: BreakerSettings) -> Breaker {
 }
 
 #[test]
-fn the_threshold_th_failure_inside_the_window_opens() {
+fn the_threshold_th_failure_within_the_interval_opens() {
     for (failures, expected) in [
         (vec![0, 0, 0], BreakerState::Open),
         (vec![0, 30, 59], BreakerState::Open),
@@ -76,29 +77,35 @@ fn successes_do_not_hide_failures() {
     let mut breaker = Breaker::new(SETTINGS);
     for second in 0..3 {
         let permit = permit(&mut breaker, second);
-        assert_eq!(breaker.settle(permit, Outcome::Success, at(second)), None);
+        assert_eq!(breaker.settle(permit, CallOutcome::Success, at(second)), None);
         fail(&mut breaker, second);
     }
     assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[test]
-fn transitions_come_back_with_their_reason() {
+fn transitions_are_returned_with_their_cause() {
     let mut breaker = Breaker::new(SETTINGS);
     fail(&mut breaker, 0);
     fail(&mut breaker, 0);
     let (closed, half, open) = (BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open);
-    let became = |from, to, why| Some(Transition { from, to, why });
-    assert_eq!(fail(&mut breaker, 0), became(closed, open, Why::Failures));
+    let transition_to = |from, to, cause| Some(Transition { from, to, cause });
+    assert_eq!(
+        fail(&mut breaker, 0),
+        transition_to(closed, open, TransitionCause::Failures)
+    );
     assert_eq!(refused(&mut breaker, 10), Some(20));
     let (admission, transition) = breaker.admit(at(30));
-    assert_eq!(transition, became(open, half, Why::TimeoutPassed));
+    assert_eq!(
+        transition,
+        transition_to(open, half, TransitionCause::TimeoutPassed)
+    );
     let Admission::Probe(probe) = admission else {
         panic!("{admission:?}")
     };
     assert_eq!(
-        breaker.settle(probe, Outcome::Failure, at(31)),
-        became(half, open, Why::ProbeFailed)
+        breaker.settle(probe, CallOutcome::Failure, at(31)),
+        transition_to(half, open, TransitionCause::ProbeFailed)
     );
     assert_eq!(
         refused(&mut breaker, 60),
@@ -107,8 +114,8 @@ fn transitions_come_back_with_their_reason() {
     );
     let probe = permit(&mut breaker, 61);
     assert_eq!(
-        breaker.settle(probe, Outcome::Success, at(61)),
-        became(half, closed, Why::ProbesSucceeded)
+        breaker.settle(probe, CallOutcome::Success, at(61)),
+        transition_to(half, closed, TransitionCause::ProbesSucceeded)
     );
     fail(&mut breaker, 61);
     assert_eq!(breaker.reset(), None);
@@ -116,14 +123,17 @@ fn transitions_come_back_with_their_reason() {
     fail(&mut breaker, 61);
     assert_eq!(
         fail(&mut breaker, 61),
-        became(closed, open, Why::Failures),
-        "reset forgot the failure before it"
+        transition_to(closed, open, TransitionCause::Failures),
+        "reset drops the failure before it"
     );
-    assert_eq!(breaker.reset(), became(open, closed, Why::Reset));
+    assert_eq!(
+        breaker.reset(),
+        transition_to(open, closed, TransitionCause::Reset)
+    );
 }
 
 #[test]
-fn half_open_never_has_more_probes_than_asked_for() {
+fn half_open_never_has_more_probes_than_max_requests() {
     for max_requests in [1, 3] {
         let mut breaker = opened(BreakerSettings {
             max_requests,
@@ -142,53 +152,53 @@ fn half_open_never_has_more_probes_than_asked_for() {
             (probes.len(), refused),
             (max_requests as usize, 100 - max_requests)
         );
-        // A cancelled probe gives its place to exactly one other.
+        // A cancelled probe frees its slot for exactly one other.
         breaker.cancel(probes.pop().unwrap());
         probes.push(permit(&mut breaker, 31));
         assert!(matches!(breaker.admit(at(31)).0, Admission::Refused { .. }));
         for probe in probes {
-            breaker.settle(probe, Outcome::Success, at(32));
+            breaker.settle(probe, CallOutcome::Success, at(32));
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 }
 
 #[test]
-fn a_probe_that_never_returns_counts_as_a_failure_and_wedges_nothing() {
+fn a_lost_probe_counts_as_a_failure_and_does_not_keep_the_breaker_half_open() {
     let mut breaker = opened(SETTINGS);
     let lost = permit(&mut breaker, 30);
     assert_eq!(refused(&mut breaker, 59), Some(1));
     let (admission, transition) = breaker.admit(at(60));
     assert!(matches!(admission, Admission::Refused { retry_after } if retry_after == SETTINGS.timeout));
-    assert_eq!(transition.unwrap().why, Why::ProbeLost);
+    assert_eq!(transition.unwrap().cause, TransitionCause::ProbeLost);
     let probe = permit(&mut breaker, 90);
     assert_eq!(
-        breaker.settle(lost, Outcome::Success, at(90)),
+        breaker.settle(lost, CallOutcome::Success, at(90)),
         None,
-        "the lost one comes too late to say anything"
+        "a lost probe changes nothing when it returns"
     );
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    breaker.settle(probe, Outcome::Success, at(90));
+    breaker.settle(probe, CallOutcome::Success, at(90));
     assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[test]
-fn a_call_from_before_the_last_transition_changes_nothing() {
+fn a_permit_of_an_earlier_generation_changes_nothing() {
     let mut breaker = Breaker::new(SETTINGS);
     let mut early: Vec<Permit> = (0..6).map(|_| permit(&mut breaker, 0)).collect();
     for _ in 0..3 {
         fail(&mut breaker, 0);
     }
     let mut settle = |breaker: &mut Breaker, outcome| breaker.settle(early.pop().unwrap(), outcome, at(30));
-    assert_eq!(settle(&mut breaker, Outcome::Success), None);
+    assert_eq!(settle(&mut breaker, CallOutcome::Success), None);
     let probe = permit(&mut breaker, 30);
-    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Cancelled] {
+    for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Cancelled] {
         assert_eq!(settle(&mut breaker, outcome), None);
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        assert!(refused(&mut breaker, 30).is_some(), "no place was given back");
+        assert!(refused(&mut breaker, 30).is_some(), "no slot was freed");
     }
-    breaker.settle(probe, Outcome::Success, at(30));
-    assert_eq!(settle(&mut breaker, Outcome::Failure), None);
+    breaker.settle(probe, CallOutcome::Success, at(30));
+    assert_eq!(settle(&mut breaker, CallOutcome::Failure), None);
     let stats = breaker.stats();
     assert_eq!(
         (stats.outdated, stats.cancelled, stats.failures, stats.successes),
@@ -197,39 +207,41 @@ fn a_call_from_before_the_last_transition_changes_nothing() {
 }
 
 #[test]
-fn a_pass_that_is_dropped_is_cancelled_and_no_success() {
+fn a_dropped_permit_is_cancelled_and_no_success() {
     let breaker = SharedBreaker::new(BreakerSettings {
         failure_threshold: 1,
         ..SETTINGS
     });
     let admit = |seconds| breaker.admit(at(seconds)).0;
-    let Entry::Admitted(pass) = admit(0) else { panic!() };
-    assert!(pass.settle(Outcome::Failure, at(0)).is_some());
-    let Entry::Admitted(probe) = admit(30) else {
+    let SharedAdmission::Admitted(permit) = admit(0) else {
         panic!()
     };
-    assert!(matches!(admit(30), Entry::Refused { .. }));
+    assert!(permit.settle(CallOutcome::Failure, at(0)).is_some());
+    let SharedAdmission::Admitted(probe) = admit(30) else {
+        panic!()
+    };
+    assert!(matches!(admit(30), SharedAdmission::Refused { .. }));
     drop(probe);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    let Entry::Admitted(probe) = admit(30) else {
-        panic!("the place was not given back")
+    let SharedAdmission::Admitted(probe) = admit(30) else {
+        panic!("the slot was not freed")
     };
-    assert!(probe.settle(Outcome::Success, at(30)).is_some());
+    assert!(probe.settle(CallOutcome::Success, at(30)).is_some());
     assert_eq!(breaker.stats().cancelled, 1);
 }
 
 #[test]
-fn a_time_that_goes_backwards_is_taken_for_the_latest_one() {
+fn a_time_that_goes_backwards_counts_as_the_latest_time() {
     let mut breaker = opened(SETTINGS);
     assert_eq!(refused(&mut breaker, 20), Some(10));
     assert_eq!(refused(&mut breaker, 0), Some(10));
     let probe = permit(&mut breaker, 30);
-    breaker.settle(probe, Outcome::Failure, at(0));
+    breaker.settle(probe, CallOutcome::Failure, at(0));
     assert_eq!(refused(&mut breaker, 59), Some(1));
 }
 
 #[test]
-fn new_settings_hold_from_the_next_question_on() {
+fn new_settings_apply_to_the_next_call() {
     let mut breaker = opened(SETTINGS);
     breaker.configure(BreakerSettings {
         timeout: Duration::from_secs(5),

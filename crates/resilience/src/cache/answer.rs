@@ -1,27 +1,28 @@
-//! One answer of the source.
+//! One cached answer of the policy source.
 
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::Verdict;
 
-use super::{CacheKey, Record};
+use super::key::CacheKey;
+use super::records::Record;
 use crate::time::Now;
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct CachedAnswer {
     pub(super) verdict: Verdict,
     pub(super) asked: Now,
-    /// How long it is fresh; `None` for one that was restored.
+    /// Time to live; `None` for an answer that was restored, which is never fresh.
     pub(super) ttl: Option<Duration>,
     pub(super) refreshed: bool,
 }
 
-impl Answer {
-    /// One that an earlier process was given.
+impl CachedAnswer {
+    /// Creates an answer from the records of an earlier process.
     pub(super) fn restored(verdict: Verdict, asked: SystemTime, now: Now) -> Self {
         Self {
             verdict,
-            asked: now.earlier(asked),
+            asked: now.at_wall(asked),
             ttl: None,
             refreshed: false,
         }

@@ -4,35 +4,36 @@ use std::net::IpAddr;
 
 use ocserv_agent_model::{GroupName, Login, Username, VhostName};
 
-/// What a decision is about. Two logins with the same key get the same decision; keys are compared whole.
+/// What a decision depends on. Logins with the same key get the same decision; keys are compared
+/// whole, never by a hash alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey {
-    /// Who.
+    /// The user.
     pub username: Username,
-    /// In which group.
+    /// The user's group.
     pub group: Option<GroupName>,
-    /// From which address.
+    /// The client's address.
     pub client_ip: IpAddr,
-    /// To which virtual host.
+    /// The virtual host.
     pub vhost: Option<VhostName>,
 }
 
-/// Where a user comes in, whatever her address.
+/// The group and virtual host of a login, whatever its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// In which group.
+pub struct AccessScope {
+    /// The user's group.
     pub group: Option<GroupName>,
-    /// To which virtual host.
+    /// The virtual host.
     pub vhost: Option<VhostName>,
 }
 
 impl CacheKey {
-    pub(super) fn is_at(&self, place: &Place) -> bool {
-        (&self.group, &self.vhost) == (&place.group, &place.vhost)
+    pub(super) fn is_in(&self, scope: &AccessScope) -> bool {
+        (&self.group, &self.vhost) == (&scope.group, &scope.vhost)
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place {
+    pub(super) fn scope(&self) -> AccessScope {
+        AccessScope {
             group: self.group.clone(),
             vhost: self.vhost.clone(),
         }

@@ -5,43 +5,43 @@ use std::time::Duration;
 /// How long answers live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long an allow is fresh when the source does not say.
+    /// TTL of an allow when the source sets none.
     pub ttl: Duration,
-    /// How old an allow may be to be used in an outage, and how long an outage keeps out who was thrown out.
+    /// Age up to which an allow may be used in an outage, and a revoked user is denied in one.
     pub stale_ttl: Duration,
-    /// How long a deny is fresh when the source does not say.
+    /// TTL of a deny when the source sets none.
     pub deny_ttl: Duration,
-    /// The longest time that a source can keep an answer fresh.
+    /// Longest TTL that the source can set.
     pub max_ttl: Duration,
-    /// The most answers that are kept; exact. The one that was not used for the longest time goes first. As many users are
-    /// remembered who were thrown out.
+    /// Most answers that are kept; exact. The least recently used is evicted first. At most as many
+    /// revoked users are remembered.
     pub max_size: usize,
-    /// Whose decision serves in an outage.
+    /// Which answer is used in an outage.
     pub stale_match: StaleMatch,
 }
 
-/// Whose decision serves in an outage.
+/// Which answer is used in an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StaleMatch {
-    /// The one about the same user, group, vhost and address.
+    /// The one for the same user, group, vhost and address.
     Exact,
-    /// The last one about the same user, group and vhost, from whatever address: for users who roam.
+    /// The latest one for the same user, group and vhost, from whatever address: for roaming users.
     User,
 }
 
-/// How long the source wants its answer to be kept.
+/// The TTL that the source sets for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
-    /// As long as the settings say.
+    /// None: the settings decide.
     Default,
-    /// Not at all; what is in the cache about the same login goes too.
+    /// Zero: the answer is not stored, and the answer to the same key is dropped.
     DoNotCache,
     /// This long.
     For(Duration),
 }
 
 impl From<Option<Duration>> for Ttl {
-    /// As it is on the wire: nothing said, zero, or a time.
+    /// Converts the wire's form: absent, zero, or a time.
     fn from(ttl: Option<Duration>) -> Self {
         match ttl {
             None => Self::Default,

@@ -1,22 +1,22 @@
-//! What a cache counts.
+//! The cache's counters.
 
-/// What a cache counted since it was made.
+/// Counters since the cache was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
     /// Lookups that found a fresh answer.
     pub hits: u64,
-    /// Lookups that did not.
+    /// Lookups that found none.
     pub misses: u64,
-    /// Answers that served in an outage.
+    /// Answers used in an outage.
     pub stale_hits: u64,
-    /// Answers that went to make room.
+    /// Answers evicted to make room.
     pub evictions: u64,
-    /// Answers in the cache.
+    /// Answers in the cache now.
     pub size: usize,
 }
 
 impl CacheStats {
-    /// Hits among all lookups, from 0 to 1; 0 before the first lookup.
+    /// Returns hits divided by lookups, from 0 to 1; 0 before the first lookup.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn hit_ratio(&self) -> f64 {

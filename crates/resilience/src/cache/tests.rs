@@ -1,4 +1,4 @@
-//! The cache, promise by promise.
+//! Tests of the cache.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Instant, SystemTime};
@@ -9,7 +9,7 @@ use super::*;
 
 mod bound;
 mod restart;
-mod revoked;
+mod revocations;
 
 const SETTINGS: CacheSettings = CacheSettings {
     ttl: Duration::from_secs(300),
@@ -65,9 +65,9 @@ fn deny() -> Verdict {
     Verdict::deny(DenyCode::Policy, "no")
 }
 
-fn put(cache: &mut Cache, key: &CacheKey, verdict: Verdict, ttl: Ttl, now: Now) -> Stored {
-    let question = cache.ask(key.clone(), now);
-    cache.store(question, verdict, ttl)
+fn put(cache: &mut Cache, key: &CacheKey, verdict: Verdict, ttl: Ttl, now: Now) -> StoreResult {
+    let query = cache.start_query(key.clone(), now);
+    cache.store(query, verdict, ttl)
 }
 
 fn cache(settings: CacheSettings, content: &[(&CacheKey, Verdict, u64)]) -> Cache {
@@ -82,10 +82,10 @@ fn fresh(cache: &mut Cache, key: &CacheKey, now: Now) -> bool {
     matches!(cache.lookup(key, now), Lookup::Fresh(_))
 }
 
-/// Whether an outage finds an allow or a deny, and how old.
+/// Returns whether an outage finds an allow, and its age.
 fn in_outage(cache: &mut Cache, key: &CacheKey, now: Now) -> Option<(bool, u64)> {
     cache
-        .remembered(key, now)
+        .stale_answer(key, now)
         .map(|found| (found.verdict.is_allow(), found.age.as_secs()))
 }
 
@@ -100,7 +100,10 @@ fn an_answer_is_fresh_for_its_ttl_and_not_a_moment_longer() {
         (allow(), Ttl::For(Duration::MAX), 86_400),
     ] {
         let (mut cache, key) = (Cache::new(SETTINGS), key("alice", 1));
-        assert_eq!(put(&mut cache, &key, verdict.clone(), ttl, at(0)), Stored::Kept);
+        assert_eq!(
+            put(&mut cache, &key, verdict.clone(), ttl, at(0)),
+            StoreResult::Stored
+        );
         let hit = cache.lookup(&key, at(lives - 1));
         assert!(
             matches!(hit, Lookup::Fresh(ref hit) if hit.age.as_secs() == lives - 1),
@@ -116,12 +119,12 @@ fn an_answer_is_fresh_for_its_ttl_and_not_a_moment_longer() {
 }
 
 #[test]
-fn the_source_can_keep_an_answer_out_of_the_cache_and_take_the_old_one_with_it() {
+fn a_ttl_of_zero_is_not_stored_and_drops_the_earlier_answer() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     assert_eq!(
         put(&mut cache, &key, allow(), Ttl::from(Some(Duration::ZERO)), at(1)),
-        Stored::NotKept
+        StoreResult::NotStored
     );
     assert_eq!(cache.lookup(&key, at(1)), Lookup::Missing);
     assert_eq!(in_outage(&mut cache, &key, at(1)), None);
@@ -155,7 +158,7 @@ fn the_key_is_compared_whole() {
 }
 
 #[test]
-fn what_an_outage_finds() {
+fn an_outage_finds_an_allow_until_stale_ttl_and_a_deny_for_ever() {
     let key = key("alice", 1);
     for (verdict, seconds, expected) in [
         (allow(), 301, Some((true, 301))),
@@ -175,7 +178,7 @@ fn what_an_outage_finds() {
 }
 
 #[test]
-fn a_roaming_user_has_her_last_decision_where_that_is_wanted() {
+fn with_stale_match_user_the_latest_decision_counts_from_any_address() {
     let (home, office, road) = (key("alice", 1), key("alice", 2), key("alice", 3));
     let user = CacheSettings {
         stale_match: StaleMatch::User,
@@ -196,14 +199,14 @@ fn a_roaming_user_has_her_last_decision_where_that_is_wanted() {
             &road,
             Some((true, 90)),
         ),
-        // The last word about her is no, even if this address had a yes before.
+        // The latest decision is a deny, even if this address was allowed before.
         (
             user,
             vec![(&home, allow(), 0), (&office, deny(), 10)],
             &home,
             Some((false, 90)),
         ),
-        // A no about exactly this login stays a no.
+        // A deny for exactly this login stays a deny.
         (
             user,
             vec![(&home, deny(), 0), (&office, allow(), 10)],
@@ -236,36 +239,40 @@ fn a_roaming_user_has_her_last_decision_where_that_is_wanted() {
 }
 
 #[test]
-fn an_answer_to_a_question_from_before_an_invalidation_is_not_stored() {
+fn an_answer_from_before_an_invalidation_is_not_stored() {
     type Invalidate = fn(&mut Cache) -> usize;
-    let about: [(Invalidate, [Stored; 3]); 3] = [
+    let about: [(Invalidate, [StoreResult; 3]); 3] = [
         (
             |cache| cache.invalidate_key(&key("alice", 1)),
-            [Stored::Invalidated, Stored::Kept, Stored::Kept],
+            [StoreResult::Invalidated, StoreResult::Stored, StoreResult::Stored],
         ),
         (
             |cache| cache.revoke_user(&user("alice"), "", at(0)),
-            [Stored::Invalidated, Stored::Invalidated, Stored::Kept],
+            [
+                StoreResult::Invalidated,
+                StoreResult::Invalidated,
+                StoreResult::Stored,
+            ],
         ),
-        (Cache::invalidate_all, [Stored::Invalidated; 3]),
+        (Cache::invalidate_all, [StoreResult::Invalidated; 3]),
     ];
     for (case, (invalidate, expected)) in about.into_iter().enumerate() {
         let mut cache = Cache::new(SETTINGS);
         let keys = [key("alice", 1), key("alice", 2), key("bob", 1)];
-        let questions = keys.clone().map(|key| cache.ask(key, at(0)));
+        let queries = keys.clone().map(|key| cache.start_query(key, at(0)));
         invalidate(&mut cache);
-        let late = questions.map(|question| cache.store(question, allow(), Ttl::Default));
+        let late = queries.map(|query| cache.store(query, allow(), Ttl::Default));
         assert_eq!(late, expected, "case {case}");
         for key in &keys {
             assert_eq!(
                 put(&mut cache, key, allow(), Ttl::Default, at(1)),
-                Stored::Kept,
-                "asked anew"
+                StoreResult::Stored,
+                "a new query"
             );
         }
         let dropped = expected
             .iter()
-            .filter(|stored| **stored == Stored::Invalidated)
+            .filter(|stored| **stored == StoreResult::Invalidated)
             .count();
         assert_eq!(invalidate(&mut cache), dropped, "case {case}");
         assert_eq!(cache.stats().size, 3 - dropped);
@@ -273,31 +280,34 @@ fn an_answer_to_a_question_from_before_an_invalidation_is_not_stored() {
 }
 
 #[test]
-fn a_question_older_than_every_remembered_invalidation_counts_as_invalidated() {
+fn a_query_older_than_every_kept_invalidation_counts_as_invalidated() {
     let mut cache = Cache::new(SETTINGS);
-    let ask = |cache: &Cache| cache.ask(key("alice", 1), at(0));
-    let (old, young) = (ask(&cache), {
+    let start = |cache: &Cache| cache.start_query(key("alice", 1), at(0));
+    let (old, young) = (start(&cache), {
         cache.revoke_user(&user("bob"), "", at(0));
-        ask(&cache)
+        start(&cache)
     });
     for _ in 0..1_024 {
         cache.revoke_user(&user("bob"), "", at(0));
     }
-    assert_eq!(cache.store(old, allow(), Ttl::Default), Stored::Invalidated);
-    assert_eq!(cache.store(young, allow(), Ttl::Default), Stored::Kept);
+    assert_eq!(cache.store(old, allow(), Ttl::Default), StoreResult::Invalidated);
+    assert_eq!(cache.store(young, allow(), Ttl::Default), StoreResult::Stored);
 }
 
 #[test]
-fn an_earlier_question_does_not_overwrite_the_answer_to_a_later_one() {
+fn an_earlier_query_does_not_overwrite_the_answer_to_a_later_one() {
     let (mut cache, key) = (Cache::new(SETTINGS), key("alice", 1));
-    let (early, later) = (cache.ask(key.clone(), at(0)), cache.ask(key.clone(), at(1)));
-    assert_eq!(cache.store(later, deny(), Ttl::Default), Stored::Kept);
-    assert_eq!(cache.store(early, allow(), Ttl::Default), Stored::NotKept);
+    let (early, later) = (
+        cache.start_query(key.clone(), at(0)),
+        cache.start_query(key.clone(), at(1)),
+    );
+    assert_eq!(cache.store(later, deny(), Ttl::Default), StoreResult::Stored);
+    assert_eq!(cache.store(early, allow(), Ttl::Default), StoreResult::NotStored);
     assert_eq!(in_outage(&mut cache, &key, at(2)), Some((false, 1)));
 }
 
 #[test]
-fn the_last_fifth_asks_for_one_refresh_per_answer() {
+fn the_last_fifth_of_the_ttl_asks_for_one_refresh_per_answer() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     let refresh = |cache: &mut Cache, seconds| match cache.lookup(&key, at(seconds)) {
@@ -322,12 +332,12 @@ fn the_last_fifth_asks_for_one_refresh_per_answer() {
     assert_eq!(
         refresh(&mut cache, 299 + 240),
         Some(true),
-        "the next answer has a refresh of its own"
+        "the next answer asks for a refresh of its own"
     );
 }
 
 #[test]
-fn a_clock_that_went_backwards_makes_entries_stale_and_their_age_goes_on() {
+fn a_wall_clock_that_went_backwards_makes_answers_stale_and_they_keep_ageing() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     assert!(fresh(&mut cache, &key, at(1)));
@@ -343,7 +353,7 @@ fn a_clock_that_went_backwards_makes_entries_stale_and_their_age_goes_on() {
 }
 
 #[test]
-fn a_wall_clock_ahead_of_the_monotonic_one_ages_entries() {
+fn a_wall_clock_ahead_of_the_monotonic_one_ages_answers() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     let resumed = Now {
@@ -371,7 +381,7 @@ fn statistics_count_what_happened() {
     assert!(fresh(&mut cache, &one, at(1)));
     assert!(!fresh(&mut cache, &one, at(300)));
     assert!(!fresh(&mut cache, &two, at(1)));
-    assert!(cache.remembered(&one, at(300)).is_some());
+    assert!(cache.stale_answer(&one, at(300)).is_some());
     put(&mut cache, &two, allow(), Ttl::Default, at(300));
     let stats = cache.stats();
     assert_eq!(

@@ -1,20 +1,20 @@
-//! The breaker against a plain reference.
+//! The breaker against a reference model.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What the breaker is to do, told in the plainest way: every event is kept, every answer is computed from all of them.
+/// The breaker in its simplest form: keeps every event and derives every result from all of them.
 struct Reference {
     settings: BreakerSettings,
     now: u64,
     state: BreakerState,
     since: u64,
-    /// Failures of the present generation.
+    /// Failures of the current generation.
     failures: Vec<u64>,
     successes: u32,
     generation: u64,
-    /// Every permit ever given: its generation, when, and whether it is under way.
+    /// Every permit ever issued: its generation, when, and whether it is in flight.
     permits: Vec<(u64, u64, bool)>,
 }
 
@@ -25,7 +25,7 @@ impl Reference {
         self.generation += 1;
     }
 
-    fn under_way(&self) -> Vec<u64> {
+    fn in_flight(&self) -> Vec<u64> {
         let now = self
             .permits
             .iter()
@@ -38,7 +38,7 @@ impl Reference {
         if self.state == BreakerState::Open && self.now - self.since >= timeout {
             self.enter(BreakerState::HalfOpen);
         } else if self.state == BreakerState::HalfOpen
-            && self.under_way().iter().any(|begin| self.now - begin >= timeout)
+            && self.in_flight().iter().any(|begin| self.now - begin >= timeout)
         {
             self.enter(BreakerState::Open);
         }
@@ -46,7 +46,7 @@ impl Reference {
             BreakerState::Closed => true,
             BreakerState::Open => false,
             BreakerState::HalfOpen => {
-                self.under_way().len() + (self.successes as usize) < self.settings.max_requests as usize
+                self.in_flight().len() + (self.successes as usize) < self.settings.max_requests as usize
             }
         };
         if admits {
@@ -55,14 +55,14 @@ impl Reference {
         admits
     }
 
-    fn settle(&mut self, number: usize, outcome: Outcome) {
+    fn settle(&mut self, number: usize, outcome: CallOutcome) {
         let (generation, _, open) = &mut self.permits[number];
         *open = false;
-        if *generation != self.generation || outcome == Outcome::Cancelled {
+        if *generation != self.generation || outcome == CallOutcome::Cancelled {
             return;
         }
         match (self.state, outcome) {
-            (BreakerState::Closed, Outcome::Failure) => {
+            (BreakerState::Closed, CallOutcome::Failure) => {
                 self.failures.push(self.now);
                 let interval = self.settings.interval.as_secs();
                 let recent = self
@@ -74,8 +74,8 @@ impl Reference {
                     self.enter(BreakerState::Open);
                 }
             }
-            (BreakerState::HalfOpen, Outcome::Failure) => self.enter(BreakerState::Open),
-            (BreakerState::HalfOpen, Outcome::Success) => {
+            (BreakerState::HalfOpen, CallOutcome::Failure) => self.enter(BreakerState::Open),
+            (BreakerState::HalfOpen, CallOutcome::Success) => {
                 self.successes += 1;
                 if self.successes >= self.settings.max_requests {
                     self.enter(BreakerState::Closed);
@@ -90,14 +90,13 @@ impl Reference {
 enum Step {
     Wait(u64),
     Admit,
-    Settle(prop::sample::Index, Outcome),
+    Settle(prop::sample::Index, CallOutcome),
     Forget(prop::sample::Index),
     Reset,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let outcome =
-        prop_oneof![1 => Just(Outcome::Success), 3 => Just(Outcome::Failure), 1 => Just(Outcome::Cancelled)];
+    let outcome = prop_oneof![1 => Just(CallOutcome::Success), 3 => Just(CallOutcome::Failure), 1 => Just(CallOutcome::Cancelled)];
     prop_oneof![
         4 => prop_oneof![4 => 0..3_u64, 1 => 3..40_u64].prop_map(Step::Wait),
         8 => Just(Step::Admit),
@@ -111,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_does_what_the_plain_reference_does(
+    fn the_breaker_behaves_like_the_reference(
         (failure_threshold, interval, timeout, max_requests) in (1..5_u32, 1..30_u64, 1..20_u64, 1..4_u32),
         steps in prop::collection::vec(step(), 1..200),
     ) {
@@ -151,7 +150,7 @@ proptest! {
                     let expected = (before != reference.state).then_some((before, reference.state));
                     prop_assert_eq!(transition.map(|change| (change.from, change.to)), expected);
                 }
-                // A permit that is never heard of again.
+                // A permit that is never settled.
                 Step::Forget(which) if !held.is_empty() => drop(held.swap_remove(which.index(held.len()))),
                 Step::Settle(..) | Step::Forget(_) => {}
                 Step::Reset => {

@@ -1,4 +1,4 @@
-//! The bound of the cache, against a plain list.
+//! The bound of the cache, against a list.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_bound_is_exact_and_the_least_recently_used_goes_first(
+    fn the_bound_is_exact_and_the_least_recently_used_is_evicted_first(
         max_size in 0..6_usize,
         steps in prop::collection::vec((0..4_u8, 0..3_u8, 0..3_u8), 1..200),
     ) {

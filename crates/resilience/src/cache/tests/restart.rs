@@ -1,30 +1,26 @@
-//! What outlives the process.
+//! Tests of restored caches.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
 #[test]
-fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
-    let (young, old, refused) = (key("alice", 1), key("bob", 1), key("eve", 1));
+fn a_restored_answer_is_stale_with_its_true_age() {
+    let (young, old, denied) = (key("alice", 1), key("bob", 1), key("eve", 1));
     let mut before = cache(
         SETTINGS,
-        &[
-            (&old, allow(), 0),
-            (&refused, deny(), 0),
-            (&young, allow(), 2_000),
-        ],
+        &[(&old, allow(), 0), (&denied, deny(), 0), (&young, allow(), 2_000)],
     );
-    let Changes::Some {
+    let Changes::Partial {
         put: records,
-        removed,
+        removed_answers,
         ..
     } = before.take_changes()
     else {
         panic!()
     };
-    assert!(removed.is_empty() && before.take_changes().is_empty());
-    // The monotonic clock began anew.
+    assert!(removed_answers.is_empty() && before.take_changes().is_empty());
+    // The monotonic clock restarted.
     let now = |seconds: u64| Now {
         mono: at(seconds - 1_500).mono,
         wall: at(seconds).wall,
@@ -33,7 +29,7 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
     assert_eq!(
         after.restore(records.clone(), now(2_010)),
         2,
-        "the allow that is too old to serve stays out"
+        "an allow that is too old to serve is left out"
     );
     assert_eq!(
         after.lookup(&young, now(2_010)),
@@ -43,12 +39,12 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
     );
     assert_eq!(in_outage(&mut after, &young, now(2_020)), Some((true, 20)));
     assert_eq!(in_outage(&mut after, &young, now(3_800)), None);
-    assert_eq!(in_outage(&mut after, &refused, now(2_010)), Some((false, 2_010)));
+    assert_eq!(in_outage(&mut after, &denied, now(2_010)), Some((false, 2_010)));
     assert!(
-        matches!(after.take_changes(), Changes::All(kept) if kept.decisions.len() == 2),
-        "the copy on disk learns of it"
+        matches!(after.take_changes(), Changes::Full(kept) if kept.decisions.len() == 2),
+        "the copy on disk is rewritten"
     );
-    // The wall clock was set back a little over the restart: stale, and counted from the restart on.
+    // The wall clock was set back a little over the restart: the age counts from the restart.
     let mut after = Cache::new(SETTINGS);
     assert_eq!(after.restore(records.clone(), set_back(now(2_010), 60)), 2);
     assert_eq!(
@@ -59,17 +55,17 @@ fn what_comes_back_after_a_restart_is_stale_with_its_true_age() {
         in_outage(&mut after, &young, set_back(now(2_010 + 1_800), 60)),
         None
     );
-    // By more than an allow may live: then each restart would give it another such time. A deny stays a deny.
+    // By more than `stale_ttl`: then each restart would prolong an allow. A deny stays a deny.
     let mut after = Cache::new(SETTINGS);
     assert_eq!(after.restore(records, set_back(now(2_010), 86_400)), 1);
     assert_eq!(in_outage(&mut after, &young, set_back(now(2_010), 86_400)), None);
     assert_eq!(
-        in_outage(&mut after, &refused, set_back(now(2_010), 86_400)),
+        in_outage(&mut after, &denied, set_back(now(2_010), 86_400)),
         Some((false, 0))
     );
 }
 
-/// A copy of a cache, as a disk has it.
+/// A copy of a cache, as on disk.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OnDisk {
     decisions: BTreeMap<CacheKey, Record>,
@@ -77,15 +73,23 @@ pub(super) struct OnDisk {
 }
 
 impl OnDisk {
-    pub(super) fn follow(&mut self, changes: Changes) {
+    pub(super) fn apply(&mut self, changes: Changes) {
         let put = match changes {
-            Changes::All(records) => {
+            Changes::Full(records) => {
                 *self = Self::default();
                 records
             }
-            Changes::Some { put, removed, lifted } => {
-                removed.iter().for_each(|key| drop(self.decisions.remove(key)));
-                lifted.iter().for_each(|user| drop(self.revocations.remove(user)));
+            Changes::Partial {
+                put,
+                removed_answers,
+                removed_revocations,
+            } => {
+                removed_answers
+                    .iter()
+                    .for_each(|key| drop(self.decisions.remove(key)));
+                removed_revocations
+                    .iter()
+                    .for_each(|user| drop(self.revocations.remove(user)));
                 put
             }
         };
@@ -106,14 +110,13 @@ impl OnDisk {
 
     fn of(cache: &Cache) -> Self {
         let mut whole = Self::default();
-        let mut everything = Dirty::All;
-        whole.follow(everything.take(&cache.answers, &cache.revoked));
+        whole.apply(Changes::Full(cache.records()));
         whole
     }
 }
 
 #[test]
-fn a_copy_that_follows_the_changes_holds_what_the_cache_holds() {
+fn a_copy_that_applies_the_changes_equals_the_cache() {
     let mut cache = Cache::new(SETTINGS);
     let mut copy = OnDisk::default();
     for round in 0..40_u8 {
@@ -129,9 +132,9 @@ fn a_copy_that_follows_the_changes_holds_what_the_cache_holds() {
             23 => drop(cache.invalidate_all()),
             _ => {}
         }
-        // Now and then nobody listens for a while, and more changes than are remembered.
+        // At times changes are not taken for a while, and exceed the bound of the change log.
         if round % 5 == 0 || round > 30 || round == 13 {
-            copy.follow(cache.take_changes());
+            copy.apply(cache.take_changes());
             assert_eq!(copy, OnDisk::of(&cache), "round {round}");
         }
     }

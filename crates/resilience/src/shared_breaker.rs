@@ -3,50 +3,52 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Admission, Breaker, BreakerSettings, BreakerState, BreakerStats, Outcome, Permit, Transition};
+use crate::breaker::{
+    Admission, Breaker, BreakerSettings, BreakerState, BreakerStats, CallOutcome, Permit, Transition,
+};
 
-/// A breaker that many tasks ask; its clones are the same breaker.
+/// A breaker shared by many tasks; clones are the same breaker.
 #[derive(Debug, Clone)]
 pub struct SharedBreaker(Arc<Mutex<Breaker>>);
 
-/// What a shared breaker lets a caller do now.
+/// Whether a call through a shared breaker may be made now.
 #[derive(Debug)]
-pub enum Entry {
+pub enum SharedAdmission {
     /// Make the call.
-    Admitted(Pass),
+    Admitted(SharedPermit),
     /// Make no call.
     Refused {
-        /// After this time it is worth asking again.
+        /// Time after which a call may be admitted.
         retry_after: Duration,
     },
 }
 
-/// The right to make one call through a shared breaker. Dropped without a word it counts as cancelled, not as success.
+/// The right to make one call through a shared breaker; dropping it cancels the call.
 #[derive(Debug)]
-#[must_use = "a pass that is dropped counts as a cancelled call"]
-pub struct Pass {
+#[must_use = "a permit that is dropped counts as a cancelled call"]
+pub struct SharedPermit {
     breaker: SharedBreaker,
     permit: Option<Permit>,
 }
 
 impl SharedBreaker {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     #[must_use]
     pub fn new(settings: BreakerSettings) -> Self {
         Self(Arc::new(Mutex::new(Breaker::new(settings))))
     }
 
     /// See [`Breaker::admit`].
-    pub fn admit(&self, now: Instant) -> (Entry, Option<Transition>) {
+    pub fn admit(&self, now: Instant) -> (SharedAdmission, Option<Transition>) {
         let (admission, transition) = self.lock().admit(now);
-        let entry = match admission {
-            Admission::Call(permit) | Admission::Probe(permit) => Entry::Admitted(Pass {
+        let admission = match admission {
+            Admission::Call(permit) | Admission::Probe(permit) => SharedAdmission::Admitted(SharedPermit {
                 breaker: self.clone(),
                 permit: Some(permit),
             }),
-            Admission::Refused { retry_after } => Entry::Refused { retry_after },
+            Admission::Refused { retry_after } => SharedAdmission::Refused { retry_after },
         };
-        (entry, transition)
+        (admission, transition)
     }
 
     /// See [`Breaker::reset`].
@@ -72,21 +74,21 @@ impl SharedBreaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Breaker> {
-        // The breaker's methods leave no half-made change behind, so a panic elsewhere in the thread harms nothing.
+        // No method of the breaker can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
+impl SharedPermit {
     /// Reports how the call ended.
     #[must_use]
-    pub fn settle(mut self, outcome: Outcome, now: Instant) -> Option<Transition> {
+    pub fn settle(mut self, outcome: CallOutcome, now: Instant) -> Option<Transition> {
         let permit = self.permit.take()?;
         self.breaker.lock().settle(permit, outcome, now)
     }
 }
 
-impl Drop for Pass {
+impl Drop for SharedPermit {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
             self.breaker.lock().cancel(permit);

@@ -1,4 +1,4 @@
-//! Users whom the source threw out: in no mode does an outage let them in.
+//! Tests of revoked users: no outage allows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ fn matching(stale_match: StaleMatch) -> CacheSettings {
     }
 }
 
-/// A login of a user from an address, in a group of those and to a vhost of those that there are.
+/// Returns a login with the given address, group and vhost.
 fn login(name: &str, host: u8, group: u8, vhost: u8) -> CacheKey {
     CacheKey {
         group: [None, GroupName::parse("staff").ok()][usize::from(group)].clone(),
@@ -28,33 +28,29 @@ fn login(name: &str, host: u8, group: u8, vhost: u8) -> CacheKey {
 }
 
 #[test]
-fn who_is_thrown_out_is_decided_anew_and_no_outage_lets_her_in_from_anywhere() {
+fn a_revoked_user_is_never_fresh_and_is_denied_in_outages_from_any_address() {
     for stale_match in [StaleMatch::Exact, StaleMatch::User] {
-        let (let_in, kept_out, others) = (key("alice", 1), key("alice", 2), key("bob", 1));
-        let known = [
-            (&let_in, allow(), 0),
-            (&kept_out, deny(), 0),
-            (&others, allow(), 0),
-        ];
+        let (allowed, denied, other) = (key("alice", 1), key("alice", 2), key("bob", 1));
+        let known = [(&allowed, allow(), 0), (&denied, deny(), 0), (&other, allow(), 0)];
         let mut cache = cache(matching(stale_match), &known);
         assert_eq!(cache.revoke_user(&user("alice"), "left", at(10)), 2);
-        for login in [&let_in, &kept_out, &key("alice", 3), &login("alice", 3, 1, 1)] {
+        for login in [&allowed, &denied, &key("alice", 3), &login("alice", 3, 1, 1)] {
             assert!(!fresh(&mut cache, login, at(11)), "{login:?}");
             assert!(
                 matches!(in_outage(&mut cache, login, at(11)), Some((false, _))),
                 "{login:?}"
             );
         }
-        let said = cache.remembered(&let_in, at(11)).unwrap();
+        let answer = cache.stale_answer(&allowed, at(11)).unwrap();
         if stale_match == StaleMatch::Exact {
-            assert_eq!(said.verdict, Verdict::deny(DenyCode::Policy, "left"));
+            assert_eq!(answer.verdict, Verdict::deny(DenyCode::Policy, "left"));
         }
-        assert!(fresh(&mut cache, &others, at(11)));
+        assert!(fresh(&mut cache, &other, at(11)));
     }
 }
 
 #[test]
-fn an_allow_ends_it_in_that_group_and_vhost_only_whatever_the_address() {
+fn an_allow_lifts_a_revocation_in_its_group_and_vhost_only_whatever_the_address() {
     for ttl in [Ttl::Default, Ttl::DoNotCache] {
         let mut cache = Cache::new(matching(StaleMatch::Exact));
         cache.revoke_user(&user("alice"), "", at(0));
@@ -77,17 +73,17 @@ fn an_allow_ends_it_in_that_group_and_vhost_only_whatever_the_address() {
 }
 
 #[test]
-fn neither_a_deny_nor_an_answer_from_before_ends_it() {
+fn neither_a_deny_nor_an_earlier_answer_lifts_a_revocation() {
     let mut cache = Cache::new(matching(StaleMatch::Exact));
-    let late = cache.ask(key("alice", 1), at(0));
+    let late = cache.start_query(key("alice", 1), at(0));
     cache.revoke_user(&user("alice"), "", at(1));
-    assert_eq!(cache.store(late, allow(), Ttl::Default), Stored::Invalidated);
+    assert_eq!(cache.store(late, allow(), Ttl::Default), StoreResult::Invalidated);
     put(&mut cache, &key("alice", 1), deny(), Ttl::Default, at(2));
     assert_eq!(in_outage(&mut cache, &key("alice", 2), at(3)), Some((false, 2)));
 }
 
 #[test]
-fn an_allow_to_more_places_than_are_noted_still_serves_itself() {
+fn an_allow_beyond_the_recorded_scopes_still_serves_its_own_key() {
     let mut cache = Cache::new(matching(StaleMatch::Exact));
     cache.revoke_user(&user("alice"), "", at(0));
     let in_group = |number: u8, host| CacheKey {
@@ -103,7 +99,7 @@ fn an_allow_to_more_places_than_are_noted_still_serves_itself() {
 }
 
 #[test]
-fn it_is_over_after_stale_ttl_by_whichever_clock_runs_ahead() {
+fn a_revocation_expires_after_stale_ttl_by_the_clock_that_is_ahead() {
     let mut cache = Cache::new(SETTINGS);
     cache.revoke_user(&user("alice"), "", at(0));
     let alice = key("alice", 1);
@@ -129,53 +125,57 @@ fn it_is_over_after_stale_ttl_by_whichever_clock_runs_ahead() {
 }
 
 #[test]
-fn no_more_are_remembered_than_decisions_and_the_oldest_goes_first() {
+fn at_most_max_size_revocations_are_kept_and_the_oldest_is_dropped_first() {
     let mut cache = Cache::new(SETTINGS);
     for number in 0..20_u8 {
         cache.revoke_user(&user(&format!("user{number}")), "", at(u64::from(number)));
     }
     cache.revoke_user(&user("user16"), "", at(20));
     cache.revoke_user(&user("alice"), "", at(21));
-    let is_out = |cache: &mut Cache, name: &str| in_outage(cache, &key(name, 1), at(30)).is_some();
+    let is_revoked = |cache: &mut Cache, name: &str| in_outage(cache, &key(name, 1), at(30)).is_some();
     let kept = ["user16", "user18", "user19", "alice"];
-    assert!(kept.iter().all(|name| is_out(&mut cache, name)));
-    assert!(!is_out(&mut cache, "user17"));
-    assert_eq!(cache.revoked.records().count(), SETTINGS.max_size);
+    assert!(kept.iter().all(|name| is_revoked(&mut cache, name)));
+    assert!(!is_revoked(&mut cache, "user17"));
+    assert_eq!(cache.revocations.records().count(), SETTINGS.max_size);
     cache.configure(CacheSettings {
         max_size: 1,
         ..SETTINGS
     });
-    assert_eq!(cache.revoked.records().count(), 1);
-    assert!(is_out(&mut cache, "alice"));
+    assert_eq!(cache.revocations.records().count(), 1);
+    assert!(is_revoked(&mut cache, "alice"));
     cache.configure(SETTINGS);
     cache.revoke_user(&user("bob"), "", at(30 + STALE_TTL));
-    let left: Vec<_> = cache.revoked.records().map(|record| record.username).collect();
-    assert_eq!(left, [user("bob")], "those that are over go by themselves");
+    let left: Vec<_> = cache
+        .revocations
+        .records()
+        .map(|record| record.username)
+        .collect();
+    assert_eq!(left, [user("bob")], "expired revocations are dropped");
 }
 
 #[test]
-fn it_outlives_a_restart_with_its_true_age_and_none_makes_it_younger() {
+fn a_revocation_outlives_restarts_with_its_true_age() {
     let alice = key("alice", 1);
     let mut before = Cache::new(SETTINGS);
     before.revoke_user(&user("alice"), "left", at(0));
     before.revoke_user(&user("carol"), "", at(0));
     put(&mut before, &key("carol", 1), allow(), Ttl::DoNotCache, at(1));
     let mut disk = OnDisk::default();
-    disk.follow(before.take_changes());
+    disk.apply(before.take_changes());
     let mut restart = |now: Now| {
         let mut cache = Cache::new(SETTINGS);
         cache.restore(disk.records(), now);
-        disk.follow(cache.take_changes());
+        disk.apply(cache.take_changes());
         cache
     };
-    // The wall clock was set back, and the process began again and again.
+    // The wall clock was set back, and the process restarted repeatedly.
     let back = |seconds| set_back(at(seconds), 86_400);
     assert_eq!(
         in_outage(&mut restart(at(100)), &alice, at(101)),
         Some((false, 101))
     );
-    let said = restart(at(100)).remembered(&alice, at(101)).unwrap();
-    assert_eq!(said.verdict, Verdict::deny(DenyCode::Policy, "left"));
+    let answer = restart(at(100)).stale_answer(&alice, at(101)).unwrap();
+    assert_eq!(answer.verdict, Verdict::deny(DenyCode::Policy, "left"));
     assert_eq!(in_outage(&mut restart(at(100)), &key("carol", 2), at(101)), None);
     assert_eq!(
         in_outage(&mut restart(back(200)), &alice, back(210)),
@@ -186,16 +186,16 @@ fn it_outlives_a_restart_with_its_true_age_and_none_makes_it_younger() {
         Some((false, 800))
     );
     assert_eq!(in_outage(&mut restart(back(2_000)), &alice, back(2_000)), None);
-    assert_eq!(disk, OnDisk::default(), "what is over is not kept");
+    assert_eq!(disk, OnDisk::default(), "an expired revocation is deleted");
 }
 
-/// What is known, told in the plainest way.
+/// The cache in its simplest form.
 struct Reference {
     stale_match: StaleMatch,
-    /// Whether it is an allow, and when it was asked; the one that was stored last at the end.
+    /// Key, whether it is an allow, and when it was asked; the one stored last at the end.
     answers: Vec<(CacheKey, bool, u64)>,
-    /// When she was thrown out, and where she was let in since.
-    revoked: BTreeMap<Username, (u64, BTreeSet<Place>)>,
+    /// When each user was revoked, and the scopes allowed since.
+    revoked: BTreeMap<Username, (u64, BTreeSet<AccessScope>)>,
 }
 
 impl Reference {
@@ -207,13 +207,13 @@ impl Reference {
 
     fn store(&mut self, key: &CacheKey, is_allow: bool, keep: bool, asked: u64) {
         let revoked = self.revoked.get_mut(&key.username);
-        let is_overtaken = revoked.as_ref().is_some_and(|(at, _)| *at > asked);
+        let is_invalidated = revoked.as_ref().is_some_and(|(at, _)| *at > asked);
         let is_known = |(other, _, at): &(CacheKey, bool, u64)| other == key && *at > asked;
-        if is_overtaken || self.answers.iter().any(is_known) {
+        if is_invalidated || self.answers.iter().any(is_known) {
             return;
         }
-        if let Some((_, places)) = revoked.filter(|_| is_allow) {
-            places.insert(key.place());
+        if let Some((_, scopes)) = revoked.filter(|_| is_allow) {
+            scopes.insert(key.scope());
         }
         self.answers.retain(|(other, ..)| other != key);
         if keep || !is_allow {
@@ -229,9 +229,9 @@ impl Reference {
 
     fn in_outage(&self, key: &CacheKey, now: u64) -> Option<(bool, u64)> {
         let exact = self.answers.iter().find(|(other, ..)| other == key);
-        let hers = |(other, ..): &&(CacheKey, bool, u64)| other.same_but_address(key);
+        let same_user = |(other, ..): &&(CacheKey, bool, u64)| other.same_but_address(key);
         let answer = match (self.stale_match, exact) {
-            (StaleMatch::User, None | Some((_, true, _))) => self.answers.iter().rfind(hers),
+            (StaleMatch::User, None | Some((_, true, _))) => self.answers.iter().rfind(same_user),
             (StaleMatch::Exact | StaleMatch::User, exact) => exact,
         };
         if let Some((_, is_allow, asked)) = answer
@@ -239,8 +239,8 @@ impl Reference {
         {
             return Some((*is_allow, now - asked));
         }
-        let (at, places) = self.revoked.get(&key.username)?;
-        (now - at < STALE_TTL && !places.contains(&key.place())).then(|| (false, now - at))
+        let (at, scopes) = self.revoked.get(&key.username)?;
+        (now - at < STALE_TTL && !scopes.contains(&key.scope())).then(|| (false, now - at))
     }
 }
 
@@ -248,7 +248,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_outage_lets_in_whom_the_source_threw_out_last(
+    fn no_outage_allows_a_user_after_a_revocation(
         by_user in any::<bool>(),
         steps in prop::collection::vec(
             (0..12_u8, (0..2_u8, 0..2_u8, 0..2_u8, 0..2_u8), any::<bool>(), 1..400_u64),
@@ -259,7 +259,7 @@ proptest! {
         let mut cache = Cache::new(matching(stale_match));
         let mut reference = Reference { stale_match, answers: Vec::new(), revoked: BTreeMap::new() };
         let mut disk = OnDisk::default();
-        let mut waiting: Vec<(u64, Question)> = Vec::new();
+        let mut waiting: Vec<(u64, Query)> = Vec::new();
         let mut now = 0;
         for (what, (name, host, group, vhost), flag, passed) in steps {
             // Every step has a second of its own.
@@ -271,17 +271,17 @@ proptest! {
                     cache.revoke_user(&login.username, "", at(now));
                     reference.revoke(&login.username, now);
                 }
-                2..4 => waiting.push((now, cache.ask(login.clone(), at(now)))),
-                4..6 => if let Some((asked, question)) = waiting.pop() {
-                    reference.store(question.key(), flag, true, asked);
-                    cache.store(question, verdict, Ttl::Default);
+                2..4 => waiting.push((now, cache.start_query(login.clone(), at(now)))),
+                4..6 => if let Some((asked, query)) = waiting.pop() {
+                    reference.store(query.key(), flag, true, asked);
+                    cache.store(query, verdict, Ttl::Default);
                 },
                 6..10 => {
                     put(&mut cache, &login, verdict, [Ttl::Default, Ttl::DoNotCache][usize::from(what % 2)], at(now));
                     reference.store(&login, flag, what % 2 == 0, now);
                 }
                 _ => {
-                    disk.follow(cache.take_changes());
+                    disk.apply(cache.take_changes());
                     cache = Cache::new(matching(stale_match));
                     cache.restore(disk.records(), at(now));
                     reference.restart(now);
@@ -289,8 +289,8 @@ proptest! {
                 }
             }
             for name in ["alice", "bob"] {
-                for place in 0..8 {
-                    let login = self::login(name, place % 2, place / 2 % 2, place / 4);
+                for scope in 0..8 {
+                    let login = self::login(name, scope % 2, scope / 2 % 2, scope / 4);
                     prop_assert_eq!(in_outage(&mut cache, &login, at(now)), reference.in_outage(&login, now));
                     let revoked = reference.revoked.get(&login.username).map_or(0, |(at, _)| *at);
                     if let Lookup::Fresh(hit) = cache.lookup(&login, at(now)) {

@@ -1,4 +1,4 @@
-//! How often one user or one address may ask.
+//! Rate limits per user or address.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -7,50 +7,50 @@ use std::time::{Duration, Instant};
 
 use crate::lru::Lru;
 
-/// A token bucket: `burst` at once, then one every `every`.
+/// A token bucket: `burst` at once, then one per `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many may come at once.
+    /// Requests admitted at once.
     pub burst: NonZeroU32,
-    /// How long it takes until one more may come; more than a day counts as a day.
-    pub every: Duration,
+    /// Time until one more is admitted; more than a day counts as a day.
+    pub interval: Duration,
 }
 
 impl Rate {
-    /// Takes one token of a bucket that is full again at `full_at`, or full already on `None`. Returns when it will be
-    /// full now.
+    /// Takes one token of a bucket that is full at `full_at`, or now on `None`. Returns when the
+    /// bucket will be full again.
     ///
     /// # Errors
-    /// How long to wait until there is a token, when there is none.
+    /// How long to wait for a token, when there is none.
     pub(crate) fn take(&self, full_at: Option<Instant>, now: Instant) -> Result<Instant, Duration> {
         let full_at = full_at.map_or(now, |at| at.max(now));
-        let room = self.every.saturating_mul(self.burst.get() - 1);
+        let room = self.interval.saturating_mul(self.burst.get() - 1);
         let missing = full_at.saturating_duration_since(now);
         if missing > room {
             return Err(missing - room);
         }
-        Ok(full_at + self.every)
+        Ok(full_at + self.interval)
     }
 }
 
-/// One bucket per key, for a bounded number of keys. When a key too many comes, the one that asked the longest time
-/// ago is forgotten; its next request finds a full bucket.
+/// One bucket per key, for a bounded number of keys. One key more evicts the least recently used,
+/// whose next request finds a full bucket.
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     rate: Rate,
     max_keys: usize,
-    /// When the key's bucket will be full again. (The "theoretical arrival time" of the generic cell rate algorithm:
-    /// one instant says all about a bucket.)
+    /// When each key's bucket will be full again: the "theoretical arrival time" of the generic
+    /// cell rate algorithm, which is all there is to know about a bucket.
     full_at: Lru<K, Instant>,
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// A limiter whose buckets are all full.
+    /// Creates a limiter with full buckets.
     #[must_use]
     pub fn new(rate: Rate, max_keys: usize) -> Self {
-        let every = rate.every.min(Duration::from_secs(86_400));
+        let interval = rate.interval.min(Duration::from_secs(86_400));
         Self {
-            rate: Rate { every, ..rate },
+            rate: Rate { interval, ..rate },
             max_keys: max_keys.max(1),
             full_at: Lru::new(),
         }
@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Takes one token of `key`.
     ///
     /// # Errors
-    /// How long to wait until there is one, when there is none; nothing is taken then.
+    /// How long to wait for a token, when there is none; none is taken then.
     pub fn take<Q>(&mut self, key: &Q, now: Instant) -> Result<(), Duration>
     where
         K: Borrow<Q>,
@@ -88,13 +88,13 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Ok(())
     }
 
-    /// How many keys are remembered.
+    /// Returns how many keys are tracked.
     #[must_use]
     pub fn len(&self) -> usize {
         self.full_at.len()
     }
 
-    /// Whether no key is remembered.
+    /// Whether no key is tracked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -105,10 +105,10 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 mod tests {
     use super::*;
 
-    fn limiter(burst: u32, every_ms: u64, max_keys: usize) -> RateLimiter<String> {
+    fn limiter(burst: u32, interval_ms: u64, max_keys: usize) -> RateLimiter<String> {
         let rate = Rate {
             burst: NonZeroU32::new(burst).unwrap(),
-            every: Duration::from_millis(every_ms),
+            interval: Duration::from_millis(interval_ms),
         };
         RateLimiter::new(rate, max_keys)
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_share_and_their_number_is_bounded() {
+    fn keys_have_buckets_of_their_own_and_their_number_is_bounded() {
         let (mut limiter, now) = (limiter(1, 1_000, 2), base());
         assert_eq!(limiter.take("a", now), Ok(()));
         assert_eq!(limiter.take("b", now), Ok(()));
@@ -159,18 +159,18 @@ mod tests {
         assert_eq!(
             limiter.take("c", now),
             Ok(()),
-            "a third key pushes out the one that asked first"
+            "a third key evicts the one that asked first"
         );
         assert!(
             limiter.take("b", now).is_err(),
-            "b asked later than a and is still remembered"
+            "b asked later than a and is still tracked"
         );
         assert_eq!(limiter.take("a", now), Ok(()));
         assert_eq!(limiter.len(), 2);
     }
 
     #[test]
-    fn a_clock_that_stands_before_the_last_reading_gives_nothing_away() {
+    fn a_clock_that_goes_backwards_gives_no_token_away() {
         let (mut limiter, start) = (limiter(1, 1_000, 2), base() + Duration::from_secs(60));
         assert_eq!(limiter.take("a", start), Ok(()));
         assert!(limiter.take("a", start - Duration::from_secs(30)).is_err());

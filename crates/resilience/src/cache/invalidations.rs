@@ -1,0 +1,73 @@
+//! Invalidations, in the order in which they came.
+
+use std::collections::VecDeque;
+
+use ocserv_agent_model::Username;
+
+use super::key::CacheKey;
+
+/// How many invalidations are kept one by one. A query older than all of them counts as
+/// invalidated: at worst it is asked once more.
+const MAX_INVALIDATIONS: usize = 1_024;
+
+/// A position in the sequence of invalidations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+/// What is invalidated.
+#[derive(Debug)]
+pub(super) enum Invalidation {
+    Key(CacheKey),
+    User(Username),
+    All,
+}
+
+impl Invalidation {
+    fn covers(&self, key: &CacheKey) -> bool {
+        match self {
+            Self::Key(other) => other == key,
+            Self::User(user) => *user == key.username,
+            Self::All => true,
+        }
+    }
+}
+
+/// The latest invalidations and the number of all.
+#[derive(Debug)]
+pub(super) struct Invalidations {
+    count: u64,
+    latest: VecDeque<Invalidation>,
+}
+
+impl Invalidations {
+    pub(super) fn new() -> Self {
+        Self {
+            count: 0,
+            latest: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.count)
+    }
+
+    pub(super) fn record(&mut self, invalidation: Invalidation) {
+        if self.latest.len() == MAX_INVALIDATIONS {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(invalidation);
+        self.count += 1;
+    }
+
+    /// Whether an invalidation after `epoch` covers `key`.
+    pub(super) fn cover(&self, key: &CacheKey, epoch: Epoch) -> bool {
+        let newer = usize::try_from(self.count - epoch.0).unwrap_or(usize::MAX);
+        newer > self.latest.len()
+            || self
+                .latest
+                .iter()
+                .rev()
+                .take(newer)
+                .any(|invalidation| invalidation.covers(key))
+    }
+}

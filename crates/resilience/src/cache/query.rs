@@ -1,0 +1,23 @@
+//! Queries in flight.
+
+use std::sync::Arc;
+
+use super::invalidations::Epoch;
+use super::key::CacheKey;
+use crate::time::Now;
+
+/// A query to the source, from the moment it was started.
+#[derive(Debug)]
+pub struct Query {
+    pub(super) key: Arc<CacheKey>,
+    pub(super) asked: Now,
+    pub(super) epoch: Epoch,
+}
+
+impl Query {
+    /// Returns what the query is about.
+    #[must_use]
+    pub fn key(&self) -> &CacheKey {
+        &self.key
+    }
+}

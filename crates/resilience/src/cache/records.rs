@@ -1,0 +1,71 @@
+//! The cache's content as it outlives the process.
+
+use std::time::SystemTime;
+
+use ocserv_agent_model::{Username, Verdict};
+
+use super::key::{AccessScope, CacheKey};
+
+/// One answer. It has no TTL: a restored answer is never fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The login that it answers.
+    pub key: CacheKey,
+    /// The source's verdict.
+    pub verdict: Verdict,
+    /// When the source was asked.
+    pub asked: SystemTime,
+}
+
+/// The revocation of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The user.
+    pub username: Username,
+    /// The reason, in the source's words.
+    pub reason: String,
+    /// When the user was revoked.
+    pub at: SystemTime,
+    /// Where the source has allowed the user since.
+    pub allowed_since: Vec<AccessScope>,
+}
+
+/// Answers and revocations.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Records {
+    /// The source's answers.
+    pub decisions: Vec<Record>,
+    /// The users that it revoked.
+    pub revocations: Vec<Revocation>,
+}
+
+/// What changed in the cache, for a copy of it to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// Single entries changed.
+    Partial {
+        /// Entries to write.
+        put: Records,
+        /// Answers to delete.
+        removed_answers: Vec<CacheKey>,
+        /// Users whose revocations to delete.
+        removed_revocations: Vec<Username>,
+    },
+    /// The whole content; everything else in the copy is to be deleted.
+    Full(Records),
+}
+
+impl Changes {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Partial {
+                put,
+                removed_answers,
+                removed_revocations,
+            } => *put == Records::default() && removed_answers.is_empty() && removed_revocations.is_empty(),
+            Self::Full(_) => false,
+        }
+    }
+}
