@@ -40,16 +40,11 @@ impl SafeId {
         &self.0
     }
 
-    /// From the wire, where it ends with a NUL.
+    /// Reads an id from a list, where a NUL follows it.
     pub(crate) fn from_wire(bytes: Option<&[u8]>) -> Option<Self> {
         let bytes = bytes?;
         let text = str::from_utf8(bytes.strip_suffix(b"\0").unwrap_or(bytes)).ok()?;
         Self::parse(text).ok()
-    }
-
-    /// For the wire, exactly as ocserv lists it.
-    pub(crate) fn to_wire(&self) -> Vec<u8> {
-        [self.0.as_bytes(), b"\0"].concat()
     }
 }
 

@@ -154,7 +154,7 @@ impl ControlSocket {
     /// two time limits in this case.
     pub async fn terminate_session(&self, safe_id: &SafeId) -> Result<bool, ControlError> {
         let body = wire::SafeIdRequest {
-            safe_id: safe_id.to_wire(),
+            safe_id: safe_id.as_str().into(),
         };
         let answer = self.act(Command::TerminateSession, &body.encode_to_vec()).await;
         self.tell_unsupported(answer).await

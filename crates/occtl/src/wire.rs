@@ -24,7 +24,7 @@ pub struct IdRequest {
 /// Requests for one login (`safe_id_req`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SafeIdRequest {
-    /// As listed, with its final NUL.
+    /// Exactly 28 bytes, without the NUL that lists carry: ocserv refuses any other length.
     #[prost(bytes = "vec", tag = "1")]
     pub safe_id: Vec<u8>,
 }

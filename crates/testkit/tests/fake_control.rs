@@ -104,13 +104,16 @@ fn a_newer_release_knows_terminate_and_tells_when_a_login_began() {
     let (fake, _directory) = fake();
     let id = "493QXRGitRB0evhV9UecXq8PDMo=";
     fake.set_logins(vec![FakeLogin::detached(id, "carol")]);
-    let request = [&[10, 29], id.as_bytes(), b"\0"].concat();
+    let request = [&[10, 28], id.as_bytes()].concat();
+    let with_nul = [&[10, 29], id.as_bytes(), b"\0"].concat();
     let list = ask(&fake, command::LIST, &[]);
     fake.restart_as(Release::V1_4_1);
     assert!(ask(&fake, command::LIST, &[]).len() > list.len());
     assert!(ask(&fake, command::TERMINATE_SESSION, &request).is_empty());
     assert!(String::from_utf8_lossy(&ask(&fake, command::LIST_COOKIES, &[])).contains("carol"));
     fake.restart_as(Release::V1_4_2);
+    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &with_nul)[5..], [8, 0]);
+    assert!(fake.terminated().is_empty());
     assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 1]);
     assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 0]);
     assert_eq!(ask(&fake, command::LIST_COOKIES, &[]).len(), 5, "no entry");

@@ -14,6 +14,8 @@ use super::{ControlRequest, Fault, Release, Terminated};
 const IN_SCRIPT: u32 = 1;
 /// The state of one that is up.
 const CONNECTED: u32 = 4;
+/// Length of a login's id in a request.
+const SAFE_ID_BYTES: usize = 28;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -141,8 +143,12 @@ impl State {
         *looks += 1;
     }
 
+    /// Ends a login. Like ocserv it takes the 28 characters alone, without the NUL that it lists.
     fn terminate(&mut self, safe_id: &[u8]) -> BoolMessage {
-        let safe_id = String::from_utf8_lossy(safe_id.strip_suffix(b"\0").unwrap_or(safe_id)).into_owned();
+        if safe_id.len() != SAFE_ID_BYTES {
+            return BoolMessage { status: false };
+        }
+        let safe_id = String::from_utf8_lossy(safe_id).into_owned();
         let before = (self.sessions.len(), self.logins.len());
         self.sessions.retain(|session| session.safe_id != safe_id);
         self.logins.retain(|login| login.safe_id != safe_id);
