@@ -1,4 +1,4 @@
-//! The one place that reads the time. Everything else takes it as a parameter or asks here.
+//! The only reader of clocks in this crate.
 
 use std::time::SystemTime;
 

@@ -45,8 +45,8 @@ impl fmt::Debug for Portal {
 }
 
 impl Portal {
-    /// Starts to connect in tasks of `tracker`, and reconnects until `token` is cancelled, which also
-    /// aborts calls in progress. Returns at once.
+    /// Starts to connect in tasks of `tracker`, and reconnects until `token` is cancelled, which
+    /// also aborts calls in progress. Returns at once.
     ///
     /// # Errors
     /// When the address can never be dialled.
@@ -67,15 +67,15 @@ impl Portal {
         self.connection.state()
     }
 
-    /// Requests a new connection that uses the current certificates; for use after a reload. The old
-    /// connection serves until the new one is established, and calls in progress finish on it.
+    /// Requests a new connection that uses the current certificates; for use after a reload. The
+    /// old connection serves until the new one is established, and calls in progress finish on it.
     pub fn reconnect(&self) {
         self.connection.rotate();
     }
 
-    /// Asks whether a login is allowed. Ends by `deadline` and within the configured timeout. Without a
-    /// connection it may request an early attempt; see [`crate::ReconnectSettings`]. `now` is sent to
-    /// the portal as the time of the request.
+    /// Asks whether a login is allowed. Ends by `deadline` and within the configured timeout.
+    /// Without a connection it may request an early attempt; see [`crate::ReconnectSettings`].
+    /// `now` is sent to the portal as the time of the request.
     ///
     /// # Errors
     /// [`CheckError`] when there is no verdict; see [`CheckError::is_outage`].
@@ -172,8 +172,8 @@ impl Portal {
         clock::now() + self.settings.timeout
     }
 
-    /// Makes one call that ends by `deadline` and within the configured timeout, and sends the portal the
-    /// remaining time (`grpc-timeout`).
+    /// Makes one call that ends by `deadline` and within the configured timeout, and sends the
+    /// portal the remaining time (`grpc-timeout`).
     async fn bounded<M, R>(
         &self,
         deadline: Instant,

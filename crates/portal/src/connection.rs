@@ -16,7 +16,6 @@ use crate::diagnostic_stream::{DiagnosticStream, ReadState};
 use crate::dial::{Resolver, dial};
 use crate::settings::{Settings, Target};
 use crate::text::one_line;
-use crate::together::{Parts, Together};
 
 /// Largest header block accepted from the portal, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -52,7 +51,8 @@ impl Connection {
             let tcp = dial(&addresses, deadline, TcpStream::connect)
                 .await
                 .map_err(|error| tls::explain(&error))?;
-            // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is harmless.
+            // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is
+            // harmless.
             let _ = tcp.set_nodelay(true);
             enter("TLS handshake not finished");
             let stream = TlsConnector::from(tls.current())
@@ -82,8 +82,13 @@ impl Connection {
         let abort = token.child_token();
         let guard = abort.clone().drop_guard();
         let keepalive_timeout = settings.keepalive_timeout;
-        let parts = Parts::default();
-        let (sender, connection) = http2::Builder::new(parts.clone())
+        let tasks = TaskTracker::new();
+        let executor = TaskExecutor {
+            tracker: tracker.clone(),
+            tasks: tasks.clone(),
+            abort: abort.clone(),
+        };
+        let (sender, connection) = http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(keepalive_timeout)
@@ -96,16 +101,16 @@ impl Connection {
         let (end_sender, end_reason) = watch::channel(None::<Arc<str>>);
         let last_read = read_state.clone();
         let drain_timeout = settings.timeout;
-        let mut together = Together::new(connection, parts);
         tracker.spawn(abort.run_until_cancelled_owned(async move {
-            let outcome = together.connection().await;
+            let outcome = connection.await;
             let reason = last_read
                 .borrow()
                 .end_reason(outcome.as_ref().err(), keepalive_timeout);
             let _ = end_sender.send(Some(reason.into()));
             if outcome.is_ok() {
                 // Takes no new calls; those in progress may finish within the time of one call.
-                let _elapsed = tokio::time::timeout(drain_timeout, together.rest()).await;
+                tasks.close();
+                let _elapsed = tokio::time::timeout(drain_timeout, tasks.wait()).await;
             }
             drop(guard);
         }));
@@ -129,5 +134,24 @@ impl Connection {
     /// Whether the connection takes no more calls.
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed() || self.end_reason.borrow().is_some()
+    }
+}
+
+/// Spawns the tasks of one HTTP/2 connection; they end with `abort` at the latest.
+#[derive(Clone)]
+struct TaskExecutor {
+    tracker: TaskTracker,
+    /// Tracks the tasks of this connection only.
+    tasks: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for TaskExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let task = self.abort.clone().run_until_cancelled_owned(task);
+        self.tracker.spawn(self.tasks.track_future(task));
     }
 }

@@ -83,8 +83,8 @@ impl ConnectionHandle {
         self.0.requests.rotate.notify_one();
     }
 
-    /// Returns the connection, after an attempt in progress. With `request_connect`, starts an attempt
-    /// unless the last one is too recent, and waits for it; the caller bounds the wait.
+    /// Returns the connection, after an attempt in progress. With `request_connect`, starts an
+    /// attempt unless the last one is too recent, and waits for it; the caller bounds the wait.
     pub(crate) async fn acquire(&self, request_connect: bool) -> Result<Connection, NotConnected> {
         let mut phase = self.0.phase.clone();
         let mut attempts_at_request = None;
@@ -222,7 +222,8 @@ impl ConnectionManager {
         .await
     }
 
-    /// Publishes the connection until it ends, rotating it on request. Returns the reason of its end.
+    /// Publishes the connection until it ends, rotating it on request. Returns the reason of its
+    /// end.
     async fn serve(&mut self, mut connection: Connection) -> Arc<str> {
         let backoff = self.settings.reconnect.backoff();
         let mut failures = 0;
@@ -276,8 +277,8 @@ impl ConnectionManager {
         });
     }
 
-    /// Waits out `delay`, or less: until a rotation is requested, or until a call requests an attempt
-    /// and `earliest_attempt` has passed.
+    /// Waits out `delay`, or less: until a rotation is requested, or until a call requests an
+    /// attempt and `earliest_attempt` has passed.
     async fn wait_to_retry(&self, delay: Duration, earliest_attempt: Instant) {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}

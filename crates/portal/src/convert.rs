@@ -28,8 +28,9 @@ pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolic
 }
 
 pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
-    // A deny without any other field is the same zero bytes on the wire as no answer at all (a stub, a
-    // handler that forgot to fill its response, a proxy that cut the body), so it is no decision.
+    // A deny without any other field is the same zero bytes on the wire as no answer at all (a
+    // stub, a handler that forgot to fill its response, a proxy that cut the body), so it is no
+    // decision.
     if *wire == wire::CheckPolicyResponse::default() {
         return Err(CheckError::Nonsense(EMPTY_REPLY));
     }
@@ -54,8 +55,8 @@ pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyRep
     })
 }
 
-/// Parses routes and DNS servers; skips invalid entries. A reply with routes of which none is valid is
-/// rejected: no routes at all means the server's own, which may be more than the portal meant.
+/// Parses routes and DNS servers; skips invalid entries. A reply with routes of which none is valid
+/// is rejected: no routes at all means the server's own, which may be more than the portal meant.
 fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
     let routes: Vec<_> = wire
         .routes

@@ -69,8 +69,8 @@ fn without_data(end: &str) -> String {
 /// A TLS stream that publishes its [`ReadState`] and reads pending data before it reports a failed
 /// write.
 ///
-/// A peer that refuses us sends the reason and closes. A write after that fails, and HTTP/2 would give
-/// up with the reason still unread, perhaps not even noticed by the runtime.
+/// A peer that refuses us sends the reason and closes. A write after that fails, and HTTP/2 would
+/// give up with the reason still unread, perhaps not even noticed by the runtime.
 pub(crate) struct DiagnosticStream {
     stream: TlsStream<TcpStream>,
     state: watch::Sender<ReadState>,
@@ -90,8 +90,8 @@ impl DiagnosticStream {
         (stream, receiver)
     }
 
-    /// Reads what the peer sent, then returns `error`. Waits where the peer closed the connection and
-    /// the end has not arrived yet.
+    /// Reads what the peer sent, then returns `error`. Waits where the peer closed the connection
+    /// and the end has not arrived yet.
     fn read_before_failing<T>(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
         let mut bytes = [0; 512];
         loop {

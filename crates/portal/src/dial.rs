@@ -12,8 +12,8 @@ use crate::settings::Target;
 
 type Resolved = io::Result<Vec<SocketAddr>>;
 
-/// Resolves the portal's name, one lookup at a time. A lookup cannot be cancelled: with a name server
-/// that hangs, one per attempt would exhaust the pool of blocking threads.
+/// Resolves the portal's name, one lookup at a time. A lookup cannot be cancelled: with a name
+/// server that hangs, one per attempt would exhaust the pool of blocking threads.
 pub(crate) struct Resolver {
     resolve: Arc<dyn Fn() -> Resolved + Send + Sync>,
     /// A lookup that an earlier attempt abandoned.

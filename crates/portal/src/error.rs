@@ -51,8 +51,8 @@ impl CheckError {
         self.meaning() == Meaning::Outage
     }
 
-    /// Returns the denial of the login where the error is no outage. Never cached: it is an error, not
-    /// policy.
+    /// Returns the denial of the login where the error is no outage. Never cached: it is an error,
+    /// not policy.
     #[must_use]
     pub fn denial(&self) -> Option<Denial> {
         match self.meaning() {
@@ -75,9 +75,9 @@ impl CheckError {
 }
 
 /// Maps a status code. A verdict is carried by a message, so no status is a verdict. Three of them,
-/// though, come from a portal that works, evaluated this very request and rejects it. To call those an
-/// outage would let `open` and `stale` allow a login that the portal rejected, and would let one odd
-/// username trip the breaker for every user.
+/// though, come from a portal that works, evaluated this very request and rejects it. To call those
+/// an outage would let `open` and `stale` allow a login that the portal rejected, and would let one
+/// odd username trip the breaker for every user.
 fn meaning_of(code: Code) -> Meaning {
     match code {
         // An error that claims success: there is no message with it, so there is no verdict.
@@ -86,11 +86,13 @@ fn meaning_of(code: Code) -> Meaning {
         Code::Cancelled => Meaning::Outage,
         // The portal failed and could not say how.
         Code::Unknown => Meaning::Outage,
-        // The portal parsed the request and rejects a value in it, such as a username or an address.
+        // The portal parsed the request and rejects a value in it, such as a username or an
+        // address.
         Code::InvalidArgument => Meaning::Denied(DenyCode::BadRequest),
         // Too slow, by the portal's own clock.
         Code::DeadlineExceeded => Meaning::Outage,
-        // The contract's code for "no such user" where a message has no field for it: unknown users are denied.
+        // The contract's code for "no such user" where a message has no field for it: unknown users
+        // are denied.
         Code::NotFound => Meaning::Denied(DenyCode::Policy),
         // A check creates nothing: the portal is faulty.
         Code::AlreadyExists => Meaning::Outage,
@@ -112,15 +114,16 @@ fn meaning_of(code: Code) -> Meaning {
         Code::Unavailable => Meaning::Outage,
         // The portal's data is damaged.
         Code::DataLoss => Meaning::Outage,
-        // The portal does not know this agent, so it evaluated nothing: the same fault as a certificate that
-        // is refused in the TLS handshake, and the same meaning.
+        // The portal does not know this agent, so it evaluated nothing: the same fault as a
+        // certificate that is refused in the TLS handshake, and the same meaning.
         Code::Unauthenticated => Meaning::Outage,
     }
 }
 
 impl From<tonic::Status> for CheckError {
     fn from(status: tonic::Status) -> Self {
-        // A status that tonic makes of a broken connection has a source; one that the portal sent has none.
+        // A status that tonic makes of a broken connection has a source; one that the portal sent
+        // has none.
         match std::error::Error::source(&status) {
             Some(source) => match find::<NotConnected>(source) {
                 Some(NotConnected(reason)) => Self::NotConnected(reason.to_string()),
@@ -145,7 +148,8 @@ impl NotConnected {
     }
 }
 
-/// Why an event was not reported. It may be reported again any number of times: its `event_id` stays.
+/// Why an event was not reported. It may be reported again any number of times: its `event_id`
+/// stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {

@@ -17,7 +17,8 @@ pub(crate) struct GrpcService {
 }
 
 impl GrpcService {
-    /// With `request_connect`, a request without a connection may start an attempt before it is due.
+    /// With `request_connect`, a request without a connection may start an attempt before it is
+    /// due.
     pub(crate) fn new(connection: ConnectionHandle, request_connect: bool) -> Self {
         Self {
             connection,

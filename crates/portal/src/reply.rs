@@ -9,7 +9,8 @@ use ocserv_agent_model::Verdict;
 pub struct PolicyReply {
     /// Allow or deny.
     pub verdict: Verdict,
-    /// How long the verdict may be cached: zero forbids caching, `None` leaves it to the agent's settings.
+    /// How long the verdict may be cached: zero forbids caching, `None` leaves it to the agent's
+    /// settings.
     pub ttl: Option<Duration>,
     /// The version of the policy that decided, for the decision log; one line.
     pub policy_version: Option<String>,

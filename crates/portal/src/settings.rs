@@ -9,8 +9,8 @@ use rustls::pki_types::ServerName;
 /// Delays between connection attempts: exponential, with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReconnectSettings {
-    /// Longest delay after the first failure, and the shortest time between two attempts that waiting
-    /// logins request.
+    /// Longest delay after the first failure, and the shortest time between two attempts that
+    /// waiting logins request.
     pub initial_delay: Duration,
     /// Longest delay.
     pub max_delay: Duration,

@@ -1,8 +1,8 @@
 //! The accept loop: authenticates incoming connections, within bounds.
 //!
-//! Handshakes run concurrently, each with its own timeout, so that a stalled peer delays no other. They
-//! have a limit of their own: peers without a verified identity cannot use up the connections of those
-//! with one. A verified identity is reverified when the server's identity is reloaded.
+//! Handshakes run concurrently, each with its own timeout, so that a stalled peer delays no other.
+//! They have a limit of their own: peers without a verified identity cannot use up the connections
+//! of those with one. A verified identity is reverified when the server's identity is reloaded.
 
 mod connection;
 mod origin;
@@ -43,8 +43,8 @@ const MAX_HANDSHAKES: usize = 256;
 /// Pause after a failed accept: without file descriptors it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time and bytes for which a refused peer is read, so that it can read the TLS alert before the kernel
-/// resets the connection over unread data.
+/// Time and bytes for which a refused peer is read, so that it can read the TLS alert before the
+/// kernel resets the connection over unread data.
 const GRACEFUL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const GRACEFUL_CLOSE_BYTES: u64 = 64 << 10;
 
@@ -61,7 +61,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
 }
 
-/// A stream of authenticated connections. Ends when the token given to [`Incoming::start`] is cancelled.
+/// A stream of authenticated connections. Ends when the token given to [`Incoming::start`] is
+/// cancelled.
 #[derive(Debug)]
 pub struct Incoming {
     connections: mpsc::Receiver<TlsConn>,
@@ -70,8 +71,8 @@ pub struct Incoming {
 impl Incoming {
     /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake uses the identity that
     /// `tls` holds at that moment; a connection whose peer is not trusted after a reload fails with
-    /// [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops unfinished
-    /// handshakes; connections that were handed out stay open.
+    /// [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops
+    /// unfinished handshakes; connections that were handed out stay open.
     #[must_use]
     pub fn start(
         listener: TcpListener,
@@ -194,15 +195,16 @@ impl Acceptor {
             .await;
     }
 
-    /// Runs the handshake with `identity`, within its timeout. `None` when it failed; the peer got the
-    /// TLS alert and the log the reason.
+    /// Runs the handshake with `identity`, within its timeout. `None` when it failed; the peer got
+    /// the TLS alert and the log the reason.
     async fn handshake(
         &self,
         tcp: TcpStream,
         address: SocketAddr,
         identity: Arc<ServerConfig>,
     ) -> Option<TlsStream<TcpStream>> {
-        // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is harmless.
+        // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is
+        // harmless.
         let _ = tcp.set_nodelay(true);
         let handshake = TlsAcceptor::from(identity).accept(tcp).into_fallible();
         match tokio::time::timeout(self.handshake_timeout, handshake).await {
@@ -244,7 +246,8 @@ impl Acceptor {
     }
 }
 
-/// Closes our side and reads what the peer still sends, within bounds. The TLS alert has been written.
+/// Closes our side and reads what the peer still sends, within bounds. The TLS alert has been
+/// written.
 async fn graceful_close(mut tcp: TcpStream) {
     let drain = async {
         if tcp.shutdown().await.is_ok() {

@@ -52,9 +52,9 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Reads the three files and checks that the CAs parse and that the key is the certificate's. An
-    /// expired certificate is a warning: peers will refuse it, but the rest of the process must not stop
-    /// with it. Blocks on the disk.
+    /// Reads the three files and checks that the CAs parse and that the key is the certificate's.
+    /// An expired certificate is a warning: peers will refuse it, but the rest of the process must
+    /// not stop with it. Blocks on the disk.
     ///
     /// # Errors
     /// [`IdentityError`] names the file and what is wrong with it.
@@ -129,12 +129,14 @@ impl Identity {
         })
     }
 
-    /// Returns the day on which our certificate expired, as in `2026-01-31`; `None` while it is valid.
+    /// Returns the day on which our certificate expired, as in `2026-01-31`; `None` while it is
+    /// valid.
     pub(crate) fn expired_on(&self) -> Option<&str> {
         self.expired_on.as_deref()
     }
 
-    /// Builds the client configuration: presents our certificate, verifies the server's CA and name.
+    /// Builds the client configuration: presents our certificate, verifies the server's CA and
+    /// name.
     ///
     /// # Errors
     /// When rustls rejects the identity.
@@ -149,7 +151,8 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    /// Builds the server configuration: requires a client certificate of our CAs, resumes no sessions.
+    /// Builds the server configuration: requires a client certificate of our CAs, resumes no
+    /// sessions.
     ///
     /// # Errors
     /// When rustls rejects the identity.

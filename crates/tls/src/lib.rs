@@ -1,10 +1,10 @@
-//! TLS identities for both directions (load, check, hot reload), the bounded accept loop, and the names
-//! of the authenticated peer.
+//! TLS identities for both directions (load, check, hot reload), the bounded accept loop, and the
+//! names of the authenticated peer.
 //!
-//! Everything here is TLS 1.3 only and mutually authenticated, negotiates HTTP/2 only, and resumes no
-//! sessions, so that every connection is verified against the current certificates. Leans on rustls
-//! with the aws-lc-rs provider, and on `resilience` for the limiters. Knows nothing of gRPC, of the
-//! config file, or of what a peer may do: authorization is the caller's.
+//! Everything here is TLS 1.3 only and mutually authenticated, negotiates HTTP/2 only, and resumes
+//! no sessions, so that every connection is verified against the current certificates. Leans on
+//! rustls with the aws-lc-rs provider, and on `resilience` for the limiters. Knows nothing of gRPC,
+//! of the config file, or of what a peer may do: authorization is the caller's.
 
 pub mod accept;
 mod clock;

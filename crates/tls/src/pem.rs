@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::identity_error::IdentityError;
 
-/// Largest file that is read, in bytes: above any CA bundle in use, so that a wrong path (a disk image,
-/// `/dev/zero`) cannot exhaust the memory.
+/// Largest file that is read, in bytes: above any CA bundle in use, so that a wrong path (a disk
+/// image, `/dev/zero`) cannot exhaust the memory.
 const MAX_FILE: u64 = 4 << 20;
 
 /// Mode bit: every user may read the file.

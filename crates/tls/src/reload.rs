@@ -89,10 +89,12 @@ macro_rules! reloadable {
                 IdentityStatus::from(&self.0.current.borrow().identity)
             }
 
-            /// Reads the files again; every clone uses the result for new connections. Blocks on the disk.
+            /// Reads the files again; every clone uses the result for new connections. Blocks on
+            /// the disk.
             ///
             /// # Errors
-            /// [`IdentityError`], also for a certificate that has expired; the old identity stays in use.
+            /// [`IdentityError`], also for a certificate that has expired; the old identity stays
+            /// in use.
             pub fn reload(&self) -> Result<IdentityStatus, IdentityError> {
                 let fresh = load_unexpired(&self.0.files, $build)?;
                 let status = IdentityStatus::from(&fresh.identity);

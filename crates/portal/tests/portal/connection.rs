@@ -11,7 +11,8 @@ use crate::pki::Ca;
 use crate::proxy::Mode;
 use crate::setup::{Setup, eventually};
 
-/// Delays the second and later retries beyond the test: every attempt after that is requested by a call.
+/// Delays the second and later retries beyond the test: every attempt after that is requested by a
+/// call.
 fn retry_only_on_request(settings: &mut Settings) {
     settings.reconnect.initial_delay = Duration::from_millis(50);
     settings.reconnect.max_delay = Duration::from_secs(100_000_000);
@@ -34,8 +35,8 @@ async fn calls_while_disconnected_request_attempts_at_most_once_per_initial_dela
     let setup = Setup::new(&Ca::new("ca"), Mode::Refuse, retry_only_on_request).await;
     backed_off(&setup).await;
     let before = setup.proxy.connections();
-    // The first calls come too soon after the last attempt and fail at once. Later ones start an attempt
-    // each time that initial_delay has passed; a hundred concurrent calls share one.
+    // The first calls come too soon after the last attempt and fail at once. Later ones start an
+    // attempt each time that initial_delay has passed; a hundred concurrent calls share one.
     let calls = async {
         while setup.proxy.connections() == before {
             let error = setup.check_policy().await.unwrap_err();

@@ -25,8 +25,8 @@ impl Write for Log {
 impl Log {
     /// Collects what this thread logs from WARN up.
     pub(crate) fn capture() -> (Self, DefaultGuard) {
-        // tracing caches per call site whether any subscriber is interested, and a thread without one can
-        // disable a call site for all threads: a global subscriber prevents that.
+        // tracing caches per call site whether any subscriber is interested, and a thread without
+        // one can disable a call site for all threads: a global subscriber prevents that.
         let _ = tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::WARN)

@@ -64,7 +64,8 @@ impl Setup {
         Self::with(ca, ca, Files::new(ca, ca, "agent.test"), mode, change).await
     }
 
-    /// A portal whose certificate is from `issuer` and that trusts `trusted`; a client with `files`.
+    /// A portal whose certificate is from `issuer` and that trusts `trusted`; a client with
+    /// `files`.
     pub(crate) async fn with(
         issuer: &Ca,
         trusted: &Ca,

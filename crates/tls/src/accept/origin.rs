@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Where a peer connects from: an IPv4 address, or an IPv6 /64, of which one host has all addresses.
+/// Where a peer connects from: an IPv4 address, or an IPv6 /64, of which one host has all
+/// addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Origin(u64);
 

@@ -42,8 +42,8 @@ impl Write for Log {
 impl Log {
     /// Collects what this thread logs from WARN up.
     fn capture() -> (Self, DefaultGuard) {
-        // tracing caches per call site whether any subscriber is interested, and a thread without one can
-        // disable a call site for all threads: a global subscriber prevents that.
+        // tracing caches per call site whether any subscriber is interested, and a thread without
+        // one can disable a call site for all threads: a global subscriber prevents that.
         let _ = tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::WARN)
@@ -124,7 +124,8 @@ async fn bounded<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, work).await.unwrap()
 }
 
-/// Reads the reason of a refusal. In TLS 1.3 the client's handshake ends before the server verifies it.
+/// Reads the reason of a refusal. In TLS 1.3 the client's handshake ends before the server verifies
+/// it.
 async fn read_refusal(stream: &mut TlsStream<TcpStream>) -> String {
     let mut byte = [0];
     explain(&bounded(stream.read_exact(&mut byte)).await.unwrap_err())
