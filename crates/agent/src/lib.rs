@@ -9,7 +9,6 @@ mod clock;
 pub mod config;
 mod decision_file;
 pub mod decisions;
-mod embedded;
 mod events;
 #[cfg(test)]
 mod example;
@@ -20,9 +19,7 @@ mod lifecycle;
 pub mod metrics;
 mod operations;
 mod pipeline;
-mod port;
-mod revocation;
+mod retrying_listener;
 mod rush;
-mod sources;
 
 pub use lifecycle::{Agent, ConfigSource, Outcome, StartError, run};

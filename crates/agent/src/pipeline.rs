@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::config::{self, Config, RESPONSE_MARGIN};
 use crate::metrics::Metrics;
-use crate::sources::Authority;
+use crate::operations::policy_backend::PolicyBackend;
 
 /// Questions to the portal at once, for each login that may wait: its own, and one in the background for a decision that
 /// is about to expire. So no login that was let in finds the bound reached by other logins, while the portal answers.
@@ -24,13 +24,13 @@ const MAX_KEYS: usize = 65_536;
 /// A pipeline that knows no decision yet. Its questions run on `tasks` and end with `stop`.
 pub(crate) fn build(
     config: &Config,
-    authority: Authority,
+    policy: PolicyBackend,
     metrics: &Metrics,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Authorizer {
     let parts = Parts {
-        source: Arc::new(authority),
+        source: Arc::new(policy),
         clock: clock(),
         observer: observer(metrics.clone()),
         tasks: tasks.clone(),

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::operations::Operations;
-use crate::port::Port;
+use crate::retrying_listener::RetryingListener;
 use connection::Connection;
 use health::UntilStop;
 
@@ -47,18 +47,18 @@ pub struct Settings {
 
 /// A server that does not answer yet.
 pub struct Server {
-    port: Port,
+    listener: RetryingListener,
     tls: ServerTls,
     settings: Settings,
     roles: Arc<Roles>,
 }
 
 impl Server {
-    /// A server on `port`, which it waits for if it is not to be had yet.
+    /// Creates a server on `listener`, which it waits for.
     #[must_use]
-    pub fn new(port: Port, tls: ServerTls, roles: Arc<Roles>, settings: Settings) -> Self {
+    pub fn new(listener: RetryingListener, tls: ServerTls, roles: Arc<Roles>, settings: Settings) -> Self {
         Self {
-            port,
+            listener,
             tls,
             settings,
             roles,
@@ -68,7 +68,7 @@ impl Server {
     /// The address that it is bound to; `None` while it is not.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.port.local_addr()
+        self.listener.local_addr()
     }
 
     /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
@@ -78,11 +78,11 @@ impl Server {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
         };
-        let (port, tls, accepts) = (self.port, self.tls, tracker.clone());
+        let (listener, tls, accepts) = (self.listener, self.tls, tracker.clone());
         let service = VpnAgentServiceServer::new(VpnAgent::new(operations, self.roles, tracker.clone()))
             .max_decoding_message_size(MAX_MESSAGE);
         tracker.spawn(async move {
-            let Some(listener) = port.taken(&stop).await else {
+            let Some(listener) = listener.wait(&stop).await else {
                 return;
             };
             let incoming = Incoming::start(listener, tls, settings, &accepts, stop.clone());

@@ -17,13 +17,14 @@ use tokio_util::task::TaskTracker;
 use super::ConfigSource;
 use super::signals::Signals;
 use crate::config::{self, Address, Config, PortalTls};
-use crate::embedded::{self, CurrentPolicy};
 use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
+use crate::jobs::watch_policy;
 use crate::metrics::Metrics;
+use crate::operations::policy_backend::CurrentPolicy;
 use crate::operations::record_session::SessionRecorder;
-use crate::port::Port;
+use crate::retrying_listener::RetryingListener;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +74,7 @@ pub struct Agent {
     pub(super) rules: Arc<ArcSwap<Rules>>,
     pub(super) policy: PolicyDoor,
     pub(super) grpc: Option<GrpcDoor>,
-    pub(super) http: Port,
+    pub(super) http: RetryingListener,
     pub(super) metrics: Metrics,
     /// Where the tasks of the whole process run.
     pub(super) tasks: TaskTracker,
@@ -106,7 +107,7 @@ impl PolicyDoor {
             return Ok(Self::Portal(portal, identity));
         }
         let path = config.portal.policy_file.clone().unwrap_or_default();
-        let (file, policy) = embedded::open(&path)?;
+        let (file, policy) = watch_policy::open(&path)?;
         Ok(Self::Embedded(file, policy))
     }
 }
@@ -167,7 +168,7 @@ impl Agent {
             rules: Arc::new(ArcSwap::from_pointee(rules(&config))),
             policy,
             grpc,
-            http: Port::take("http.listen", config.http.listen).await,
+            http: RetryingListener::bind("http.listen", config.http.listen).await,
             ocserv: ocserv.observed(metrics.control_observer()),
             metrics,
             tasks,
@@ -202,7 +203,7 @@ impl GrpcDoor {
             max_connections: config.max_connections,
             handshake_timeout: config.handshake_timeout.0,
         };
-        let port = Port::take("grpc.listen", config.listen).await;
+        let port = RetryingListener::bind("grpc.listen", config.listen).await;
         let server = grpc::Server::new(port, tls.clone(), Arc::clone(&roles), settings);
         Ok(Self { server, tls, roles })
     }

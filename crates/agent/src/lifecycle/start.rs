@@ -26,19 +26,19 @@ use super::signals::Signals;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::decision_file;
-use crate::embedded;
 use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
 use crate::jobs::probe_ocserv::probe_ocserv;
+use crate::jobs::validate_sessions::SessionValidator;
+use crate::jobs::watch_policy::watch_policy;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::operations::disconnect_user::DisconnectUser;
 use crate::operations::list_sessions::ListSessions;
+use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
-use crate::revocation::Revocation;
 use crate::rush::Rush;
-use crate::sources::Authority;
 
 /// How long the start waits for ocserv's list of sessions: a hung ocserv must not keep logins waiting.
 const LIST_WITHIN: Duration = Duration::from_millis(500);
@@ -96,8 +96,8 @@ pub(super) async fn start(agent: Agent) -> Started {
     start.keep_metrics();
     start.import_sessions().await;
 
-    let (authority, portal) = start.authority(policy);
-    let authorizer = start.pipeline(&authority);
+    let (policy, portal) = start.policy_backend(policy);
+    let authorizer = start.pipeline(&policy);
     let connected = portal.as_ref().map(|(portal, _)| start.deliver_events(portal));
     if portal.is_some() {
         // A policy file answers from memory: there is nothing to remember.
@@ -121,14 +121,14 @@ pub(super) async fn start(agent: Agent) -> Started {
     let pages = pages(status.clone(), start.metrics.clone());
     let (tasks, stop) = (whole.tasks.clone(), whole.stop.clone());
     let serve_pages = async move {
-        if let Some(listener) = http.taken(&stop).await {
+        if let Some(listener) = http.wait(&stop).await {
             telemetry::serve(listener, pages, &tasks, stop);
         }
     };
     whole.tasks.spawn_on(serve_pages, &start.background);
 
     let operations = start.operations(&authorizer);
-    start.look_after_sessions(authority, operations.disconnect_user.clone());
+    start.validate_sessions(policy, operations.disconnect_user.clone());
     let listen = grpc.as_ref().map(|grpc| grpc.server.local_addr());
     let grpc = grpc.map(|grpc| {
         let calls = &start.running.calls;
@@ -193,21 +193,21 @@ impl Start {
     }
 
     /// Who decides; the portal's client where it is the portal.
-    fn authority(&self, policy: PolicyDoor) -> (Authority, Option<(Portal, ClientTls)>) {
+    fn policy_backend(&self, policy: PolicyDoor) -> (PolicyBackend, Option<(Portal, ClientTls)>) {
         match policy {
-            PolicyDoor::Portal(portal, tls) => (Authority::Portal(portal.clone()), Some((portal, tls))),
+            PolicyDoor::Portal(portal, tls) => (PolicyBackend::Portal(portal.clone()), Some((portal, tls))),
             PolicyDoor::Embedded(file, policy) => {
                 let whole = &self.running.whole;
-                let watch = embedded::watch(file, Arc::clone(&policy), whole.stop.clone());
+                let watch = watch_policy(file, Arc::clone(&policy), whole.stop.clone());
                 whole.tasks.spawn_on(watch, &self.background);
-                (Authority::Embedded(policy), None)
+                (PolicyBackend::Embedded(policy), None)
             }
         }
     }
 
-    fn pipeline(&self, authority: &Authority) -> Authorizer {
+    fn pipeline(&self, policy: &PolicyBackend) -> Authorizer {
         let Part { tasks, stop } = &self.running.questions;
-        pipeline::build(&self.config, authority.clone(), &self.metrics, tasks, stop)
+        pipeline::build(&self.config, policy.clone(), &self.metrics, tasks, stop)
     }
 
     /// Begins to offer events to `portal`; gives whether it is connected.
@@ -268,16 +268,16 @@ impl Start {
     }
 
     /// Begins to end sessions that the policy no longer allows.
-    fn look_after_sessions(&self, authority: Authority, disconnect_user: DisconnectUser) {
-        let revocation = Revocation {
+    fn validate_sessions(&self, policy: PolicyBackend, disconnect_user: DisconnectUser) {
+        let validator = SessionValidator {
             ocserv: self.ocserv.clone(),
-            authority,
+            policy,
             disconnect_user,
             metrics: self.metrics.clone(),
-            every: self.config.sessions.sync_interval.0,
+            interval: self.config.sessions.sync_interval.0,
         };
         let Part { tasks, stop } = &self.running.calls;
-        tasks.spawn_on(revocation.run(tasks.clone(), stop.clone()), &self.background);
+        tasks.spawn_on(validator.run(tasks.clone(), stop.clone()), &self.background);
         tasks.spawn_on(probe_ocserv(self.ocserv.clone(), stop.clone()), &self.background);
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod disconnect_user;
 pub(crate) mod list_sessions;
+pub(crate) mod policy_backend;
 pub(crate) mod record_session;
 
 use disconnect_user::DisconnectUser;

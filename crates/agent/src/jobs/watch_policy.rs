@@ -1,4 +1,4 @@
-//! The policy of embedded mode: read at the start, read again when its file changes.
+//! Keeps the embedded policy up to date with its file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ocserv_agent_model::error_chain;
 use policy::{Policy, PolicyFile, PolicyFileError};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::operations::policy_backend::CurrentPolicy;
 
 /// Time between two reads of the file. A change counts when two reads in a row agree.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The policy in effect.
-pub(crate) type CurrentPolicy = Arc<ArcSwap<Policy>>;
 
 /// Reads the policy file for the first time. Blocks on the disk.
 pub(crate) fn open(path: &Path) -> Result<(PolicyFile, CurrentPolicy), PolicyFileError> {
@@ -22,14 +22,10 @@ pub(crate) fn open(path: &Path) -> Result<(PolicyFile, CurrentPolicy), PolicyFil
     Ok((file, Arc::new(ArcSwap::new(policy))))
 }
 
-/// Polls the file until `stop` and puts each valid change into effect. A fault is logged once, until the file changes
-/// again.
-pub(crate) async fn watch(mut file: PolicyFile, current: CurrentPolicy, stop: CancellationToken) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(POLL_INTERVAL))
-        .await
-        .is_some()
-    {
+/// Polls the file until `stop` and puts each valid change into effect. A fault is logged once, until the file
+/// changes again.
+pub(crate) async fn watch_policy(mut file: PolicyFile, current: CurrentPolicy, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(POLL_INTERVAL)).await.is_some() {
         let poll = move || {
             let change = file.poll();
             (file, change)

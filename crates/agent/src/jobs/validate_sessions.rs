@@ -1,0 +1,120 @@
+//! Validates connected sessions, and disconnects those that the policy backend revokes.
+//!
+//! Each session is validated once per interval. The requests are spread evenly over it, so that a portal with
+//! many servers gets no burst. Without an answer a session stays connected: an outage never ends one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocserv::{LiveSession, Ocserv};
+use ocserv_agent_model::{DisconnectReason, error_chain};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::operations::disconnect_user::DisconnectUser;
+use crate::operations::policy_backend::{PolicyBackend, SessionValidity};
+
+/// How many sessions are validated at once.
+const MAX_CONCURRENT: usize = 8;
+
+/// Validates sessions; clones share everything.
+#[derive(Clone)]
+pub(crate) struct SessionValidator {
+    pub(crate) ocserv: Ocserv,
+    pub(crate) policy: PolicyBackend,
+    pub(crate) disconnect_user: DisconnectUser,
+    pub(crate) metrics: Metrics,
+    /// Time between two validations of a session.
+    pub(crate) interval: Duration,
+}
+
+impl SessionValidator {
+    /// Validates until `stop`; requests in flight then are left to their own time limit.
+    pub(crate) async fn run(self, tasks: TaskTracker, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let mut start = clock::now() + self.interval;
+        loop {
+            if stop.run_until_cancelled(sleep_until(start)).await.is_none() {
+                return;
+            }
+            let end = start.max(clock::now()) + self.interval;
+            let validations = self.validate_all(start, &slots, &tasks);
+            if stop.run_until_cancelled(validations).await.is_none() {
+                return;
+            }
+            start = end;
+        }
+    }
+
+    /// Starts a validation of each session, evenly spread from `start` on.
+    async fn validate_all(&self, start: Instant, slots: &Arc<Semaphore>, tasks: &TaskTracker) {
+        let sessions = match self.ocserv.sessions().await {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::warn!(
+                    error,
+                    "ocserv does not list its sessions: none is validated this time"
+                );
+                return;
+            }
+        };
+        let step = self.interval / u32::try_from(sessions.len().max(1)).unwrap_or(u32::MAX);
+        for (index, session) in (0_u32..).zip(sessions) {
+            sleep_until(start + step * index).await;
+            // The semaphore is never closed.
+            let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+                return;
+            };
+            let this = self.clone();
+            tasks.spawn(async move {
+                this.validate(&session).await;
+                drop(slot);
+            });
+        }
+    }
+
+    async fn validate(&self, session: &LiveSession) {
+        let (user, id, uid) = (&session.username, session.id, &session.uid);
+        let start = clock::now();
+        let validity = self.policy.validate(session, clock::wall()).await;
+        if matches!(self.policy, PolicyBackend::Portal(_)) {
+            let is_outage = matches!(validity, SessionValidity::Unknown(_));
+            let status = if is_outage { "outage" } else { "answered" };
+            self.metrics
+                .called("ValidateSession", status, clock::now() - start);
+        }
+        match validity {
+            SessionValidity::Valid => {}
+            SessionValidity::Invalid(reason) => {
+                tracing::warn!(target: "session", user, %id, %uid, reason, "session is not valid but not revoked: it stays connected");
+            }
+            SessionValidity::Unknown(error) => {
+                tracing::debug!(%id, %uid, error, "session could not be validated: it stays connected");
+            }
+            SessionValidity::Revoked(reason) => self.revoke(session, &reason).await,
+        }
+    }
+
+    async fn revoke(&self, session: &LiveSession, reason: &str) {
+        let (user, id, uid) = (&session.username, session.id, &session.uid);
+        let disconnected =
+            self.disconnect_user
+                .run_for_session(session, DisconnectReason::PolicyViolation, reason);
+        match disconnected.await {
+            Ok(true) => {
+                self.metrics.revoked();
+                tracing::info!(target: "session", user, %id, %uid, reason, "session revoked");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::error!(target: "session", user, %id, %uid, reason, error, "could not disconnect a revoked session; the next validation tries again");
+            }
+        }
+    }
+}

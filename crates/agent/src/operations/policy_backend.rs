@@ -1,0 +1,115 @@
+//! Decides logins and validates sessions: the portal, or the policy file of this server.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use authz::{Answer, Check, PolicySource, SourceError};
+use ocserv::LiveSession;
+use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
+use policy::Policy;
+use portal::{CheckError, Portal};
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// The embedded policy in effect.
+pub(crate) type CurrentPolicy = Arc<ArcSwap<Policy>>;
+
+/// The source of policy; clones share it.
+#[derive(Clone)]
+pub(crate) enum PolicyBackend {
+    Portal(Portal),
+    Embedded(CurrentPolicy),
+}
+
+/// The verdict on a connected session, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SessionValidity {
+    Valid,
+    /// Not valid, but not to be disconnected.
+    Invalid(String),
+    /// To be disconnected.
+    Revoked(String),
+    /// Not known, because of this error.
+    Unknown(String),
+}
+
+impl PolicyBackend {
+    /// Validates a connected session.
+    pub(crate) async fn validate(&self, session: &LiveSession, now: SystemTime) -> SessionValidity {
+        let Ok(username) = Username::parse(&session.username) else {
+            return SessionValidity::Unknown("its username is not valid".to_owned());
+        };
+        match self {
+            Self::Portal(portal) => {
+                let answer = portal.validate_session(&username, session.id, session.row.client_ip, now);
+                match answer.await {
+                    Ok(answer) if answer.force_disconnect => SessionValidity::Revoked(answer.reason),
+                    Ok(answer) if answer.valid => SessionValidity::Valid,
+                    Ok(answer) => SessionValidity::Invalid(answer.reason),
+                    Err(error) => SessionValidity::Unknown(error.to_string()),
+                }
+            }
+            Self::Embedded(policy) => validate_embedded(&policy.load(), &username, session),
+        }
+    }
+}
+
+fn validate_embedded(policy: &Policy, username: &Username, session: &LiveSession) -> SessionValidity {
+    let Some(client_ip) = session.row.client_ip else {
+        return SessionValidity::Unknown("ocserv does not say its client address".to_owned());
+    };
+    let group = match session.row.group.as_deref().map(GroupName::parse).transpose() {
+        Ok(group) => group,
+        Err(error) => return SessionValidity::Unknown(format!("its group {error}")),
+    };
+    match policy.evaluate(username, group.as_ref(), client_ip).verdict {
+        Verdict::Allow(_) => SessionValidity::Valid,
+        Verdict::Deny(denial) => SessionValidity::Revoked(denial.reason),
+    }
+}
+
+impl PolicySource for PolicyBackend {
+    fn source(&self) -> Source {
+        match self {
+            Self::Portal(_) => Source::Portal,
+            Self::Embedded(_) => Source::Embedded,
+        }
+    }
+
+    fn check<'a>(&'a self, login: &'a Login, deadline: Instant) -> Check<'a> {
+        match self {
+            Self::Portal(portal) => Box::pin(async move {
+                match portal.check_policy(login, deadline, clock::wall()).await {
+                    Ok(answer) => Ok(Answer {
+                        verdict: answer.verdict,
+                        ttl: answer.ttl,
+                    }),
+                    Err(error) => deny_or_outage(&error),
+                }
+            }),
+            Self::Embedded(policy) => Box::pin(async move {
+                let answer = policy
+                    .load()
+                    .evaluate(&login.username, login.group.as_ref(), login.client_ip);
+                Ok(Answer {
+                    verdict: answer.verdict,
+                    ttl: answer.ttl,
+                })
+            }),
+        }
+    }
+}
+
+/// A status by which the portal itself denies is a verdict of this moment, so it is not cached; every other
+/// error is an outage.
+fn deny_or_outage(error: &CheckError) -> Result<Answer, SourceError> {
+    match error.denial() {
+        Some(denial) => Ok(Answer {
+            verdict: Verdict::Deny(denial),
+            ttl: Some(Duration::ZERO),
+        }),
+        None => Err(SourceError::Outage(error.to_string())),
+    }
+}
