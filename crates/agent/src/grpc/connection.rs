@@ -1,4 +1,4 @@
-//! An authenticated connection as tonic wants it.
+//! Adapts an authenticated connection to tonic.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tls::accept::TlsConn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// A connection whose peer stands in the extensions of every request that comes over it, as an `Arc<Peer>`.
+/// A connection that puts its peer, as an `Arc<Peer>`, into the extensions of each of its requests.
 pub(super) struct Connection(pub(super) TlsConn);
 
 impl Connected for Connection {

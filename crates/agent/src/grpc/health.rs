@@ -1,7 +1,7 @@
-//! `grpc.health.v1.Health`: whether the agent works, for anybody with a certificate.
+//! `grpc.health.v1.Health`, for every caller with a certificate.
 //!
-//! It works until it stops: then the answer changes, and whoever watches hears so and is let go, because a stop waits
-//! for the calls that are under way.
+//! The agent is serving until it stops. Then watchers get the new status and their streams end, because a stop
+//! waits for calls in progress.
 
 use std::pin::Pin;
 
@@ -13,14 +13,14 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// Healthy until `stop`.
-pub(super) struct UntilStop {
+/// Reports `SERVING` until `stop`.
+pub(super) struct HealthService {
     stop: CancellationToken,
     service: &'static str,
 }
 
-impl UntilStop {
-    /// Tells the health of `S` and of the server as a whole.
+impl HealthService {
+    /// Creates the health service of `S` and of the server as a whole.
     pub(super) fn of<S: NamedService>(stop: CancellationToken) -> Self {
         Self {
             stop,
@@ -28,30 +28,30 @@ impl UntilStop {
         }
     }
 
-    /// Every service is as healthy as the server, whose name is empty.
-    fn known(&self, request: &Request<HealthCheckRequest>) -> Result<(), Status> {
+    /// Rejects the names of other services; the empty name is the server.
+    fn check_service(&self, request: &Request<HealthCheckRequest>) -> Result<(), Status> {
         let name = request.get_ref().service.as_str();
         if name.is_empty() || name == self.service {
             return Ok(());
         }
-        Err(Status::not_found("there is no such service here"))
+        Err(Status::not_found("unknown service"))
     }
 }
 
-fn says(status: ServingStatus) -> HealthCheckResponse {
+fn response(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse {
         status: status.into(),
     }
 }
 
 #[tonic::async_trait]
-impl Health for UntilStop {
+impl Health for HealthService {
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        self.known(&request)?;
-        Ok(Response::new(says(if self.stop.is_cancelled() {
+        self.check_service(&request)?;
+        Ok(Response::new(response(if self.stop.is_cancelled() {
             ServingStatus::NotServing
         } else {
             ServingStatus::Serving
@@ -64,10 +64,12 @@ impl Health for UntilStop {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.known(&request)?;
+        self.check_service(&request)?;
         let stopped = self.stop.clone().cancelled_owned();
-        let told = stream::iter([ServingStatus::Serving])
+        let statuses = stream::iter([ServingStatus::Serving])
             .chain(stream::once(stopped.map(|()| ServingStatus::NotServing)));
-        Ok(Response::new(Box::pin(told.map(|status| Ok(says(status))))))
+        Ok(Response::new(Box::pin(
+            statuses.map(|status| Ok(response(status))),
+        )))
     }
 }

@@ -1,9 +1,9 @@
-//! The gRPC server that the portal dials: who may call what, and the services.
+//! The gRPC server that the portal calls: authentication, roles, and the services.
 //!
-//! Every connection proved its identity before it gets here (mutual TLS 1.3, see `tls::accept`). A call needs a role,
-//! which the configuration gives to a name in the caller's certificate, and leaves an audit line.
+//! Every connection is authenticated before it gets here (mutual TLS 1.3, see `tls::accept`). A call needs a
+//! role, which the configuration gives to a name in the caller's certificate, and leaves an audit line.
 
-mod caller;
+mod call;
 mod connection;
 mod health;
 mod roles;
@@ -24,28 +24,28 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::operations::Operations;
 use crate::retrying_listener::RetryingListener;
 use connection::Connection;
-use health::UntilStop;
+use health::HealthService;
 
 pub use roles::{Role, Roles};
 pub use vpn_agent::VpnAgent;
 
-/// The largest message that a caller may send.
+/// The largest request, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 const MAX_STREAMS: u32 = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server's bounds.
+/// The limits of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Connections at once.
+    /// Concurrent connections.
     pub max_connections: usize,
-    /// From the TCP accept to the end of the TLS handshake.
+    /// Time from the TCP accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
 }
 
-/// A server that does not answer yet.
+/// A server that does not serve yet.
 pub struct Server {
     listener: RetryingListener,
     tls: ServerTls,
@@ -65,15 +65,15 @@ impl Server {
         }
     }
 
-    /// The address that it is bound to; `None` while it is not.
+    /// Returns the bound address; `None` while there is none.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`; calls under way are finished, and the task ends with the last of them.
+    /// Serves until `stop`; calls in progress are finished, and the task ends with the last of them.
     pub(crate) fn spawn(self, operations: Operations, tracker: &TaskTracker, stop: CancellationToken) {
-        let health = HealthServer::new(UntilStop::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
+        let health = HealthServer::new(HealthService::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
         let settings = tls::accept::Settings {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
@@ -99,7 +99,7 @@ impl Server {
                 )
                 .await;
             if let Err(error) = served {
-                tracing::error!(%error, "the gRPC server ended");
+                tracing::error!(%error, "gRPC server failed");
             }
         });
     }

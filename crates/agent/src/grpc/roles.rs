@@ -1,4 +1,4 @@
-//! Who may call what.
+//! The roles of callers.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use tls::Peer;
 
 pub use crate::config::Role;
 
-/// The roles that names in certificates have; replaced as a whole on reload.
+/// Roles by the names in certificates; a reload replaces them as a whole.
 #[derive(Debug, Default)]
 pub struct Roles(ArcSwap<BTreeMap<String, Role>>);
 
 impl Roles {
-    /// Gives each subject alternative name its role.
+    /// `roles` has subject alternative names as keys.
     #[must_use]
     pub fn new(roles: BTreeMap<String, Role>) -> Self {
         Self(ArcSwap::from_pointee(roles))
     }
 
-    /// Takes the roles anew; calls that are under way keep the role they began with.
+    /// Replaces all roles; calls in progress keep theirs.
     pub fn replace(&self, roles: BTreeMap<String, Role>) {
         self.0.store(roles.into());
     }
 
-    /// The highest role that any name of the peer has. The common name counts for nothing.
+    /// Returns the highest role of the peer's names, or `None`. The common name does not count.
     #[must_use]
     pub fn of(&self, peer: &Peer) -> Option<Role> {
         let roles = self.0.load();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_was_taken_away_is_gone_at_once() {
+    fn a_removed_role_is_gone_at_once() {
         let roles = Roles::new(BTreeMap::from([("portal.example".to_owned(), Role::Operator)]));
         roles.replace(BTreeMap::new());
         assert_eq!(roles.of(&peer(&["portal.example"])), None);

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use tls::Peer;
 use tonic::{Code, Request};
 
-use super::caller::Call;
+use super::call::Call;
 use super::*;
 
 fn request(names: &[&str]) -> Request<()> {
@@ -16,34 +16,37 @@ fn request(names: &[&str]) -> Request<()> {
     request
 }
 
-fn admitted(needed: Role, request: &Request<()>) -> Result<(), (Code, String)> {
+fn authorized(required: Role, request: &Request<()>) -> Result<(), (Code, String)> {
     let roles = Roles::new(BTreeMap::from([
         ("viewer.example".to_owned(), Role::Viewer),
         ("operator.example".to_owned(), Role::Operator),
     ]));
-    let call = Call::admit("Test", needed, &roles, request);
+    let call = Call::authorize("Test", required, &roles, request);
     call.map(|_| ())
         .map_err(|status| (status.code(), status.message().to_owned()))
 }
 
 #[test]
-fn a_call_needs_the_role_and_the_refusal_names_what_is_missing() {
-    assert_eq!(admitted(Role::Viewer, &request(&["viewer.example"])), Ok(()));
-    assert_eq!(admitted(Role::Viewer, &request(&["operator.example"])), Ok(()));
-    assert_eq!(admitted(Role::Operator, &request(&["operator.example"])), Ok(()));
-    let (code, why) = admitted(Role::Operator, &request(&["viewer.example"])).unwrap_err();
+fn a_call_needs_the_role_and_the_denial_names_what_is_missing() {
+    assert_eq!(authorized(Role::Viewer, &request(&["viewer.example"])), Ok(()));
+    assert_eq!(authorized(Role::Viewer, &request(&["operator.example"])), Ok(()));
+    assert_eq!(
+        authorized(Role::Operator, &request(&["operator.example"])),
+        Ok(())
+    );
+    let (code, message) = authorized(Role::Operator, &request(&["viewer.example"])).unwrap_err();
     assert_eq!(code, Code::PermissionDenied);
-    assert_eq!(why, "viewer.example has the role viewer; Test needs operator");
-    let (code, why) = admitted(Role::Viewer, &request(&["stranger.example"])).unwrap_err();
+    assert_eq!(message, "viewer.example has the role viewer; Test needs operator");
+    let (code, message) = authorized(Role::Viewer, &request(&["stranger.example"])).unwrap_err();
     assert_eq!(code, Code::PermissionDenied);
     assert_eq!(
-        why,
+        message,
         "no name in the certificate of stranger.example has a role in grpc.roles"
     );
 }
 
 #[test]
-fn a_request_without_a_peer_may_do_nothing() {
-    let (code, _) = admitted(Role::Viewer, &Request::new(())).unwrap_err();
+fn a_request_without_a_peer_is_denied() {
+    let (code, _) = authorized(Role::Viewer, &Request::new(())).unwrap_err();
     assert_eq!(code, Code::PermissionDenied);
 }

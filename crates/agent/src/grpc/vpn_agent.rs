@@ -1,4 +1,4 @@
-//! `agent.v1.VPNAgentService`: the sessions of this server.
+//! `agent.v1.VPNAgentService`: lists and disconnects the sessions of this server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
-use super::caller::Call;
+use super::call::Call;
 use super::roles::{Role, Roles};
 use crate::operations::Operations;
 use crate::operations::disconnect_user::{DisconnectError, DisconnectSummary};
 use crate::operations::list_sessions::ListedSession;
 
-/// The most of a portal's free text that goes into a log line, in characters.
-const MAX_REASON: usize = 200;
+/// Longest text of a caller in a log line, in characters.
+const MAX_LOGGED: usize = 200;
 
-/// Users that are disconnected at once; one more waits.
+/// How many users are disconnected at once; further calls wait.
 const MAX_DISCONNECTS: usize = 64;
 
-/// The service.
+/// The service; clones share its limits.
 #[derive(Clone)]
 pub struct VpnAgent {
     operations: Operations,
     roles: Arc<Roles>,
-    /// Where a disconnect goes on when its caller does not wait for it.
+    /// Runs disconnects, which are completed even if their callers do not wait.
     tasks: TaskTracker,
     disconnects: Arc<Semaphore>,
 }
@@ -48,7 +48,10 @@ impl VpnAgent {
         }
     }
 
-    async fn list(&self, request: &GetActiveSessionsRequest) -> Result<GetActiveSessionsResponse, Status> {
+    async fn list_sessions(
+        &self,
+        request: &GetActiveSessionsRequest,
+    ) -> Result<GetActiveSessionsResponse, Status> {
         let username = match request.username_filter.as_str() {
             "" => None,
             name => Some(username("username_filter", name)?),
@@ -68,15 +71,15 @@ impl VpnAgent {
         mut call: Call,
         request: DisconnectUserRequest,
     ) -> Result<DisconnectUserResponse, Status> {
-        let note = one_line(&request.reason, MAX_REASON);
+        let note = one_line(&request.reason, MAX_LOGGED);
         let result = self.run_disconnect(&request, &note).await;
         match &result {
             Ok(response) if response.success => {
                 let count = response.sessions_disconnected;
-                call.done(Code::Ok, &format!("{count} sessions disconnected: {note}"));
+                call.finish(Code::Ok, &format!("{count} sessions disconnected: {note}"));
             }
-            Ok(response) => call.done(Code::Ok, &response.error_message),
-            Err(status) => call.done(status.code(), status.message()),
+            Ok(response) => call.finish(Code::Ok, &response.error_message),
+            Err(status) => call.finish(status.code(), status.message()),
         }
         result
     }
@@ -102,7 +105,7 @@ impl VpnAgent {
     }
 }
 
-/// A success is a user of whom nothing is left.
+/// Reports success when nothing of the user is left.
 fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
     let failed = summary.failed.iter();
     let mut problems: Vec<String> = failed
@@ -168,11 +171,11 @@ impl VpnAgentService for VpnAgent {
         &self,
         request: Request<GetActiveSessionsRequest>,
     ) -> Result<Response<GetActiveSessionsResponse>, Status> {
-        let mut call = Call::admit("GetActiveSessions", Role::Viewer, &self.roles, &request)?;
-        let result = self.list(request.get_ref()).await;
+        let mut call = Call::authorize("GetActiveSessions", Role::Viewer, &self.roles, &request)?;
+        let result = self.list_sessions(request.get_ref()).await;
         match &result {
-            Ok(response) => call.done(Code::Ok, &format!("{} sessions", response.total_count)),
-            Err(status) => call.done(status.code(), status.message()),
+            Ok(response) => call.finish(Code::Ok, &format!("{} sessions", response.total_count)),
+            Err(status) => call.finish(status.code(), status.message()),
         }
         result.map(Response::new)
     }
@@ -181,9 +184,9 @@ impl VpnAgentService for VpnAgent {
         &self,
         request: Request<DisconnectUserRequest>,
     ) -> Result<Response<DisconnectUserResponse>, Status> {
-        let call = Call::admit("DisconnectUser", Role::Operator, &self.roles, &request)?;
+        let call = Call::authorize("DisconnectUser", Role::Operator, &self.roles, &request)?;
         let request = request.into_inner();
-        let call = call.about(one_line(&request.username, MAX_REASON));
+        let call = call.about(one_line(&request.username, MAX_LOGGED));
         let (this, slot) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
         let disconnect = self.tasks.spawn(async move {
             let _slot = slot;
@@ -191,7 +194,7 @@ impl VpnAgentService for VpnAgent {
         });
         let result = disconnect
             .await
-            .unwrap_or_else(|_| Err(Status::internal("the call was lost")));
+            .unwrap_or_else(|_| Err(Status::internal("the disconnect was interrupted")));
         result.map(Response::new)
     }
 
@@ -199,21 +202,18 @@ impl VpnAgentService for VpnAgent {
         &self,
         request: Request<NotifyConnectRequest>,
     ) -> Result<Response<NotifyConnectResponse>, Status> {
-        let call = Call::admit("NotifyConnect", Role::Operator, &self.roles, &request)?;
-        Err(not_served(
-            call,
-            "this agent learns of connects from ocserv itself",
-        ))
+        let call = Call::authorize("NotifyConnect", Role::Operator, &self.roles, &request)?;
+        Err(unimplemented(call, "this agent gets connects from ocserv itself"))
     }
 
     async fn notify_disconnect(
         &self,
         request: Request<NotifyDisconnectRequest>,
     ) -> Result<Response<NotifyDisconnectResponse>, Status> {
-        let call = Call::admit("NotifyDisconnect", Role::Operator, &self.roles, &request)?;
-        Err(not_served(
+        let call = Call::authorize("NotifyDisconnect", Role::Operator, &self.roles, &request)?;
+        Err(unimplemented(
             call,
-            "this agent learns of disconnects from ocserv itself",
+            "this agent gets disconnects from ocserv itself",
         ))
     }
 
@@ -221,17 +221,17 @@ impl VpnAgentService for VpnAgent {
         &self,
         request: Request<UpdateUserRoutesRequest>,
     ) -> Result<Response<UpdateUserRoutesResponse>, Status> {
-        let call = Call::admit("UpdateUserRoutes", Role::Operator, &self.roles, &request)?;
-        Err(not_served(
+        let call = Call::authorize("UpdateUserRoutes", Role::Operator, &self.roles, &request)?;
+        Err(unimplemented(
             call,
             "this agent does not write ocserv's per-user files",
         ))
     }
 }
 
-fn not_served(mut call: Call, why: &'static str) -> Status {
-    call.done(Code::Unimplemented, why);
-    Status::unimplemented(why)
+fn unimplemented(mut call: Call, message: &'static str) -> Status {
+    call.finish(Code::Unimplemented, message);
+    Status::unimplemented(message)
 }
 
 #[cfg(test)]
