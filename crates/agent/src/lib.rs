@@ -9,7 +9,6 @@ mod clock;
 pub mod config;
 mod decision_file;
 pub mod decisions;
-mod events;
 #[cfg(test)]
 mod example;
 pub mod grpc;
@@ -20,6 +19,5 @@ pub mod metrics;
 mod operations;
 mod pipeline;
 mod retrying_listener;
-mod rush;
 
 pub use lifecycle::{Agent, ConfigSource, Outcome, StartError, run};

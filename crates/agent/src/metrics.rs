@@ -295,7 +295,7 @@ pub(crate) struct Snapshot {
     pub(crate) sessions: usize,
     pub(crate) portal_connected: bool,
     pub(crate) pipeline: authz::Stats,
-    pub(crate) events: crate::events::EventCounts,
+    pub(crate) events: outbox::OutboxStats,
     pub(crate) overloaded: u64,
     pub(crate) bad_requests: u64,
     pub(crate) accept_errors: u64,

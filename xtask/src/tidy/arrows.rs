@@ -10,7 +10,7 @@ const TABLE: &str = "xtask/src/tidy/arrows.rs";
 
 /// Every crate of the workspace with the crates of the workspace that it depends on. A new entry
 /// needs a page in `docs/decisions/`.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("ocserv-agent-model", &[]),
     ("ipc", &[]),
     ("ocserv-agent-proto", &[]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("policy", &["ocserv-agent-model"]),
     ("sessions", &["ocserv-agent-model"]),
     ("ocserv", &["ocserv-agent-model", "occtl"]),
+    ("outbox", &["ocserv-agent-model"]),
     ("authz", &["ocserv-agent-model", "resilience"]),
     (
         "portal",
@@ -39,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "policy",
             "sessions",
             "ocserv",
+            "outbox",
             "authz",
             "portal",
         ],

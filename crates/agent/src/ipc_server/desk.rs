@@ -22,7 +22,6 @@ use crate::clock;
 use crate::decisions;
 use crate::metrics::Metrics;
 use crate::operations::record_session::SessionRecorder;
-use crate::rush::Rush;
 
 /// A decision under way.
 pub type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
@@ -41,7 +40,6 @@ pub(super) struct Desk {
     beginnings: mpsc::Sender<Beginning>,
     /// What is counted.
     pub(super) metrics: Metrics,
-    rush: Rush,
     under_way: AtomicUsize,
 }
 
@@ -55,8 +53,6 @@ pub struct Parts {
     pub ocserv: Ocserv,
     /// What is counted.
     pub metrics: Metrics,
-    /// Where it is noted that logins come.
-    pub rush: Rush,
     /// Who shows the last decisions to whoever may ask, if anybody does.
     pub recall: Option<Recall>,
 }
@@ -89,7 +85,6 @@ impl Desk {
             recorder,
             ocserv,
             metrics,
-            rush,
             recall,
         } = parts;
         let (registrar, beginnings) = Registrar::new(Arc::clone(&recorder), ocserv, room);
@@ -99,7 +94,6 @@ impl Desk {
             recorder,
             beginnings,
             metrics,
-            rush,
             under_way: AtomicUsize::new(0),
         };
         (desk, registrar)
@@ -123,7 +117,6 @@ impl Desk {
         arrived: Instant,
         deadline: Instant,
     ) -> (ipc::Response, Decided) {
-        self.rush.login(arrived);
         let handle = self.recorder.login_started(&login);
         let waiting = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = Counted(&self.under_way);

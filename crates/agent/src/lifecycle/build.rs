@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 use super::ConfigSource;
 use super::signals::Signals;
 use crate::config::{self, Address, Config, PortalTls};
-use crate::events::Events;
 use crate::grpc::{self, Roles};
 use crate::ipc_server::{BindError, Door, Rules};
 use crate::jobs::watch_policy;
 use crate::metrics::Metrics;
 use crate::operations::policy_backend::CurrentPolicy;
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::shared_outbox::SharedOutbox;
 use crate::retrying_listener::RetryingListener;
 
 /// Why the agent did not start.
@@ -82,7 +82,7 @@ pub struct Agent {
     pub(super) stop: DropGuard,
     pub(super) ocserv: Ocserv,
     pub(super) recorder: Arc<SessionRecorder>,
-    pub(super) events: Events,
+    pub(super) outbox: SharedOutbox,
     /// Where everything runs that no login waits for.
     pub(super) background: Handle,
 }
@@ -159,9 +159,9 @@ impl Agent {
             request_timeout: config.ocserv.occtl_timeout.0,
             agent_id: config.agent_id.clone(),
         });
-        let events = Events::new(config.events.max_pending);
-        let outbox = matches!(policy, PolicyDoor::Portal(..)).then(|| events.clone());
-        let recorder = SessionRecorder::new(&config.agent_id, outbox, metrics.clone());
+        let outbox = SharedOutbox::new(config.events.max_pending);
+        let reported = matches!(policy, PolicyDoor::Portal(..)).then(|| outbox.clone());
+        let recorder = SessionRecorder::new(&config.agent_id, reported, metrics.clone());
         Ok(Self {
             signals,
             door,
@@ -174,7 +174,7 @@ impl Agent {
             tasks,
             stop: guard,
             recorder: Arc::new(recorder),
-            events,
+            outbox,
             config,
             source,
             background,

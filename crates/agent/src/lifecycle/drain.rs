@@ -10,14 +10,12 @@ use tokio_util::task::TaskTracker;
 
 use super::{Outcome, notify};
 use crate::clock;
-use crate::events::Events;
+use crate::operations::shared_outbox::SharedOutbox;
 
 /// How long a stop may take beyond the time within which a login is answered.
 const BEYOND_LOGINS: Duration = Duration::from_secs(7);
 /// How long calls of the portal that are under way may take to end.
 const CALLS_WITHIN: Duration = Duration::from_secs(3);
-/// How long the events that still wait are offered to the portal.
-pub(super) const LAST_CALL: Duration = Duration::from_secs(3);
 
 /// Tasks that belong together, and what ends them.
 #[derive(Default)]
@@ -48,12 +46,12 @@ pub(super) struct Running {
     pub(super) deliveries: Part,
     /// The connection to the portal, and whatever else lives as long as the process.
     pub(super) whole: Part,
-    pub(super) events: Events,
+    pub(super) outbox: SharedOutbox,
 }
 
 impl Running {
     /// Nothing but `whole` runs yet.
-    pub(super) fn new(whole: Part, events: Events) -> Self {
+    pub(super) fn new(whole: Part, outbox: SharedOutbox) -> Self {
         Self {
             calls: Part::default(),
             stop_ipc: CancellationToken::new(),
@@ -61,7 +59,7 @@ impl Running {
             storing: Part::default(),
             deliveries: Part::default(),
             whole,
-            events,
+            outbox,
         }
     }
 
@@ -72,7 +70,7 @@ impl Running {
         notify::stopping("draining", within);
         let by = clock::now() + within;
         let drained = timeout_at(by, self.in_order(ipc)).await.is_ok();
-        let pending_events = self.events.counts().pending;
+        let pending_events = self.outbox.stats().pending;
         if !drained {
             tracing::error!(
                 ?within,

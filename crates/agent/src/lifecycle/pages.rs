@@ -9,10 +9,10 @@ use telemetry::{Pages, Readiness};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::events::Events;
 use crate::ipc_server::Counts;
 use crate::metrics::{Metrics, Snapshot};
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::shared_outbox::SharedOutbox;
 
 /// Where a running agent is looked at.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub(super) struct Status {
     pub(super) connected: Option<watch::Receiver<bool>>,
     pub(super) authorizer: Authorizer,
     pub(super) fail_mode: Arc<ArcSwapOption<FailMode>>,
-    pub(super) events: Events,
+    pub(super) outbox: SharedOutbox,
     pub(super) ipc: Arc<Counts>,
     pub(super) draining: CancellationToken,
 }
@@ -40,7 +40,7 @@ impl Status {
                 .as_ref()
                 .is_some_and(|connected| *connected.borrow()),
             pipeline: self.authorizer.stats(),
-            events: self.events.counts(),
+            events: self.outbox.stats(),
             overloaded: self.ipc.overloaded(),
             bad_requests: self.ipc.bad_requests(),
             accept_errors: self.ipc.accept_errors(),

@@ -18,16 +18,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::build::{Agent, PolicyDoor};
-use super::drain::{LAST_CALL, Part, Running};
+use super::drain::{Part, Running};
 use super::notify;
 use super::pages::{Status, pages};
 use super::reload::Reloader;
 use super::signals::Signals;
-use crate::clock;
 use crate::config::{self, Config};
 use crate::decision_file;
-use crate::events::Delivery;
 use crate::ipc_server::{self, Decide, Door, Rules, Server};
+use crate::jobs::deliver_events::{EventDelivery, report_to};
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::validate_sessions::SessionValidator;
 use crate::jobs::watch_policy::watch_policy;
@@ -38,7 +37,6 @@ use crate::operations::list_sessions::ListSessions;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
-use crate::rush::Rush;
 
 /// How long the start waits for ocserv's list of sessions: a hung ocserv must not keep logins waiting.
 const LIST_WITHIN: Duration = Duration::from_millis(500);
@@ -58,7 +56,6 @@ struct Start {
     metrics: Metrics,
     ocserv: Ocserv,
     recorder: Arc<SessionRecorder>,
-    rush: Rush,
     /// Where everything runs that no login waits for.
     background: Handle,
     running: Running,
@@ -80,7 +77,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         stop,
         ocserv,
         recorder,
-        events,
+        outbox,
         background,
     } = agent;
     let stop = stop.disarm();
@@ -89,9 +86,8 @@ pub(super) async fn start(agent: Agent) -> Started {
         metrics,
         ocserv,
         recorder,
-        rush: Rush::default(),
         background,
-        running: Running::new(Part { tasks, stop }, events),
+        running: Running::new(Part { tasks, stop }, outbox),
     };
     start.keep_metrics();
     start.import_sessions().await;
@@ -111,7 +107,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         connected,
         authorizer: authorizer.clone(),
         fail_mode: Arc::default(),
-        events: start.running.events.clone(),
+        outbox: start.running.outbox.clone(),
         ipc: server.counts(),
         draining: start.running.stop_ipc.clone(),
     };
@@ -210,19 +206,17 @@ impl Start {
         pipeline::build(&self.config, policy.clone(), &self.metrics, tasks, stop)
     }
 
-    /// Begins to offer events to `portal`; gives whether it is connected.
+    /// Starts to deliver events to `portal`; returns whether it is connected.
     fn deliver_events(&self, portal: &Portal) -> watch::Receiver<bool> {
         let connected = connections(portal, &self.running.whole);
         let Part { tasks, stop } = &self.running.deliveries;
-        let delivery = Delivery {
+        let delivery = EventDelivery {
+            outbox: self.running.outbox.clone(),
+            send: report_to(portal.clone(), self.metrics.clone()),
             backoff: backoff(&self.config.portal.reconnect),
             connected: connected.clone(),
-            rush: self.rush.clone(),
-            last_call: LAST_CALL,
         };
-        let offer = offer(portal.clone(), self.metrics.clone());
-        let deliver = self.running.events.clone().deliver(offer, delivery, stop.clone());
-        tasks.spawn_on(deliver, &self.background);
+        tasks.spawn_on(delivery.run(stop.clone()), &self.background);
         connected
     }
 
@@ -246,7 +240,6 @@ impl Start {
             recorder: Arc::clone(&self.recorder),
             ocserv: self.ocserv.clone(),
             metrics: self.metrics.clone(),
-            rush: self.rush.clone(),
             recall: Some(Arc::new(move || recalled.recent())),
         };
         let max_connections = self.config.ipc.max_connections;
@@ -314,32 +307,6 @@ fn decide(authorizer: &Authorizer) -> Decide {
         let authorizer = authorizer.clone();
         Box::pin(async move { authorizer.decide(&login, deadline).await })
     })
-}
-
-/// Offers one event to the portal and counts how that went.
-fn offer(
-    portal: Portal,
-    metrics: Metrics,
-) -> impl Fn(
-    ocserv_agent_model::Event,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<(), portal::ReportError>> + Send>> {
-    move |event| {
-        let (portal, metrics) = (portal.clone(), metrics.clone());
-        Box::pin(async move {
-            let begin = clock::now();
-            let taken = portal.report_event(&event).await;
-            let method = match event.kind {
-                ocserv_agent_model::EventKind::Connected(_) => "ReportConnect",
-                ocserv_agent_model::EventKind::Disconnected(_) => "ReportDisconnect",
-            };
-            metrics.called(
-                method,
-                if taken.is_ok() { "answered" } else { "outage" },
-                clock::now() - begin,
-            );
-            taken
-        })
-    }
 }
 
 fn backoff(reconnect: &config::Reconnect) -> Backoff {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ocserv_agent_model::{DisconnectReason, Event, EventKind, Login, OcservId, Source};
 use sessions::{DisconnectReport, ExistingSession, LoginHandle, SessionStore};
 
+use super::shared_outbox::SharedOutbox;
 use crate::clock;
-use crate::events::Events;
 use crate::metrics::Metrics;
 
 /// Owns the session store and reports each of its changes.
@@ -15,14 +15,14 @@ pub struct SessionRecorder {
     /// its connect.
     store: Mutex<SessionStore>,
     /// `None` where there is no portal.
-    outbox: Option<Events>,
+    outbox: Option<SharedOutbox>,
     metrics: Metrics,
 }
 
 impl SessionRecorder {
     /// Creates a recorder with no session, for the server of `agent_id`. Without an `outbox` no event is
     /// reported.
-    pub(crate) fn new(agent_id: &str, outbox: Option<Events>, metrics: Metrics) -> Self {
+    pub(crate) fn new(agent_id: &str, outbox: Option<SharedOutbox>, metrics: Metrics) -> Self {
         Self {
             store: Mutex::new(SessionStore::new(agent_id)),
             outbox,

@@ -7,17 +7,17 @@ use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 use tokio::time::timeout;
 
 use super::*;
-use crate::events::Events;
 use crate::example::{self, login};
 use crate::ipc_server::line::accept;
 use crate::metrics::Metrics;
+use crate::operations::shared_outbox::SharedOutbox;
 
 const ROOM: usize = 64;
 
 struct Office {
     fake: FakeControl,
     recorder: Arc<SessionRecorder>,
-    events: Events,
+    outbox: SharedOutbox,
     registrar: Registrar,
     beginnings: mpsc::Sender<Beginning>,
     _dir: tempfile::TempDir,
@@ -29,10 +29,10 @@ fn office(sessions: Vec<FakeSession>) -> Office {
     let path = dir.path().join("occtl.sock");
     let fake = FakeControl::start(&path).unwrap();
     fake.set_sessions(sessions);
-    let events = Events::new(1_000);
+    let outbox = SharedOutbox::new(1_000);
     let recorder = Arc::new(SessionRecorder::new(
         "a1",
-        Some(events.clone()),
+        Some(outbox.clone()),
         Metrics::new("a1").unwrap(),
     ));
     let ocserv = example::ocserv(&path);
@@ -40,7 +40,7 @@ fn office(sessions: Vec<FakeSession>) -> Office {
     Office {
         fake,
         recorder,
-        events,
+        outbox,
         registrar,
         beginnings,
         _dir: dir,
@@ -90,7 +90,7 @@ impl Office {
         drop(self.beginnings);
         self.registrar.run().await;
         let uid = |event: Event| event.uid.to_string();
-        (self.fake, self.events.waiting().into_iter().map(uid).collect())
+        (self.fake, self.outbox.pending().into_iter().map(uid).collect())
     }
 }
 
@@ -149,13 +149,13 @@ async fn a_helper_that_keeps_talking_holds_up_no_other() {
     let (line, mut helper) = line();
     office.let_in_over(line, 7, "alice").await;
     office.let_in(8, "bob").await;
-    let events = office.events.clone();
+    let outbox = office.outbox.clone();
     let talker = std::thread::spawn(move || {
         let begin = clock::now();
-        while events.waiting().is_empty() && clock::now() - begin < Duration::from_secs(10) {
+        while outbox.pending().is_empty() && clock::now() - begin < Duration::from_secs(10) {
             helper.write_all(&[b' '; 4096]).unwrap();
         }
-        events.waiting().len()
+        outbox.pending().len()
     });
     let (_fake, names) = office.close().await;
     assert_eq!(

@@ -12,12 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::events::Events;
 use crate::example;
 use crate::ipc_server::{Decide, Deciding};
 use crate::metrics::Metrics;
 use crate::operations::record_session::SessionRecorder;
-use crate::rush::Rush;
+use crate::operations::shared_outbox::SharedOutbox;
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -26,7 +25,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Lab {
     path: PathBuf,
     recorder: Arc<SessionRecorder>,
-    events: Events,
+    outbox: SharedOutbox,
     counts: Arc<Counts>,
     rules: Arc<ArcSwap<Rules>>,
     stop: CancellationToken,
@@ -93,16 +92,15 @@ fn lab(setup: Setup) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ipc/s");
     let door = Door::bind(&path, 0o600).unwrap();
-    let events = Events::new(1000);
+    let outbox = SharedOutbox::new(1000);
     let metrics = Metrics::new("a1").unwrap();
-    let recorder = Arc::new(SessionRecorder::new("a1", Some(events.clone()), metrics.clone()));
+    let recorder = Arc::new(SessionRecorder::new("a1", Some(outbox.clone()), metrics.clone()));
     let ocserv = example::ocserv(&dir.path().join("no-ocserv"));
     let parts = Parts {
         decide: setup.decide,
         recorder: Arc::clone(&recorder),
         ocserv,
         metrics,
-        rush: Rush::default(),
         recall: None,
     };
     let uid = rustix::process::geteuid().as_raw();
@@ -119,7 +117,7 @@ fn lab(setup: Setup) -> Lab {
     Lab {
         path,
         recorder,
-        events,
+        outbox,
         counts,
         rules,
         stop,
@@ -131,8 +129,8 @@ fn lab(setup: Setup) -> Lab {
 impl Lab {
     /// The events so far, as "connect" or "disconnect" and the session's number.
     fn told(&self) -> Vec<String> {
-        self.events
-            .waiting()
+        self.outbox
+            .pending()
             .iter()
             .map(|event| match event.kind {
                 EventKind::Connected(_) => format!("connect {}", event.id),

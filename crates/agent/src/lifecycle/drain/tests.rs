@@ -4,7 +4,7 @@ use super::*;
 
 /// How a stop ends while the last login takes so long.
 async fn stopped(last_login: Duration, deadline: Duration) -> Outcome {
-    let running = Running::new(Part::default(), Events::new(1));
+    let running = Running::new(Part::default(), SharedOutbox::new(1));
     let ipc = tokio::task::spawn_local(async move {
         sleep(last_login).await;
         Ok(())

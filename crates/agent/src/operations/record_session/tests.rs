@@ -11,8 +11,8 @@ const SESSIONS: i32 = 20_000;
 
 #[test]
 fn no_disconnect_overtakes_its_connect_on_the_way_to_the_outbox() {
-    let events = Events::new(2 * usize::try_from(SESSIONS).unwrap());
-    let recorder = SessionRecorder::new("a1", Some(events.clone()), Metrics::new("a1").unwrap());
+    let outbox = SharedOutbox::new(2 * usize::try_from(SESSIONS).unwrap());
+    let recorder = SessionRecorder::new("a1", Some(outbox.clone()), Metrics::new("a1").unwrap());
     let start = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -34,7 +34,7 @@ fn no_disconnect_overtakes_its_connect_on_the_way_to_the_outbox() {
             }
         });
     });
-    let recorded = events.waiting();
+    let recorded = outbox.pending();
     assert_eq!(recorded.len(), 2 * usize::try_from(SESSIONS).unwrap());
     for pair in recorded.chunks(2) {
         let (first, second) = (&pair[0], &pair[1]);
