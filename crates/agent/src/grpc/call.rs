@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tls::Peer;
 use tokio::time::Instant;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::roles::{Role, Roles};
 use crate::clock;
@@ -41,7 +41,7 @@ impl Call {
         if role >= Some(required) {
             return Ok(call);
         }
-        let denial = Status::permission_denied(match role {
+        let message = match role {
             Some(role) => format!(
                 "{} has the role {}; {rpc} needs {}",
                 call.caller,
@@ -52,9 +52,8 @@ impl Call {
                 "no name in the certificate of {} has a role in grpc.roles",
                 call.caller
             ),
-        });
-        call.finish(Code::PermissionDenied, denial.message());
-        Err(denial)
+        };
+        Err(call.reject(Status::permission_denied(message)))
     }
 
     /// Sets the user that the audit line names.
@@ -63,13 +62,25 @@ impl Call {
         self
     }
 
-    /// Ends the call and writes its audit line.
-    pub(super) fn finish(&mut self, code: Code, outcome: &str) {
-        self.is_finished = true;
-        self.audit(code, outcome);
+    /// Writes the audit line of `result`, where `describe` says what was done, and returns the result.
+    pub(super) fn finish<T>(
+        mut self,
+        result: Result<T, Status>,
+        describe: impl FnOnce(&T) -> String,
+    ) -> Result<Response<T>, Status> {
+        let answer = result.map_err(|status| self.reject(status))?;
+        self.audit(Code::Ok, &describe(&answer));
+        Ok(Response::new(answer))
     }
 
-    fn audit(&self, code: Code, outcome: &str) {
+    /// Writes the audit line of a call that failed with `status`, and returns the status.
+    pub(super) fn reject(&mut self, status: Status) -> Status {
+        self.audit(status.code(), status.message());
+        status
+    }
+
+    fn audit(&mut self, code: Code, outcome: &str) {
+        self.is_finished = true;
         let duration_ms = u64::try_from((clock::now() - self.start).as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "audit",

@@ -14,7 +14,7 @@ use ocserv_agent_proto::agent::v1::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::call::Call;
 use super::roles::{Role, Roles};
@@ -65,26 +65,7 @@ impl VpnAgent {
         })
     }
 
-    /// Disconnects the user and writes the audit line, whether or not the caller still waits.
     async fn disconnect(
-        self,
-        mut call: Call,
-        request: DisconnectUserRequest,
-    ) -> Result<DisconnectUserResponse, Status> {
-        let note = one_line(&request.reason, MAX_LOGGED);
-        let result = self.run_disconnect(&request, &note).await;
-        match &result {
-            Ok(response) if response.success => {
-                let count = response.sessions_disconnected;
-                call.finish(Code::Ok, &format!("{count} sessions disconnected: {note}"));
-            }
-            Ok(response) => call.finish(Code::Ok, &response.error_message),
-            Err(status) => call.finish(status.code(), status.message()),
-        }
-        result
-    }
-
-    async fn run_disconnect(
         &self,
         request: &DisconnectUserRequest,
         note: &str,
@@ -171,15 +152,12 @@ impl VpnAgentService for VpnAgent {
         &self,
         request: Request<GetActiveSessionsRequest>,
     ) -> Result<Response<GetActiveSessionsResponse>, Status> {
-        let mut call = Call::authorize("GetActiveSessions", Role::Viewer, &self.roles, &request)?;
+        let call = Call::authorize("GetActiveSessions", Role::Viewer, &self.roles, &request)?;
         let result = self.list_sessions(request.get_ref()).await;
-        match &result {
-            Ok(response) => call.finish(Code::Ok, &format!("{} sessions", response.total_count)),
-            Err(status) => call.finish(status.code(), status.message()),
-        }
-        result.map(Response::new)
+        call.finish(result, |response| format!("{} sessions", response.total_count))
     }
 
+    /// Disconnects the user and writes the audit line, whether or not the caller still waits.
     async fn disconnect_user(
         &self,
         request: Request<DisconnectUserRequest>,
@@ -190,12 +168,15 @@ impl VpnAgentService for VpnAgent {
         let (this, slot) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
         let disconnect = self.tasks.spawn(async move {
             let _slot = slot;
-            this.disconnect(call, request).await
+            let note = one_line(&request.reason, MAX_LOGGED);
+            let result = this.disconnect(&request, &note).await;
+            call.finish(result, |response| match response.sessions_disconnected {
+                count if response.success => format!("{count} sessions disconnected: {note}"),
+                _ => response.error_message.clone(),
+            })
         });
-        let result = disconnect
-            .await
-            .unwrap_or_else(|_| Err(Status::internal("the disconnect was interrupted")));
-        result.map(Response::new)
+        let interrupted = |_| Err(Status::internal("the disconnect was interrupted"));
+        disconnect.await.unwrap_or_else(interrupted)
     }
 
     async fn notify_connect(
@@ -230,8 +211,7 @@ impl VpnAgentService for VpnAgent {
 }
 
 fn unimplemented(mut call: Call, message: &'static str) -> Status {
-    call.finish(Code::Unimplemented, message);
-    Status::unimplemented(message)
+    call.reject(Status::unimplemented(message))
 }
 
 #[cfg(test)]

@@ -33,7 +33,6 @@ use crate::jobs::watch_policy::watch_policy;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::operations::disconnect_user::DisconnectUser;
-use crate::operations::list_sessions::ListSessions;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::pipeline;
@@ -123,7 +122,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     };
     whole.tasks.spawn_on(serve_pages, &start.background);
 
-    let operations = start.operations(&authorizer);
+    let operations = Operations::new(&start.ocserv, &start.recorder, &authorizer);
     start.validate_sessions(policy, operations.disconnect_user.clone());
     let listen = grpc.as_ref().map(|grpc| grpc.server.local_addr());
     let grpc = grpc.map(|grpc| {
@@ -250,14 +249,6 @@ impl Start {
             max_connections,
             self.background.clone(),
         )
-    }
-
-    fn operations(&self, authorizer: &Authorizer) -> Operations {
-        let (ocserv, recorder) = (self.ocserv.clone(), Arc::clone(&self.recorder));
-        Operations {
-            disconnect_user: DisconnectUser::new(ocserv.clone(), recorder, authorizer.clone()),
-            list_sessions: ListSessions { ocserv },
-        }
     }
 
     /// Begins to end sessions that the policy no longer allows.

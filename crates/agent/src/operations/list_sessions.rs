@@ -10,7 +10,7 @@ use ocserv_agent_model::{Usage, Username};
 /// Lists the connected sessions of one user, or of all.
 #[derive(Clone)]
 pub(crate) struct ListSessions {
-    pub(crate) ocserv: Ocserv,
+    ocserv: Ocserv,
 }
 
 /// A connected session.
@@ -30,6 +30,10 @@ pub(crate) enum ListError {
 }
 
 impl ListSessions {
+    pub(crate) fn new(ocserv: Ocserv) -> Self {
+        Self { ocserv }
+    }
+
     /// Lists the sessions of `username`, or all, `with_usage` where their byte counts are wanted.
     pub(crate) async fn run(
         &self,

@@ -1,5 +1,5 @@
-//! What the agent does on request, one file per use case: endpoints and jobs call these and have no rules of
-//! their own. They share the state that is here.
+//! One file per use case. Endpoints and jobs call these and have no rules of their own. The state that they
+//! share is here.
 
 pub(crate) mod disconnect_user;
 pub(crate) mod list_sessions;
@@ -7,12 +7,27 @@ pub(crate) mod policy_backend;
 pub(crate) mod record_session;
 pub(crate) mod shared_outbox;
 
+use std::sync::Arc;
+
+use authz::Authorizer;
+use ocserv::Ocserv;
+
 use disconnect_user::DisconnectUser;
 use list_sessions::ListSessions;
+use record_session::SessionRecorder;
 
 /// The operations that endpoints call; clones share them.
 #[derive(Clone)]
 pub(crate) struct Operations {
     pub(crate) disconnect_user: DisconnectUser,
     pub(crate) list_sessions: ListSessions,
+}
+
+impl Operations {
+    pub(crate) fn new(ocserv: &Ocserv, recorder: &Arc<SessionRecorder>, authorizer: &Authorizer) -> Self {
+        Self {
+            disconnect_user: DisconnectUser::new(ocserv.clone(), Arc::clone(recorder), authorizer.clone()),
+            list_sessions: ListSessions::new(ocserv.clone()),
+        }
+    }
 }

@@ -8,12 +8,11 @@ use ocserv_agent_model::Decision;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 use testkit::wait::{BOUND, until};
 use tls::Peer;
+use tonic::Code;
 
 use super::*;
 use crate::clock;
 use crate::example::{self, AllowingPortal, login};
-use crate::operations::disconnect_user::DisconnectUser;
-use crate::operations::list_sessions::ListSessions;
 
 /// The service, and everything around it.
 struct Rig {
@@ -31,10 +30,7 @@ impl Rig {
         let portal = AllowingPortal::default();
         let authorizer = example::authorizer(portal.clone());
         let ocserv = example::ocserv(fake.path());
-        let operations = Operations {
-            disconnect_user: DisconnectUser::new(ocserv.clone(), example::recorder(), authorizer.clone()),
-            list_sessions: ListSessions { ocserv },
-        };
+        let operations = Operations::new(&ocserv, &example::recorder(), &authorizer);
         let roles = BTreeMap::from([("portal.example".to_owned(), Role::Operator)]);
         let service = VpnAgent::new(operations, Arc::new(Roles::new(roles)), TaskTracker::new());
         Self {
