@@ -1,4 +1,4 @@
-//! Lists who is connected: `sessions [SOCKET]`, as root.
+//! Lists the sessions of a running ocserv: `sessions [SOCKET]`, as root.
 
 use std::path::PathBuf;
 use std::time::Duration;

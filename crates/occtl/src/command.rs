@@ -1,13 +1,13 @@
-//! The requests of the control protocol that this crate makes, by their numbers in ocserv's `ctl.h`.
+//! The requests of the control protocol that this crate sends, numbered as in ocserv's `ctl.h`.
 
 use std::fmt;
 
-/// A request. Its number has never changed since ocserv 1.1.2.
+/// A request. No number has changed since ocserv 1.1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Command {
-    /// How the server is.
+    /// Server status.
     Status = 1,
     /// All connections.
     List = 4,
@@ -15,28 +15,29 @@ pub enum Command {
     User = 5,
     /// The connection with one ID.
     Id = 6,
-    /// End the connections of one user.
+    /// Disconnects all connections of one user.
     DisconnectUser = 7,
-    /// End the connection with one ID.
+    /// Disconnects the connection with one ID.
     DisconnectId = 8,
-    /// All logins that ocserv remembers.
+    /// All cookies.
     ListCookies = 12,
-    /// End the connections of one user and forget her logins; ocserv 1.4.2 and newer.
+    /// Disconnects all connections of one user and invalidates their cookies; ocserv 1.4.2 and
+    /// newer.
     TerminateUser = 13,
-    /// End one login and forget it; ocserv 1.4.2 and newer.
+    /// Invalidates one cookie and disconnects its connection; ocserv 1.4.2 and newer.
     TerminateSession = 15,
 }
 
 impl Command {
-    /// The first byte of the request.
+    /// Returns the first byte of the request.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The first byte of the reply to it.
+    /// Returns the first byte of the reply.
     #[must_use]
-    pub const fn reply(self) -> u8 {
+    pub const fn reply_number(self) -> u8 {
         match self {
             Self::Status => 101,
             Self::List | Self::User | Self::Id => 104,

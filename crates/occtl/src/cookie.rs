@@ -1,4 +1,4 @@
-//! One login that ocserv remembers, in our words.
+//! A decoded cookie.
 
 use std::net::IpAddr;
 
@@ -6,55 +6,58 @@ use crate::error::DecodeError;
 use crate::safe_id::SafeId;
 use crate::{text, wire};
 
-/// One login that ocserv remembers, with or without a connection. Its cookie lets the client come back without a password.
+/// A cookie: a login that ocserv keeps, with or without a connection. With it the client reconnects
+/// without a password.
+///
 /// `None` means that ocserv did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cookie {
-    /// Which login it is.
+    /// The login's identity.
     pub safe_id: Option<SafeId>,
-    /// How far the login is.
+    /// State of the login.
     pub state: LoginState,
-    /// Who it is; `None` also for a name that is not UTF-8, which [`username_bytes`](Self::username_bytes) still tells.
+    /// The username; `None` also for one that is not UTF-8, see
+    /// [`username_bytes`](Self::username_bytes).
     pub username: Option<String>,
-    /// The name as ocserv has it; empty before the client has sent one.
+    /// The username as ocserv has it; empty before the client has sent one.
     pub username_bytes: Vec<u8>,
     /// The user's group.
     pub group: Option<String>,
     /// The virtual host, `default` for the one without a name.
     pub vhost: Option<String>,
-    /// Where the client last connected from.
+    /// The client's address, without a scope; of its last connection.
     pub client_ip: Option<IpAddr>,
-    /// The client's name for itself. The client chooses it freely.
+    /// The client's user agent. Untrusted: the client sends what it likes.
     pub user_agent: Option<String>,
-    /// When the login began, in seconds since 1970.
+    /// Start of the login, in seconds since 1970.
     pub created_at: Option<u64>,
-    /// When ocserv forgets it, in seconds since 1970; `None` also while a connection uses it.
+    /// Expiry, in seconds since 1970; `None` also while a connection uses the cookie.
     pub expires_at: Option<u64>,
-    /// Whether a connection uses it.
+    /// Whether a connection uses the cookie.
     pub in_use: Option<bool>,
-    /// Whether a session was opened for it.
+    /// Whether a session is open for it.
     pub session_is_open: Option<bool>,
-    /// Whether the client showed a good certificate.
+    /// Whether the client authenticated with a certificate.
     pub tls_auth_ok: Option<bool>,
 }
 
-/// How far a login is.
+/// State of a login.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoginState {
     /// ocserv did not say.
     #[default]
     Unreported,
-    /// It has not begun.
+    /// Not started.
     PreAuth,
-    /// It failed.
+    /// Failed.
     Failed,
-    /// It is going on.
+    /// In progress.
     Authenticating,
-    /// It succeeded.
+    /// Succeeded.
     Authenticated,
-    /// A number that was not known when this was written.
+    /// A number that this crate does not know.
     Unknown(u32),
 }
 
@@ -86,7 +89,7 @@ impl TryFrom<wire::CookieInfo> for Cookie {
             group: text::exact(row.groupname),
             vhost: text::exact(row.vhost),
             client_ip: text::address(row.remote_ip.as_deref()),
-            user_agent: text::shown(row.user_agent),
+            user_agent: text::lossy(row.user_agent),
             created_at: text::epoch(row.created),
             expires_at: text::epoch(row.expires),
             in_use: row.in_use,

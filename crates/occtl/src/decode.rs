@@ -1,4 +1,4 @@
-//! From a whole reply, header included, to what the program works with. No I/O: the way in for benches and fuzzers too.
+//! Decodes whole replies, header included, without I/O.
 
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -14,40 +14,43 @@ use crate::wire;
 /// Decodes the reply to `status`.
 ///
 /// # Errors
-/// Everything but one whole reply of this kind.
+/// [`DecodeError`] for anything but exactly one reply of this kind.
 pub fn decode_status(reply: &[u8]) -> Result<Status, DecodeError> {
-    let body = decode_reply(reply, Command::Status.reply())?;
+    let body = decode_reply(reply, Command::Status.reply_number())?;
     Ok(wire::StatusReply::decode(body)?.into())
 }
 
 /// Decodes the reply to `list`, `user` and `id`, in ocserv's order: newest first.
 ///
 /// # Errors
-/// Everything but one whole reply of this kind, entries without an ID, and more than [`MAX_ROWS`] entries.
+/// [`DecodeError`] for anything but exactly one reply of this kind, for an entry without an ID and
+/// for more than [`MAX_ROWS`] entries.
 pub fn decode_list(reply: &[u8]) -> Result<Vec<Session>, DecodeError> {
-    rows::<wire::UserInfo, _>(decode_reply(reply, Command::List.reply())?)
+    rows::<wire::UserInfo, _>(decode_reply(reply, Command::List.reply_number())?)
 }
 
 /// Decodes the reply to `list cookies`.
 ///
 /// # Errors
-/// Everything but one whole reply of this kind, entries without an id, and more than [`MAX_ROWS`] entries.
+/// [`DecodeError`] for anything but exactly one reply of this kind, for an entry without an ID and
+/// for more than [`MAX_ROWS`] entries.
 pub fn decode_cookies(reply: &[u8]) -> Result<Vec<Cookie>, DecodeError> {
-    rows::<wire::CookieInfo, _>(decode_reply(reply, Command::ListCookies.reply())?)
+    rows::<wire::CookieInfo, _>(decode_reply(reply, Command::ListCookies.reply_number())?)
 }
 
-/// Decodes the reply of an action: whether something was done.
+/// Decodes the reply to a disconnect or terminate request: whether ocserv found what to end.
 ///
 /// # Errors
-/// Everything but one whole reply to `command`, and a reply that does not say.
+/// [`DecodeError`] for anything but exactly one reply to `command`, and for a reply without a
+/// result.
 pub fn decode_bool(reply: &[u8], command: Command) -> Result<bool, DecodeError> {
-    let body = decode_reply(reply, command.reply())?;
+    let body = decode_reply(reply, command.reply_number())?;
     let reply = wire::BoolReply::decode(body)?;
     reply.status.ok_or(DecodeError::Missing("result"))
 }
 
-/// The entries of a list message (field 1), each converted as soon as it is decoded, so that a list of junk is refused at
-/// its first entry and not held in full.
+/// Decodes the entries of a list message (field 1). Each is converted before the next is read, so a
+/// list of malformed entries fails at its first one and is never held in full.
 fn rows<W, T>(mut body: &[u8]) -> Result<Vec<T>, DecodeError>
 where
     W: Message + Default,

@@ -1,4 +1,4 @@
-//! What can go wrong, told apart by what the caller may do about it.
+//! Errors, divided by what the caller can do about them.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::command::Command;
 use crate::safe_id::SafeIdError;
 
-/// Why bytes are not the reply that was asked for.
+/// Why bytes are not the expected reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end before the frame does.
     #[error("reply of {have} bytes is cut short, {need} are needed")]
     Truncated {
-        /// Bytes that are there.
+        /// Bytes present.
         have: usize,
-        /// Bytes of the whole frame, or of its header if that is not whole.
+        /// Bytes of the whole frame, or of the header while that is incomplete.
         need: usize,
     },
     /// There are bytes after the frame.
@@ -25,106 +25,109 @@ pub enum DecodeError {
     /// The header announces more than [`crate::frame::MAX_REPLY`].
     #[error("reply announces {length} bytes, over the limit of {limit}")]
     TooLong {
-        /// What the header says.
+        /// Announced length, in bytes.
         length: usize,
-        /// What is accepted.
+        /// Largest accepted length, in bytes.
         limit: usize,
     },
     /// The list has more than [`crate::frame::MAX_ROWS`] entries.
     #[error("reply has more than {0} entries")]
     TooManyRows(usize),
-    /// The reply is of another kind.
+    /// The reply belongs to another request.
     #[error("reply has number {got}, expected {expected}")]
     WrongCommand {
-        /// The number of the reply to what was asked.
+        /// Number of the reply to the request.
         expected: u8,
-        /// The number in the reply.
+        /// Number in the reply.
         got: u8,
     },
-    /// The body is not the protobuf message that it should be.
+    /// The body is not a valid protobuf message.
     #[error("reply does not parse")]
     Protobuf(#[from] prost::DecodeError),
-    /// A field is absent without which the entry means nothing.
+    /// A required field is absent.
     #[error("reply has no {0}")]
     Missing(&'static str),
 }
 
-/// Why a call on the control socket gave no answer.
+/// Why a call on the control socket failed.
 ///
-/// For a call that changes something: [`NotReachable`](Self::NotReachable), [`Invalid`](Self::Invalid) and
-/// [`Unsupported`](Self::Unsupported) mean that nothing happened; after every other error it may have happened or not.
+/// After [`NotReachable`](Self::NotReachable), [`Invalid`](Self::Invalid) and
+/// [`Unsupported`](Self::Unsupported) nothing has changed in ocserv. After every other error a
+/// disconnect or terminate may have taken effect or not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// There is no socket, nobody listens on it, or the path may not be opened.
+    /// The socket does not exist, has no listener, or may not be opened.
     #[error("ocserv control socket {path} is not reachable")]
     NotReachable {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// Not found: no such ocserv, or `use-occtl = false`. Connection refused: a dead one's socket. Permission denied.
-        /// Would block: ocserv has stopped accepting and its queue is full.
+        /// `NotFound`: ocserv is not running, or `use-occtl = false`. `ConnectionRefused`: the
+        /// socket of an ocserv that has died. `PermissionDenied`. `WouldBlock`: ocserv has stopped
+        /// accepting and its backlog is full.
         #[source]
         source: io::Error,
     },
-    /// ocserv closed the connection without an answer.
+    /// ocserv closed the connection without a reply.
     ///
-    /// The protocol has no refusals, so there are three causes: ocserv does not know the request, this process is not uid 0,
-    /// or ocserv is going down.
+    /// The protocol has no error replies, so there are three causes: ocserv does not know the
+    /// request, this process is not uid 0, or ocserv is shutting down.
     #[error(
         "ocserv closed the connection without answering {command}{}",
         if *.before_reading { ", which it had not read (is this process root?)" } else { "" }
     )]
     Refused {
-        /// What was asked.
+        /// The request.
         command: Command,
-        /// The kernel says that the request was not read, as when the peer's uid is refused. `false` says nothing either
-        /// way: a close may overtake the request.
+        /// Whether the kernel reported that the request was not read, as when ocserv refuses the
+        /// peer's uid. `false` is inconclusive: the close may arrive before the request.
         before_reading: bool,
     },
-    /// This ocserv does not know the request: it closed the connection without an answer, and then answered `status` on the
-    /// same socket.
+    /// This ocserv does not know the request: it closed the connection without a reply, and then
+    /// answered `status` on the same socket.
     #[error("this ocserv does not know {command}")]
     Unsupported {
-        /// What was asked.
+        /// The request.
         command: Command,
     },
-    /// No whole answer within the limit. The connection is closed; ocserv may still do what was asked.
+    /// No complete reply within the timeout. The connection is closed; ocserv may still carry out
+    /// the request.
     #[error("ocserv did not answer {command} within {limit:?}")]
     Timeout {
-        /// What was asked.
+        /// The request.
         command: Command,
-        /// The limit that was set.
+        /// The timeout.
         limit: Duration,
     },
-    /// Another answer than to what was asked.
+    /// The reply belongs to another request.
     #[error("ocserv answered {command} with reply {got}, expected {expected}")]
     WrongReply {
-        /// What was asked.
+        /// The request.
         command: Command,
-        /// The number of the reply to it.
+        /// Number of the reply to the request.
         expected: u8,
-        /// The number in the reply.
+        /// Number in the reply.
         got: u8,
     },
-    /// The answer cannot be understood.
+    /// The reply cannot be decoded.
     #[error("ocserv's answer to {command} is malformed")]
     Malformed {
-        /// What was asked.
+        /// The request.
         command: Command,
-        /// What is wrong with it.
+        /// Why not.
         #[source]
         source: DecodeError,
     },
-    /// The kernel failed the connection.
+    /// Reading or writing failed.
     #[error("connection to ocserv failed during {command}")]
     Io {
-        /// What was asked.
+        /// The request.
         command: Command,
         /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// The argument cannot be sent safely; nothing was sent.
+    /// The argument could name something else to ocserv; nothing was sent.
     #[error("argument is not fit to be sent to ocserv: {0}")]
     Invalid(&'static str),
 }

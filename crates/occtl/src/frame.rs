@@ -1,9 +1,10 @@
-//! The frame, one each way: a command byte, the body's length as a `u32` in host byte order, the body.
+//! Frames: a number, the body's length as a `u32` in host byte order, the body. One in each
+//! direction per connection.
 
 use crate::command::Command;
 use crate::error::{ControlError, DecodeError};
 
-/// Bytes before the body.
+/// Length of the header, in bytes.
 pub const HEADER: usize = 5;
 
 /// The largest body of a request, in bytes: ocserv reads it into a buffer of this size.
@@ -11,20 +12,21 @@ pub const MAX_REQUEST: usize = 256;
 
 /// The largest body of a reply, in bytes.
 ///
-/// A session takes about 400 bytes and 20 more for each of its routes: this is room for 10,000 sessions with 300 routes
-/// each, and a bound for what a confused server can make us hold.
+/// A session takes about 400 bytes, and 20 more per route: enough for 10,000 sessions with 300
+/// routes each. It bounds the memory that a faulty server can make the client use.
 pub const MAX_REPLY: usize = 64 << 20;
 
-/// The most entries of a list. An entry of a few bytes becomes hundreds when decoded, so bytes alone do not bound memory.
+/// The largest number of entries in a list. A few bytes decode to hundreds, so [`MAX_REPLY`] alone
+/// does not bound memory.
 pub const MAX_ROWS: usize = 100_000;
 
-/// A request with header and body in one piece.
+/// Encodes a request, header and body.
 ///
-/// They must go out in one write: ocserv's main process waits for the rest of a frame of which it has seen the header,
-/// and serves nobody until then.
+/// It must be sent in one write: after a header ocserv's main process waits for the body, up to two
+/// minutes, and serves nothing else meanwhile.
 ///
 /// # Errors
-/// [`ControlError::Invalid`] if the body is longer than [`MAX_REQUEST`].
+/// [`ControlError::Invalid`] for a body longer than [`MAX_REQUEST`].
 pub fn encode_request(command: Command, body: &[u8]) -> Result<Vec<u8>, ControlError> {
     if body.len() > MAX_REQUEST {
         return Err(ControlError::Invalid("request over 256 bytes"));
@@ -32,7 +34,7 @@ pub fn encode_request(command: Command, body: &[u8]) -> Result<Vec<u8>, ControlE
     Ok(encode(command.number(), body))
 }
 
-/// A reply, as ocserv would send it: for programs that play the server.
+/// Encodes a reply as ocserv does, for programs that stand in for the server.
 #[must_use]
 pub fn encode_reply(number: u8, body: &[u8]) -> Vec<u8> {
     encode(number, body)
@@ -47,12 +49,12 @@ fn encode(number: u8, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The body of a whole reply that must have the number `expected`.
+/// Returns the body of a reply that must have the number `expected`.
 ///
 /// # Errors
-/// Everything but exactly one frame of that number: cut short, too long, trailing bytes, another number.
+/// [`DecodeError`] for anything but exactly one frame with that number.
 pub fn decode_reply(reply: &[u8], expected: u8) -> Result<&[u8], DecodeError> {
-    // The number first: in a reply of another kind, the rest has no meaning for the caller.
+    // The number first: the rest of another reply means nothing to the caller.
     check_number(reply, expected)?;
     let end = frame_end(reply)?.ok_or(DecodeError::Truncated {
         have: reply.len(),
@@ -67,13 +69,11 @@ pub fn decode_reply(reply: &[u8], expected: u8) -> Result<&[u8], DecodeError> {
     })
 }
 
-/// Where the frame that `bytes` begin with ends, as soon as they hold its header.
-///
-/// A reader asks after each read whether it has the whole frame; the answer depends on the bytes alone, never on how
-/// they were split.
+/// Returns the length of the first frame of `bytes`, header included; `None` while the header is
+/// incomplete.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] as soon as the header announces more than [`MAX_REPLY`].
+/// [`DecodeError::TooLong`] when the header announces more than [`MAX_REPLY`].
 pub fn frame_end(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     let Some(&[_, a, b, c, d]) = bytes.first_chunk::<HEADER>() else {
         return Ok(None);
@@ -88,7 +88,7 @@ pub fn frame_end(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     Ok(Some(HEADER + length))
 }
 
-/// Fails as soon as the first byte is there and is not `expected`.
+/// Fails when the first byte is present and is not `expected`.
 pub(crate) fn check_number(reply: &[u8], expected: u8) -> Result<(), DecodeError> {
     match reply.first() {
         Some(&got) if got != expected => Err(DecodeError::WrongCommand { expected, got }),

@@ -1,20 +1,24 @@
-//! Drives a running ocserv over its control socket: who is connected, how the server is, end this session.
+//! A client of ocserv's control socket: server status, sessions, disconnect, cookies.
 //!
-//! It speaks the protocol that ocserv's own `occtl` program speaks, and needs neither that program nor its JSON (which
-//! is invalid in some releases and damages names that are not ASCII in all of them). The protocol has no version and no
-//! greeting, but has only grown since 1.1.2: unknown fields are ignored here, absent fields are unknown and never zero.
+//! It speaks the protocol of ocserv's own `occtl` program and needs neither that program nor its
+//! JSON (which is invalid in some releases and damages names that are not ASCII in all of them).
+//! The protocol has no version and no handshake, but has only been extended since 1.1.2: unknown
+//! fields are ignored here, absent fields are unknown and never zero.
 //!
-//! [`ControlSocket`] is the shell: one connection for each call, one time limit around it, the request in one write.
-//! Everything under it is pure: [`frame`] (bytes), [`wire`] (messages), and [`decode_list`] and its sisters, which take a
-//! recorded reply to what the program works with.
+//! [`ControlSocket`] does the I/O: one connection per call, one timeout for the whole call, the
+//! request in one write. Everything below it is pure: [`frame`] (bytes), [`wire`] (messages), and
+//! the decoders such as [`decode_list`], which turn a whole reply into [`Session`]s, a [`Status`]
+//! or [`Cookie`]s.
 //!
-//! Leans on prost and tokio. Never knows: policy, events, the agent that uses it, or any clock but its own time limit.
+//! Leans on prost and tokio. Never knows policy, events, the program that uses it, or any clock but
+//! the timeout's.
 //!
 //! ```
 //! # fn main() -> Result<(), occtl::DecodeError> {
 //! let reply = include_bytes!("../tests/fixtures/1.5.0/native/list.bin");
 //! let sessions = occtl::decode_list(reply)?;
-//! let names: Vec<_> = sessions.iter().filter(|s| s.is_connected()).filter_map(|s| s.username.as_deref()).collect();
+//! let connected = sessions.iter().filter(|session| session.is_connected());
+//! let names: Vec<_> = connected.filter_map(|session| session.username.as_deref()).collect();
 //! assert!(names.contains(&"zoë") && names.contains(&"sp ace"));
 //! # Ok(())
 //! # }

@@ -1,4 +1,4 @@
-//! One connection to ocserv, in our words.
+//! A decoded connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,53 +6,56 @@ use crate::error::DecodeError;
 use crate::safe_id::SafeId;
 use crate::{text, wire};
 
-/// One connection to ocserv: a session, or what may become one.
+/// One TCP connection to ocserv: a session, or one that has not logged in yet; see
+/// [`state`](Self::state).
 ///
-/// ocserv lists every TCP connection, also those that have not logged in: look at [`state`](Self::state). `None` and an
-/// empty list mean that ocserv did not say.
+/// `None` and an empty list mean that ocserv did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
-    /// The pid of the worker process, `ID` in the scripts' environment. It changes with every reconnect and is used again:
-    /// a connection is identified by this and [`connected_at`](Self::connected_at).
+    /// The pid of the worker process, `ID` in the scripts' environment. It changes with every
+    /// reconnect and is reused: a connection is identified by this and
+    /// [`connected_at`](Self::connected_at).
     pub id: i32,
-    /// How far the connection is.
+    /// State of the connection.
     pub state: State,
-    /// Who it is; `None` before the login, and for a name that is not UTF-8, which [`username_bytes`](Self::username_bytes)
-    /// still tells.
+    /// The username; `None` before the login, and for one that is not UTF-8, see
+    /// [`username_bytes`](Self::username_bytes).
     pub username: Option<String>,
-    /// The name as ocserv has it, at most 63 bytes; empty before the login.
+    /// The username as ocserv has it, at most 63 bytes; empty before the login.
     pub username_bytes: Vec<u8>,
     /// The user's group.
     pub group: Option<String>,
     /// The virtual host, `default` for the one without a name.
     pub vhost: Option<String>,
-    /// Where the client connects from.
+    /// The client's address, without a scope.
     pub client_ip: Option<IpAddr>,
-    /// Where the client connects to.
+    /// The server's address that the client connected to.
     pub server_ip: Option<IpAddr>,
-    /// The client's address in the VPN.
+    /// The client's IPv4 address in the VPN.
     pub vpn_ipv4: Option<Ipv4Addr>,
-    /// The client's address in the VPN. Reserved and listed also where the client did not ask for it.
+    /// The client's IPv6 address in the VPN. Leased and listed also for a client that did not
+    /// request it.
     pub vpn_ipv6: Option<Ipv6Addr>,
-    /// The server's end of the tunnel.
+    /// The server's IPv4 address in the VPN.
     pub vpn_server_ipv4: Option<Ipv4Addr>,
-    /// The server's end of the tunnel.
+    /// The server's IPv6 address in the VPN.
     pub vpn_server_ipv6: Option<Ipv6Addr>,
-    /// The tunnel device, such as `vpns0`. The next session gets the name of one that ended.
+    /// The tunnel device, such as `vpns0`. Names are reused.
     pub device: Option<String>,
-    /// When this connection was accepted, in seconds since 1970.
+    /// Time of the TCP accept, in seconds since 1970.
     pub connected_at: Option<u64>,
-    /// When the login began that this connection belongs to, in seconds since 1970. ocserv 1.4.1 and newer.
+    /// Start of the login that this connection belongs to, in seconds since 1970; ocserv 1.4.1 and
+    /// newer.
     pub session_started_at: Option<u64>,
-    /// Whether the server sent a field for [`session_started_at`](Self::session_started_at) at all; see
+    /// Whether the reply has a field for [`session_started_at`](Self::session_started_at); see
     /// [`reports_session_start`].
     pub has_session_start: bool,
     /// The login that this connection belongs to.
     pub safe_id: Option<SafeId>,
-    /// The client's name for its machine. The client chooses it freely.
+    /// The client's hostname. Untrusted: the client sends what it likes.
     pub hostname: Option<String>,
-    /// The client's name for itself. The client chooses it freely.
+    /// The client's user agent. Untrusted: the client sends what it likes.
     pub user_agent: Option<String>,
     /// Cipher of the TLS channel.
     pub tls_cipher: Option<String>,
@@ -62,9 +65,9 @@ pub struct Session {
     pub tls_compression: Option<String>,
     /// Compression of the DTLS channel, `None` also where there is none.
     pub dtls_compression: Option<String>,
-    /// Limit for what the client sends, in bytes per second; 0 is no limit.
+    /// Upload limit (client to server), in bytes per second; 0 is no limit.
     pub upload_limit: Option<u32>,
-    /// Limit for what the client receives, in bytes per second; 0 is no limit.
+    /// Download limit (server to client), in bytes per second; 0 is no limit.
     pub download_limit: Option<u32>,
     /// MTU of the tunnel, in bytes.
     pub mtu: Option<u32>,
@@ -72,41 +75,42 @@ pub struct Session {
     pub dpd: Option<u32>,
     /// Interval of keepalives, in seconds.
     pub keepalive: Option<u32>,
-    /// Name servers the client was given.
+    /// Name servers sent to the client.
     pub dns: Vec<String>,
-    /// NetBIOS name servers the client was given.
+    /// NetBIOS name servers sent to the client.
     pub nbns: Vec<String>,
-    /// `split-dns` of the virtual host; ocserv never tells what a user's own file says.
+    /// `split-dns` of the virtual host. ocserv never reports a per-user value.
     pub split_dns: Vec<String>,
-    /// Routes the client was given, IPv4 with a netmask; `default` if that is what is configured; empty also where all
-    /// traffic goes through the tunnel.
+    /// Routes sent to the client, IPv4 with a netmask; `default` if so configured; empty also where
+    /// all traffic goes through the tunnel.
     pub routes: Vec<String>,
-    /// Routes that the client was told to keep out of the tunnel.
+    /// Routes excluded from the tunnel (`no-route`).
     pub no_routes: Vec<String>,
-    /// Networks behind the client.
+    /// Networks behind the client (`iroute`).
     pub iroutes: Vec<String>,
-    /// Whether a firewall keeps the client to its routes.
+    /// Whether a firewall restricts the client to its routes (`restrict-user-to-routes`).
     pub restricted_to_routes: Option<bool>,
-    /// What `restrict-user-to-ports` says.
+    /// The rules of `restrict-user-to-ports`.
     pub port_rules: Vec<PortRule>,
 }
 
-/// How far a connection is.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// ocserv did not say.
     #[default]
     Unreported,
-    /// Nobody has logged in on it.
+    /// Before the login.
     PreAuth,
-    /// The login failed, **or** it succeeded and the connect-script is still running: ocserv says the same for both.
+    /// The login failed, **or** it succeeded and the connect-script is still running: ocserv
+    /// reports both as this.
     AuthFailed,
-    /// The login is going on.
+    /// The login is in progress.
     Authenticating,
     /// The tunnel is up.
     Connected,
-    /// A number that was not known when this was written.
+    /// A number that this crate does not know.
     Unknown(u32),
 }
 
@@ -127,12 +131,12 @@ impl From<Option<u32>> for State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PortRule {
-    /// What it is about.
+    /// The protocol that the rule applies to.
     pub protocol: PortProtocol,
     /// The port; 0 where the protocol has none.
     pub port: u32,
-    /// Whether the rule forbids, where others allow.
-    pub forbids: bool,
+    /// Whether the rule denies; otherwise it allows.
+    pub denies: bool,
 }
 
 /// The protocol of a [`PortRule`].
@@ -146,7 +150,7 @@ pub enum PortProtocol {
     Esp,
     Icmp,
     Icmpv6,
-    /// A number that was not known when this was written.
+    /// A number that this crate does not know.
     Unknown(u32),
 }
 
@@ -165,18 +169,18 @@ impl From<u32> for PortProtocol {
 }
 
 impl Session {
-    /// Whether the tunnel is up.
+    /// Returns whether the tunnel is up.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.state == State::Connected
     }
 }
 
-/// Whether the server tells when a login began, which ocserv does from 1.4.1 on: `None` if the list is empty and so says
-/// nothing.
+/// Returns whether the server reports the start of logins, as ocserv does since 1.4.1; `None` for
+/// an empty list.
 ///
-/// A hint at the version that costs nothing. What the server really knows is asked with
-/// [`ControlSocket::knows_terminate`](crate::ControlSocket::knows_terminate).
+/// A hint at the version without a request. For certainty ask with
+/// [`ControlSocket::supports_terminate`](crate::ControlSocket::supports_terminate).
 #[must_use]
 pub fn reports_session_start(sessions: &[Session]) -> Option<bool> {
     (!sessions.is_empty()).then(|| sessions.iter().any(|session| session.has_session_start))
@@ -208,23 +212,23 @@ impl TryFrom<wire::UserInfo> for Session {
             session_started_at: text::epoch(row.session_start_time),
             has_session_start: row.session_start_time.is_some(),
             safe_id: SafeId::from_wire(row.safe_id.as_deref()),
-            hostname: text::shown(row.hostname),
-            user_agent: text::shown(row.user_agent),
-            tls_cipher: text::shown(row.tls_ciphersuite),
-            dtls_cipher: text::shown(row.dtls_ciphersuite),
-            tls_compression: text::shown(row.cstp_compr),
-            dtls_compression: text::shown(row.dtls_compr),
+            hostname: text::lossy(row.hostname),
+            user_agent: text::lossy(row.user_agent),
+            tls_cipher: text::lossy(row.tls_ciphersuite),
+            dtls_cipher: text::lossy(row.dtls_ciphersuite),
+            tls_compression: text::lossy(row.cstp_compr),
+            dtls_compression: text::lossy(row.dtls_compr),
             upload_limit: row.rx_per_sec,
             download_limit: row.tx_per_sec,
             mtu: row.mtu,
             dpd: row.dpd,
             keepalive: row.keepalive,
-            dns: text::shown_all(row.dns),
-            nbns: text::shown_all(row.nbns),
-            split_dns: text::shown_all(row.domains),
-            routes: text::shown_all(row.routes),
-            no_routes: text::shown_all(row.no_routes),
-            iroutes: text::shown_all(row.iroutes),
+            dns: text::lossy_all(row.dns),
+            nbns: text::lossy_all(row.nbns),
+            split_dns: text::lossy_all(row.domains),
+            routes: text::lossy_all(row.routes),
+            no_routes: text::lossy_all(row.no_routes),
+            iroutes: text::lossy_all(row.iroutes),
             restricted_to_routes: row.restrict_to_routes,
             port_rules: row
                 .fw_ports
@@ -246,7 +250,7 @@ impl TryFrom<wire::FwPort> for PortRule {
         Ok(Self {
             protocol: protocol.into(),
             port,
-            forbids: negate != 0,
+            denies: negate != 0,
         })
     }
 }

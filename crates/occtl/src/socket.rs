@@ -1,4 +1,4 @@
-//! The connection: one for each call, the request in one write, one time limit around everything.
+//! The client: one connection per call, the request in one write, one timeout for the whole call.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -21,20 +21,22 @@ use crate::session::Session;
 use crate::status::Status;
 use crate::wire;
 
-/// Room that is made for each read of a reply. It grows with what arrives, not with what the header announces.
-const READ: usize = 16 << 10;
+/// Buffer space reserved for each read, in bytes: memory grows with what arrives, not with what the
+/// header announces.
+const READ_CHUNK: usize = 16 << 10;
 
-/// Longer than any name that ocserv can hold (63 bytes), so that nobody has it.
-const NOBODY: [u8; 200] = [b'-'; 200];
+/// A name that no user can have: ocserv's limit is 63 bytes.
+const IMPOSSIBLE_USERNAME: [u8; 200] = [b'-'; 200];
 
-/// The control socket of one ocserv, `/run/occtl.socket` unless `occtl-socket-file` says otherwise. ocserv answers only uid
-/// 0, whatever the file's mode.
+/// A client of one ocserv's control socket (`occtl-socket-file`). ocserv answers only uid 0,
+/// whatever the file's mode.
 ///
-/// Each call opens a connection of its own; calls may run at the same time. ocserv's main process answers them one after
-/// another and waits for a slow reader of a long answer, so do not run this on a runtime that is blocked by other work.
+/// Each call opens its own connection; calls may run concurrently. ocserv's main process answers
+/// them one after another and blocks on a slow reader of a long reply: never run this on a runtime
+/// that other work blocks.
 ///
-/// A call that is dropped, or that ran out of time, has sent its whole request or none of it, never a piece that ocserv
-/// would wait to see completed. ocserv may still do what was asked.
+/// A call that is dropped or times out has sent its whole request or none of it, never a part for
+/// whose rest ocserv would wait. ocserv may still carry it out.
 #[derive(Clone)]
 pub struct ControlSocket {
     path: PathBuf,
@@ -42,8 +44,8 @@ pub struct ControlSocket {
     observer: Option<Observer>,
 }
 
-/// Hears how each request on a [`ControlSocket`] ended: what was asked, what went wrong if anything did, and how long it
-/// took. It runs before the caller gets the answer, so it must be quick. A call that is dropped is not told.
+/// Called with each request's command, error and duration before the caller gets the result, so it
+/// must be quick. Not called for a request that is dropped.
 pub type Observer = Arc<dyn Fn(Command, Option<&ControlError>, Duration) + Send + Sync>;
 
 impl fmt::Debug for ControlSocket {
@@ -56,7 +58,8 @@ impl fmt::Debug for ControlSocket {
 }
 
 impl ControlSocket {
-    /// The socket at `path`; `timeout` bounds each call as a whole. Nothing is opened yet.
+    /// Creates a client of the socket at `path`, usually `/run/occtl.socket`; `timeout` bounds each
+    /// request as a whole. Opens nothing.
     #[must_use]
     pub const fn new(path: PathBuf, timeout: Duration) -> Self {
         Self {
@@ -66,154 +69,170 @@ impl ControlSocket {
         }
     }
 
-    /// The same socket, whose requests `observer` hears of.
+    /// Returns the client with `observer` called for each request.
     #[must_use]
-    pub fn observed(self, observer: Observer) -> Self {
+    pub fn with_observer(self, observer: Observer) -> Self {
         Self {
             observer: Some(observer),
             ..self
         }
     }
 
-    /// Where the socket is.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How the server is.
+    /// Returns the server status.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Invalid` and `Unsupported`.
     pub async fn status(&self) -> Result<Status, ControlError> {
-        self.ask(Command::Status, &[], decode_status).await
+        self.request(Command::Status, &[], decode_status).await
     }
 
-    /// All connections, newest first, including those that have not logged in.
+    /// Lists all connections, newest first, including those that have not logged in.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Invalid` and `Unsupported`.
     pub async fn list(&self) -> Result<Vec<Session>, ControlError> {
-        self.ask(Command::List, &[], decode_list).await
+        self.request(Command::List, &[], decode_list).await
     }
 
-    /// The connections of the user with exactly this name, on all virtual hosts; none if there is no such user.
+    /// Lists the connections of the user with exactly this name, on all virtual hosts; empty for an
+    /// unknown user.
     ///
     /// # Errors
-    /// All of [`ControlError`] but `Unsupported`. `Invalid`: an empty name, a NUL in it, or over 250 bytes.
+    /// All of [`ControlError`] but `Unsupported`. `Invalid`: an empty name, a NUL in it, or over
+    /// 250 bytes.
     pub async fn user(&self, name: &str) -> Result<Vec<Session>, ControlError> {
-        self.ask(Command::User, &username(name)?, decode_list).await
+        self.request(Command::User, &username(name)?, decode_list).await
     }
 
-    /// The connection with this ID, if there is one.
+    /// Returns the connection with this ID.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Unsupported`. `Invalid`: an ID that is not positive.
     pub async fn id(&self, id: i32) -> Result<Option<Session>, ControlError> {
-        let sessions = self.ask(Command::Id, &session_id(id)?, decode_list).await?;
+        let sessions = self.request(Command::Id, &session_id(id)?, decode_list).await?;
         Ok(sessions.into_iter().find(|session| session.id == id))
     }
 
-    /// Ends all connections of the user with exactly this name, on all virtual hosts, and voids the cookies of these
-    /// logins. `true`: they were told to end; they stay listed as connected until they have. `false`: there was none. A
-    /// login without a connection stays; see [`terminate_session`](Self::terminate_session).
+    /// Disconnects all connections of the user with exactly this name, on all virtual hosts, and
+    /// invalidates the cookies of these logins. A login without a connection stays; see
+    /// [`terminate_session`](Self::terminate_session).
+    ///
+    /// Returns `false` when there was no connection. After `true` they stay listed as connected
+    /// until they have ended.
     ///
     /// # Errors
-    /// All of [`ControlError`] but `Unsupported`. `Invalid`: an empty name, a NUL in it, or over 250 bytes.
+    /// All of [`ControlError`] but `Unsupported`. `Invalid`: an empty name, a NUL in it, or over
+    /// 250 bytes.
     pub async fn disconnect_user(&self, name: &str) -> Result<bool, ControlError> {
-        self.act(Command::DisconnectUser, &username(name)?).await
+        self.request_action(Command::DisconnectUser, &username(name)?)
+            .await
     }
 
-    /// Ends the connection with this ID and voids its login's cookie. `true`: it was told to end; it stays listed as
-    /// connected until it has, and a second call says `true` as well. `false`: there was none.
+    /// Disconnects the connection with this ID and invalidates its login's cookie.
+    ///
+    /// Returns `false` when there was no such connection. After `true` it stays listed as connected
+    /// until it has ended, and a second call returns `true` as well.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Unsupported`. `Invalid`: an ID that is not positive.
     pub async fn disconnect_id(&self, id: i32) -> Result<bool, ControlError> {
-        self.act(Command::DisconnectId, &session_id(id)?).await
+        self.request_action(Command::DisconnectId, &session_id(id)?).await
     }
 
-    /// All logins that ocserv remembers, with or without a connection, including failed ones for a while.
+    /// Lists all cookies, with or without a connection; failed logins are listed for a while.
     ///
     /// # Errors
     /// All of [`ControlError`] but `Invalid` and `Unsupported`.
     pub async fn cookies(&self) -> Result<Vec<Cookie>, ControlError> {
-        self.ask(Command::ListCookies, &[], decode_cookies).await
+        self.request(Command::ListCookies, &[], decode_cookies).await
     }
 
-    /// Ends a login: its connection, if it has one, and its cookie. `false` if ocserv does not know it. ocserv 1.4.2 and
-    /// newer.
+    /// Invalidates the cookie of a login and disconnects its connection, if any. Returns `false`
+    /// for an unknown login. Requires ocserv 1.4.2.
     ///
-    /// A connection that is ended this way reports no byte counts to its disconnect-script. To keep them, end the
-    /// connection with [`disconnect_id`](Self::disconnect_id), and use this for logins without one.
+    /// A connection that ends this way reports zero bytes to its disconnect-script. To keep the
+    /// byte counts, use [`disconnect_id`](Self::disconnect_id) first and this for logins without a
+    /// connection.
     ///
     /// # Errors
-    /// All of [`ControlError`] but `Invalid`. An older ocserv answers nothing, as one does that refuses this process. Then
-    /// `status` is asked on the same socket: if that is answered the error is `Unsupported`, else it is `Refused`. (An
-    /// ocserv that is replaced between the two is the one case in which `Unsupported` may be wrong.) The call takes up to
-    /// two time limits in this case.
+    /// All of [`ControlError`] but `Invalid`. An older ocserv closes the connection without a
+    /// reply, and so does one that refuses this process. To tell them apart, `status` is requested
+    /// on the same socket: the error is `Unsupported` if that succeeds, else `Refused`. (An ocserv
+    /// that is replaced between the two is the one case in which `Unsupported` may be wrong.) The
+    /// call takes up to two timeouts then.
     pub async fn terminate_session(&self, safe_id: &SafeId) -> Result<bool, ControlError> {
         let body = wire::SafeIdRequest {
             safe_id: safe_id.as_str().into(),
         };
-        let answer = self.act(Command::TerminateSession, &body.encode_to_vec()).await;
-        self.tell_unsupported(answer).await
+        let result = self
+            .request_action(Command::TerminateSession, &body.encode_to_vec())
+            .await;
+        self.detect_unsupported(result).await
     }
 
-    /// Whether this ocserv knows the `terminate` requests, as 1.4.2 and newer do.
+    /// Returns whether this ocserv supports the `terminate` requests, as 1.4.2 and newer do.
     ///
-    /// Asks it to end the sessions of a user whose name is longer than ocserv can hold, which ends nobody's. An ocserv that
-    /// does not know the request writes an error to its log, so ask once for each start of ocserv
-    /// ([`Status::main_pid`] and [`Status::started_at`]) and keep the answer.
+    /// Requests to terminate a user whose name is longer than ocserv allows, so it ends no session.
+    /// An ocserv that does not know the request logs an error: ask once per start of ocserv
+    /// ([`Status::main_pid`], [`Status::started_at`]).
     ///
     /// # Errors
-    /// All of [`ControlError`] but `Invalid` and `Unsupported`; nothing is known then.
-    pub async fn knows_terminate(&self) -> Result<bool, ControlError> {
+    /// All of [`ControlError`] but `Invalid` and `Unsupported`; the answer is unknown then.
+    pub async fn supports_terminate(&self) -> Result<bool, ControlError> {
         let body = wire::UsernameRequest {
-            username: NOBODY.to_vec(),
+            username: IMPOSSIBLE_USERNAME.to_vec(),
         };
-        let answer = self.act(Command::TerminateUser, &body.encode_to_vec()).await;
-        match self.tell_unsupported(answer).await {
+        let result = self
+            .request_action(Command::TerminateUser, &body.encode_to_vec())
+            .await;
+        match self.detect_unsupported(result).await {
             Ok(_) => Ok(true),
             Err(ControlError::Unsupported { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Turns a refusal into `Unsupported` if ocserv answers this process otherwise.
-    async fn tell_unsupported(&self, answer: Result<bool, ControlError>) -> Result<bool, ControlError> {
-        match answer {
+    /// Turns `Refused` into `Unsupported` if ocserv answers another request of this process.
+    async fn detect_unsupported(&self, result: Result<bool, ControlError>) -> Result<bool, ControlError> {
+        match result {
             Err(ControlError::Refused { command, .. }) if self.status().await.is_ok() => {
                 Err(ControlError::Unsupported { command })
             }
-            answer => answer,
+            result => result,
         }
     }
 
-    async fn act(&self, command: Command, body: &[u8]) -> Result<bool, ControlError> {
-        self.ask(command, body, |reply| decode_bool(reply, command)).await
+    async fn request_action(&self, command: Command, body: &[u8]) -> Result<bool, ControlError> {
+        self.request(command, body, |reply| decode_bool(reply, command))
+            .await
     }
 
-    async fn ask<T>(
+    async fn request<T>(
         &self,
         command: Command,
         body: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T, ControlError> {
         let request = encode_request(command, body)?;
-        let begin = clock::now();
-        let answer = self.answer(command, &request, decode).await;
+        let start = clock::now();
+        let result = self.send(command, &request, decode).await;
         if let Some(observer) = &self.observer {
             observer(
                 command,
-                answer.as_ref().err(),
-                clock::now().saturating_duration_since(begin),
+                result.as_ref().err(),
+                clock::now().saturating_duration_since(start),
             );
         }
-        answer
+        result
     }
 
-    async fn answer<T>(
+    async fn send<T>(
         &self,
         command: Command,
         request: &[u8],
@@ -228,7 +247,7 @@ impl ControlSocket {
         decode(&reply).map_err(|error| ControlError::undecodable(command, error))
     }
 
-    /// Sends the request and reads one whole frame of the right number.
+    /// Sends the request and reads one whole frame with the expected number.
     async fn exchange(&self, command: Command, request: &[u8]) -> Result<Vec<u8>, ControlError> {
         let mut stream =
             UnixStream::connect(&self.path)
@@ -243,14 +262,15 @@ impl ControlSocket {
 
         let mut reply = Vec::new();
         loop {
-            reply.reserve(READ);
+            reply.reserve(READ_CHUNK);
             let count = match stream.read_buf(&mut reply).await {
                 Ok(count) => count,
                 Err(error) if reply.is_empty() => return Err(closed_or_failed(command, error)),
                 Err(source) => return Err(ControlError::Io { command, source }),
             };
-            let whole = whole(&reply, command).map_err(|error| ControlError::undecodable(command, error))?;
-            match (count, whole) {
+            let complete =
+                is_complete(&reply, command).map_err(|error| ControlError::undecodable(command, error))?;
+            match (count, complete) {
                 (_, true) => return Ok(reply),
                 (0, false) if reply.is_empty() => {
                     return Err(ControlError::Refused {
@@ -258,7 +278,7 @@ impl ControlSocket {
                         before_reading: false,
                     });
                 }
-                // The decoder says what is missing.
+                // The decoder names what is missing.
                 (0, false) => return Ok(reply),
                 (_, false) => {}
             }
@@ -266,14 +286,15 @@ impl ControlSocket {
     }
 }
 
-/// Whether `reply` holds a whole frame; an error as soon as it cannot become the one that is awaited.
-fn whole(reply: &[u8], command: Command) -> Result<bool, DecodeError> {
-    check_number(reply, command.reply())?;
+/// Whether `reply` holds a whole frame; an error as soon as it cannot become the reply to
+/// `command`.
+fn is_complete(reply: &[u8], command: Command) -> Result<bool, DecodeError> {
+    check_number(reply, command.reply_number())?;
     Ok(frame_end(reply)?.is_some_and(|end| reply.len() >= end))
 }
 
-/// Writes all in one system call, or fails. There is no await between the first byte and the last, so that a dropped
-/// call cannot leave half a request behind. The socket is fresh and the request is under 300 bytes: it fits.
+/// Writes the request in one system call, or fails: without an await in between, a dropped call
+/// cannot leave half a request behind. A new socket's buffer has room for the at most 261 bytes.
 async fn write_at_once(stream: &UnixStream, request: &[u8]) -> io::Result<()> {
     loop {
         stream.writable().await?;
@@ -286,7 +307,7 @@ async fn write_at_once(stream: &UnixStream, request: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A connection that the peer closed without reading what was sent is a refusal; anything else is a failure.
+/// `Refused` for a connection that the peer closed without reading the request, else `Io`.
 fn closed_or_failed(command: Command, error: io::Error) -> ControlError {
     match error.kind() {
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ControlError::Refused {
@@ -300,8 +321,8 @@ fn closed_or_failed(command: Command, error: io::Error) -> ControlError {
     }
 }
 
-/// ocserv compares names as C strings: a NUL would cut the name into another one, and connections that have not logged
-/// in have the empty name.
+/// Encodes a username. ocserv compares names as C strings: a NUL would turn one name into another,
+/// and connections that have not logged in have the empty name.
 fn username(name: &str) -> Result<Vec<u8>, ControlError> {
     if name.is_empty() {
         return Err(ControlError::Invalid("empty user name"));
@@ -315,7 +336,7 @@ fn username(name: &str) -> Result<Vec<u8>, ControlError> {
     Ok(body.encode_to_vec())
 }
 
-/// IDs are pids. ocserv gives a worker that is gone the pid -1 until it has cleaned up.
+/// Encodes an ID. IDs are pids; a worker that has ended has the pid -1 until ocserv has cleaned up.
 fn session_id(id: i32) -> Result<Vec<u8>, ControlError> {
     if id <= 0 {
         return Err(ControlError::Invalid("session id that is not positive"));

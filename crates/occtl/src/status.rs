@@ -1,49 +1,50 @@
-//! How the server is, in our words.
+//! The decoded server status.
 
 use crate::{text, wire};
 
-/// How the server is. `None` means that it did not say.
+/// Server status. `None` means that ocserv did not say.
 ///
-/// Figures of sessions are brought up to date when a session ends, never while it lasts. "In this period" is since
+/// Session figures are updated when a session ends, never while it lasts. "In this period" is since
 /// [`last_reset_at`](Self::last_reset_at).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether it serves.
+    /// Whether ocserv accepts connections.
     pub online: Option<bool>,
     /// Pid of the main process.
     pub main_pid: Option<u32>,
     /// Pids of the security modules.
     pub sec_mod_pids: Vec<u32>,
-    /// When it started, in seconds since 1970.
+    /// Start of ocserv, in seconds since 1970.
     pub started_at: Option<u64>,
     /// Connections, including those that have not logged in.
     pub connections: Option<u32>,
-    /// Logins that it remembers; reported by the security modules now and then, so late.
+    /// Cookies; the security modules report them periodically, so the figure lags.
     pub logins: Option<u32>,
-    /// TLS sessions kept for resumption.
+    /// TLS sessions stored for resumption.
     pub tls_sessions: Option<u32>,
     /// Banned addresses.
     pub banned_addresses: Option<u32>,
     /// Sessions that ended since the start.
     pub sessions_closed_ever: Option<u64>,
-    /// Failed logins since the start; reported by the security modules now and then, so late.
+    /// Failed logins since the start; the security modules report them periodically, so the figure
+    /// lags.
     pub auth_failures_ever: Option<u64>,
-    /// When the period began, in seconds since 1970.
+    /// Start of the period, in seconds since 1970.
     pub last_reset_at: Option<u64>,
     /// Sessions that ended in this period.
     pub sessions_closed: Option<u64>,
-    /// Of these, by `session-timeout`.
+    /// Sessions ended by `session-timeout` in this period.
     pub session_timeouts: Option<u64>,
-    /// Of these, by `idle-timeout`.
+    /// Sessions ended by `idle-timeout` in this period.
     pub idle_timeouts: Option<u64>,
-    /// Of these, by an error.
+    /// Sessions ended by an error in this period.
     pub session_errors: Option<u64>,
     /// Failed logins in this period.
     pub auth_failures: Option<u64>,
-    /// What clients sent in this period, in units of 1000 bytes.
+    /// Bytes sent by clients in this period, in units of 1000.
     pub kilobytes_in: Option<u64>,
-    /// What clients received in this period, in units of 1000 bytes.
+    /// Bytes sent to clients in this period, in units of 1000.
     pub kilobytes_out: Option<u64>,
     /// Smallest MTU in this period, in bytes; 0 before the first session.
     pub min_mtu: Option<u32>,
@@ -57,7 +58,7 @@ pub struct Status {
     pub average_session_minutes: Option<u32>,
     /// Longest session, in minutes.
     pub max_session_minutes: Option<u32>,
-    /// Samples of packet latency, in builds that take them.
+    /// Samples of packet latency; only in builds with latency figures.
     pub latency_samples: Option<u64>,
     /// Sum of the median latencies of all samples, in the unit of ocserv's build.
     pub latency_median_total: Option<u64>,

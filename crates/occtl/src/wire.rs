@@ -1,11 +1,12 @@
-//! The messages as they are on the wire, by the field numbers of ocserv's `ctl.proto` and `ipc.proto`.
+//! Protobuf messages, by the field numbers of ocserv's `ctl.proto` and `ipc.proto`.
 //!
-//! They differ from those files on purpose. Every field is optional, although ocserv calls many required: what an older or
-//! newer server leaves out is unknown, and must not make the rest unreadable. Text is bytes: ocserv copies names from
-//! clients unchecked, and one name that is not UTF-8 must not make the whole list unreadable. Integers are as wide as in
-//! the newest ocserv; older ones send the same varints. Public for programs that play the server.
+//! They differ from those files on purpose. Every field is optional, although ocserv declares many
+//! required: a field that an older or newer server omits must not make the rest undecodable. Text
+//! is bytes: ocserv copies names from clients unchecked, and one name that is not UTF-8 must not
+//! make the whole list undecodable. Integers are as wide as in the newest ocserv; older ones send
+//! the same varints. Public for programs that stand in for the server.
 
-/// Requests for one user (`username_req`).
+/// A request for one user (`username_req`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct UsernameRequest {
     /// Compared by ocserv as a C string, byte by byte, over all virtual hosts.
@@ -13,15 +14,15 @@ pub struct UsernameRequest {
     pub username: Vec<u8>,
 }
 
-/// Requests for one connection (`id_req`).
+/// A request for one connection (`id_req`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct IdRequest {
-    /// The ID.
+    /// The ID; must be positive.
     #[prost(sint32, tag = "1")]
     pub id: i32,
 }
 
-/// Requests for one login (`safe_id_req`).
+/// A request for one login (`safe_id_req`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SafeIdRequest {
     /// Exactly 28 bytes, without the NUL that lists carry: ocserv refuses any other length.
@@ -29,28 +30,25 @@ pub struct SafeIdRequest {
     pub safe_id: Vec<u8>,
 }
 
-/// Answer of an action (`bool_msg`).
+/// Reply to disconnect and terminate requests (`bool_msg`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BoolReply {
-    /// Whether something was done.
+    /// Whether ocserv found what to end.
     #[prost(bool, optional, tag = "1")]
     pub status: Option<bool>,
 }
 
-/// Answer to `list`, `user` and `id` (`user_list_rep`).
+/// Reply to `list`, `user` and `id` (`user_list_rep`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct UserList {
-    /// One for each connection.
+    /// One per connection, newest first.
     #[prost(message, repeated, tag = "1")]
     pub user: Vec<UserInfo>,
 }
 
-/// One connection (`user_info_rep`). See [`crate::Session`] for what the fields mean.
+/// One connection (`user_info_rep`). See [`crate::Session`] for the fields.
 #[derive(Clone, PartialEq, prost::Message)]
-#[expect(
-    missing_docs,
-    reason = "ocserv's own names; crate::Session says what they mean"
-)]
+#[expect(missing_docs, reason = "ocserv's own names; crate::Session documents them")]
 pub struct UserInfo {
     #[prost(sint32, optional, tag = "1")]
     pub id: Option<i32>,
@@ -129,10 +127,7 @@ pub struct UserInfo {
 
 /// One rule of `restrict-user-to-ports` (`fw_port_st`).
 #[derive(Clone, PartialEq, prost::Message)]
-#[expect(
-    missing_docs,
-    reason = "ocserv's own names; crate::PortRule says what they mean"
-)]
+#[expect(missing_docs, reason = "ocserv's own names; crate::PortRule documents them")]
 pub struct FwPort {
     #[prost(uint32, optional, tag = "1")]
     pub port: Option<u32>,
@@ -142,20 +137,17 @@ pub struct FwPort {
     pub negate: Option<u32>,
 }
 
-/// Answer to `list cookies` (`secm_list_cookies_reply_msg`).
+/// Reply to `list cookies` (`secm_list_cookies_reply_msg`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CookieList {
-    /// One for each login.
+    /// One per login.
     #[prost(message, repeated, tag = "1")]
     pub cookies: Vec<CookieInfo>,
 }
 
-/// One login (`cookie_int_msg`). See [`crate::Cookie`] for what the fields mean.
+/// One login (`cookie_int_msg`). See [`crate::Cookie`] for the fields.
 #[derive(Clone, PartialEq, prost::Message)]
-#[expect(
-    missing_docs,
-    reason = "ocserv's own names; crate::Cookie says what they mean"
-)]
+#[expect(missing_docs, reason = "ocserv's own names; crate::Cookie documents them")]
 pub struct CookieInfo {
     #[prost(bytes = "vec", optional, tag = "1")]
     pub safe_id: Option<Vec<u8>>,
@@ -183,12 +175,9 @@ pub struct CookieInfo {
     pub vhost: Option<Vec<u8>>,
 }
 
-/// Answer to `status` (`status_rep`). See [`crate::Status`] for what the fields mean.
+/// Reply to `status` (`status_rep`). See [`crate::Status`] for the fields.
 #[derive(Clone, PartialEq, prost::Message)]
-#[expect(
-    missing_docs,
-    reason = "ocserv's own names; crate::Status says what they mean"
-)]
+#[expect(missing_docs, reason = "ocserv's own names; crate::Status documents them")]
 pub struct StatusReply {
     #[prost(bool, optional, tag = "1")]
     pub status: Option<bool>,

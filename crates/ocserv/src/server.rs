@@ -48,9 +48,9 @@ impl Ocserv {
 
     /// Reports the outcome of each request to `observer`.
     #[must_use]
-    pub fn observed(self, observer: Observer) -> Self {
+    pub fn with_observer(self, observer: Observer) -> Self {
         Self {
-            control: self.control.observed(observer),
+            control: self.control.with_observer(observer),
             ..self
         }
     }

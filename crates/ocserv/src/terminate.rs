@@ -29,7 +29,7 @@ impl TerminateSupport {
         if let Some((_, supported)) = cached.filter(|(cached, _)| Some(*cached) == start) {
             return Ok(supported);
         }
-        let supported = control.knows_terminate().await?;
+        let supported = control.supports_terminate().await?;
         *self.cached() = start.map(|start| (start, supported));
         Ok(supported)
     }

@@ -100,7 +100,7 @@ fn a_session_whose_script_runs_is_connected_once_it_was_asked_for_so_often() {
 }
 
 #[test]
-fn a_newer_release_knows_terminate_and_tells_when_a_login_began() {
+fn a_newer_release_supports_terminate_and_reports_the_start_of_a_login() {
     let (fake, _directory) = fake();
     let id = "493QXRGitRB0evhV9UecXq8PDMo=";
     fake.set_logins(vec![FakeLogin::detached(id, "carol")]);

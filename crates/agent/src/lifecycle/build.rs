@@ -169,7 +169,7 @@ impl Agent {
             policy,
             grpc,
             http: RetryingListener::bind("http.listen", config.http.listen).await,
-            ocserv: ocserv.observed(metrics.control_observer()),
+            ocserv: ocserv.with_observer(metrics.control_observer()),
             metrics,
             tasks,
             stop: guard,

@@ -60,7 +60,7 @@ async fn what_ocserv_is_asked_is_counted_by_how_it_ends_and_the_last_answer_says
         }
     };
     let control =
-        ControlSocket::new(path.clone(), Duration::from_secs(20)).observed(metrics.control_observer());
+        ControlSocket::new(path.clone(), Duration::from_secs(20)).with_observer(metrics.control_observer());
     shows(&["ocserv_agent_ocserv_up 0"]);
     control.list().await.unwrap_err();
     let fake = FakeControl::start(&path).unwrap();

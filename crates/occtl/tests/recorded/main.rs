@@ -1,23 +1,23 @@
-//! Every recorded reply of every version, against what was true when it was recorded.
+//! Every recorded reply of every version, against what other sources said when it was recorded.
 //!
-//! `fixtures/VERSION/native/NAME.bin` is the whole reply; `NAME.txt` beside it says what held, from other sources than the
-//! reply: the client's output, the environment of ocserv's scripts, `occtl`'s text.
+//! `fixtures/VERSION/native/NAME.bin` is the whole reply; `NAME.txt` beside it has the expected
+//! values: from the client's output, the environment of ocserv's scripts and `occtl`'s text.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
 
-mod truth;
+mod expected;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use expected::{Expected, Facts};
 use occtl::{
     Command, Cookie, DecodeError, LoginState, PortProtocol, Session, State, decode_bool, decode_cookies,
     decode_list, decode_status, reports_session_start,
 };
-use truth::{Facts, Truth};
 
 const VERSIONS: [&str; 3] = ["1.1.6", "1.3.0", "1.5.0"];
 const SITUATIONS: [&str; 5] = [".", "empty", "ipv4-only", "ipv6-only", "odd-names"];
@@ -27,7 +27,7 @@ struct Recording {
     name: String,
     path: PathBuf,
     reply: Vec<u8>,
-    truth: Truth,
+    expected: Expected,
 }
 
 fn recordings() -> Vec<Recording> {
@@ -42,7 +42,7 @@ fn recordings() -> Vec<Recording> {
                         version,
                         name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
                         reply: fs::read(&path).unwrap(),
-                        truth: Truth::read(&path.with_extension("txt")),
+                        expected: Expected::read(&path.with_extension("txt")),
                         path,
                     });
                 }
@@ -53,13 +53,9 @@ fn recordings() -> Vec<Recording> {
 }
 
 #[test]
-fn every_recording_of_every_version_says_what_was_true() {
+fn every_recorded_reply_decodes_to_what_other_sources_say() {
     let recordings = recordings();
-    assert_eq!(
-        recordings.len(),
-        VERSIONS.len() * 30,
-        "some recordings are not there"
-    );
+    assert_eq!(recordings.len(), VERSIONS.len() * 30, "recordings are missing");
     for recording in recordings {
         println!("{}", recording.path.display());
         let Recording {
@@ -77,7 +73,7 @@ fn every_recording_of_every_version_says_what_was_true() {
             "terminate-user-nobody" if *version == "1.5.0" => {
                 assert!(!decode_bool(reply, Command::TerminateUser).unwrap());
             }
-            // Older servers do not know it, and none knows the other: they closed the connection.
+            // Older servers do not know the first, and none the second: they closed the connection.
             "terminate-user-nobody" | "unknown-command" => {
                 assert!(reply.is_empty());
                 let decoded = decode_bool(reply, Command::TerminateUser);
@@ -87,15 +83,15 @@ fn every_recording_of_every_version_says_what_was_true() {
                 ));
             }
             "top" | "top-denied" => check_top(&recording),
-            "reload" => check_foreign(reply, 102),
-            "unban-unknown" => check_foreign(reply, 107),
-            "list-banned" => check_foreign(reply, 108),
+            "reload" => check_other_command(reply, 102),
+            "unban-unknown" => check_other_command(reply, 107),
+            "list-banned" => check_other_command(reply, 108),
             other => panic!("no check for {other}"),
         }
     }
 }
 
-fn check_foreign(reply: &[u8], number: u8) {
+fn check_other_command(reply: &[u8], number: u8) {
     for decoded in [
         decode_list(reply).err(),
         decode_status(reply).err(),
@@ -115,16 +111,16 @@ fn check_top(recording: &Recording) {
 
 fn check_list(recording: &Recording) {
     let sessions = decode_list(&recording.reply).unwrap();
-    assert_eq!(sessions.len(), recording.truth.sessions.len());
+    assert_eq!(sessions.len(), recording.expected.sessions.len());
     let newer = recording.version == "1.5.0";
     assert_eq!(
         reports_session_start(&sessions),
         (!sessions.is_empty()).then_some(newer)
     );
-    for facts in &recording.truth.sessions {
+    for facts in &recording.expected.sessions {
         let id: i32 = facts.one("id").parse().unwrap();
         let session = sessions.iter().find(|session| session.id == id).unwrap();
-        check_who(session, facts);
+        check_identity(session, facts);
         check_times(session, facts, recording);
         if facts.one("state") == "connected" {
             check_tunnel(session, facts);
@@ -133,7 +129,7 @@ fn check_list(recording: &Recording) {
     }
 }
 
-fn check_who(session: &Session, facts: &Facts) {
+fn check_identity(session: &Session, facts: &Facts) {
     let username = facts.one("username");
     let state = facts.one("state");
     assert_eq!(session.client_ip, Some(facts.one("remote-ip").parse().unwrap()));
@@ -193,7 +189,7 @@ fn check_who(session: &Session, facts: &Facts) {
 
 fn check_times(session: &Session, facts: &Facts, recording: &Recording) {
     let connected = session.connected_at.unwrap();
-    assert!(connected <= recording.truth.taken_at());
+    assert!(connected <= recording.expected.taken_at());
     if facts.one("state") == "pre-auth" {
         assert_eq!(session.session_started_at, None);
         return;
@@ -202,13 +198,13 @@ fn check_times(session: &Session, facts: &Facts, recording: &Recording) {
     assert!(connected <= facts.seconds("connect-script-started-epoch"));
     if recording.version == "1.5.0" {
         let started = session.session_started_at.unwrap();
-        assert!(started >= facts.seconds("client-started-epoch") && started <= recording.truth.taken_at());
+        assert!(started >= facts.seconds("client-started-epoch") && started <= recording.expected.taken_at());
     } else {
         assert_eq!(session.session_started_at, None);
     }
 }
 
-/// What the client was told.
+/// What was sent to the client.
 fn check_tunnel(session: &Session, facts: &Facts) {
     assert_eq!(session.dns, facts.all("dns"));
     assert_eq!(session.nbns, facts.all("nbns"));
@@ -218,7 +214,7 @@ fn check_tunnel(session: &Session, facts: &Facts) {
     } else {
         assert_eq!(session.routes, facts.all("route"));
     }
-    // A user's own split-dns is never told; the virtual host's is.
+    // ocserv reports the virtual host's split-dns, never a per-user value.
     if facts.own_config("split-dns").is_empty() {
         assert_eq!(session.split_dns, facts.all("split-dns"));
     }
@@ -228,7 +224,7 @@ fn check_tunnel(session: &Session, facts: &Facts) {
     assert_eq!(session.keepalive, number("keepalive"));
 }
 
-/// What the user's own file says.
+/// What the per-user file says.
 fn check_own_config(session: &Session, facts: &Facts) {
     let limit = |key: &str| {
         Some(
@@ -253,7 +249,7 @@ fn check_own_config(session: &Session, facts: &Facts) {
     let rules: Vec<_> = session
         .port_rules
         .iter()
-        .map(|rule| (rule.protocol, rule.port, rule.forbids))
+        .map(|rule| (rule.protocol, rule.port, rule.denies))
         .collect();
     if facts.own_config("restrict-user-to-ports").is_empty() {
         assert_eq!(rules, []);
@@ -272,44 +268,44 @@ fn check_own_config(session: &Session, facts: &Facts) {
 
 fn check_status(recording: &Recording) {
     let status = decode_status(&recording.reply).unwrap();
-    let truth = &recording.truth.about;
+    let expected = &recording.expected.about;
     let first_word = |text: &str| text.split(' ').next().unwrap().to_owned();
     assert_eq!(status.online, Some(true));
     assert_eq!(
         status.main_pid.unwrap().to_string(),
-        first_word(truth.one("server-main-pid"))
+        first_word(expected.one("server-main-pid"))
     );
-    let sec_mods: Vec<_> = truth
+    let sec_mods: Vec<_> = expected
         .one("children-of-main")
         .split(' ')
         .filter_map(|child| child.strip_suffix(":ocserv-sm"))
         .map(|pid| pid.parse::<u32>().unwrap())
         .collect();
     assert_eq!(status.sec_mod_pids, sec_mods);
-    let connections = truth.get("connections").or(truth.get("sessions")).unwrap();
+    let connections = expected.get("connections").or(expected.get("sessions")).unwrap();
     assert_eq!(status.connections.unwrap().to_string(), first_word(connections));
     let started = status.started_at.unwrap();
     assert!(
-        started >= truth.seconds("server-launched-epoch")
-            && started <= truth.seconds("server-ready-by-epoch")
+        started >= expected.seconds("server-launched-epoch")
+            && started <= expected.seconds("server-ready-by-epoch")
     );
     assert_eq!(status.last_reset_at, status.started_at);
-    let closed = truth
+    let closed = expected
         .get("sessions-closed-since-start")
         .map_or(0, |text| first_word(text).parse().unwrap());
     assert_eq!(status.sessions_closed_ever, Some(closed));
     assert_eq!(status.sessions_closed, Some(closed));
-    if let Some(banned) = truth.get("IPs in ban list").or(truth.get("banned")) {
+    if let Some(banned) = expected.get("IPs in ban list").or(expected.get("banned")) {
         assert_eq!(status.banned_addresses.unwrap().to_string(), banned);
     }
-    if let Some(mtu) = truth.get("Max MTU") {
+    if let Some(mtu) = expected.get("Max MTU") {
         assert_eq!(status.max_mtu.unwrap().to_string(), mtu);
     }
-    if let Some(sent) = truth.get("RX") {
+    if let Some(sent) = expected.get("RX") {
         // 1.3.0 writes "kB".
         let shown = |kilobytes: Option<u64>| format!("{}.0 kb", kilobytes.unwrap());
         assert_eq!(shown(status.kilobytes_in), sent.to_lowercase());
-        assert_eq!(shown(status.kilobytes_out), truth.one("TX").to_lowercase());
+        assert_eq!(shown(status.kilobytes_out), expected.one("TX").to_lowercase());
     }
     // Only Debian's build takes latency samples.
     assert_eq!(status.latency_samples.is_some(), recording.version == "1.1.6");
@@ -317,10 +313,10 @@ fn check_status(recording: &Recording) {
 
 fn check_cookies(recording: &Recording) {
     let cookies = decode_cookies(&recording.reply).unwrap();
-    let table = recording.truth.logins();
+    let table = recording.expected.logins();
     // The short recordings have no table: all their logins are live.
     let expected = if table.is_empty() {
-        recording.truth.sessions.len()
+        recording.expected.sessions.len()
     } else {
         table.len()
     };
@@ -333,10 +329,10 @@ fn check_cookies(recording: &Recording) {
                 table.iter().find(|row| row.starts_with(&id[..6])).unwrap(),
             );
         }
-        assert!(cookie.created_at.unwrap() <= recording.truth.taken_at());
+        assert!(cookie.created_at.unwrap() <= recording.expected.taken_at());
 
         let live = recording
-            .truth
+            .expected
             .sessions
             .iter()
             .find(|facts| facts.get("full-session (occtl -j show id)") == Some(id));

@@ -1,4 +1,4 @@
-//! A control socket that does what it is told, right or wrong: one conduct for each connection, in order.
+//! A scripted control socket: one behaviour per connection, in order.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,18 +7,18 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-pub(crate) enum Conduct {
+pub(crate) enum Behaviour {
     /// Reads the request and sends these bytes.
     Reply(Vec<u8>),
     /// Sends these bytes a few at a time.
     InPieces(Vec<u8>, usize),
     /// Reads the request and closes.
     CloseAfterReading,
-    /// Closes when the request is there, and leaves it unread.
+    /// Closes once the request has arrived, without reading it.
     CloseUnread,
-    /// Reads the request, sends these bytes, and then nothing until the client goes away.
+    /// Reads the request, sends these bytes, then nothing until the client closes.
     Stall(Vec<u8>),
-    /// Reads the request and sends one byte after another of an endless answer until the client goes away.
+    /// Reads the request and sends an endless reply byte by byte until the client closes.
     Drip(u8),
 }
 
@@ -30,15 +30,15 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    pub(crate) fn start(conducts: Vec<Conduct>) -> Self {
+    pub(crate) fn start(behaviours: Vec<Behaviour>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("occtl.socket");
         let listener = UnixListener::bind(&path).unwrap();
         let (sender, requests) = mpsc::channel();
         let thread = thread::spawn(move || {
-            for conduct in conducts {
+            for behaviour in behaviours {
                 let (stream, _) = listener.accept().unwrap();
-                serve(stream, conduct, &sender);
+                serve(stream, behaviour, &sender);
             }
         });
         Self {
@@ -53,39 +53,39 @@ impl Fake {
         occtl::ControlSocket::new(self.path.clone(), timeout)
     }
 
-    /// All requests, after each of the conducts had its connection.
+    /// Waits for the last connection and returns all requests.
     pub(crate) fn requests(mut self) -> Vec<Vec<u8>> {
         self.thread.take().unwrap().join().unwrap();
         self.requests.try_iter().collect()
     }
 }
 
-fn serve(mut stream: UnixStream, conduct: Conduct, requests: &mpsc::Sender<Vec<u8>>) {
-    // A bound, so that a client that sends nothing fails the test and does not hang it.
+fn serve(mut stream: UnixStream, behaviour: Behaviour, requests: &mpsc::Sender<Vec<u8>>) {
+    // A client that sends nothing fails the test and does not hang it.
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    if matches!(conduct, Conduct::CloseUnread) {
-        // Wait until the request has arrived without taking it: the kernel then tells the client of the loss.
+    if matches!(behaviour, Behaviour::CloseUnread) {
+        // The kernel reports to the client that data it sent was not read.
         wait_for_request(&stream);
         return;
     }
-    // One read must see all of it, as ocserv waits for no second one without serving anybody else meanwhile.
+    // One read must return the whole request: ocserv would block on a second one.
     let mut buffer = [0; 512];
     let count = stream.read(&mut buffer).unwrap();
     requests.send(buffer[..count].to_vec()).unwrap();
-    match conduct {
-        Conduct::Reply(bytes) => stream.write_all(&bytes).unwrap(),
-        Conduct::InPieces(bytes, size) => {
+    match behaviour {
+        Behaviour::Reply(bytes) => stream.write_all(&bytes).unwrap(),
+        Behaviour::InPieces(bytes, size) => {
             for piece in bytes.chunks(size) {
                 stream.write_all(piece).unwrap();
                 thread::yield_now();
             }
         }
-        Conduct::CloseAfterReading | Conduct::CloseUnread => {}
-        Conduct::Stall(bytes) => {
+        Behaviour::CloseAfterReading | Behaviour::CloseUnread => {}
+        Behaviour::Stall(bytes) => {
             stream.write_all(&bytes).unwrap();
             assert_eq!(stream.read(&mut buffer).unwrap_or(0), 0);
         }
-        Conduct::Drip(number) => {
+        Behaviour::Drip(number) => {
             let header = [&[number][..], &1_000_000_u32.to_ne_bytes(), &[10, 200, 1]].concat();
             for byte in header.into_iter().chain(std::iter::repeat(0)) {
                 if stream.write_all(&[byte]).is_err() {
@@ -97,7 +97,7 @@ fn serve(mut stream: UnixStream, conduct: Conduct, requests: &mpsc::Sender<Vec<u
     }
 }
 
-/// Looks without taking, through a second handle that is put to sleep by the kernel and not by us.
+/// Waits until the socket is readable, without reading.
 fn wait_for_request(stream: &UnixStream) {
     let handle = rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN);
     let limit = rustix::event::Timespec {

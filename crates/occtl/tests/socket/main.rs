@@ -1,4 +1,4 @@
-//! The shell: what it sends, and what it makes of a server that is slow, wrong or gone.
+//! The client: the bytes it sends, and its errors with a server that is slow, faulty or absent.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fake;
@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use fake::{Conduct, Fake};
+use fake::{Behaviour, Fake};
 use occtl::frame::encode_reply;
 use occtl::{Command, ControlError, ControlSocket, DecodeError, SafeId};
 
-/// Longer than any machine needs; only a test that fails waits for it.
+/// Longer than any machine needs; only a failing test waits for it.
 const LONG: Duration = Duration::from_secs(20);
-/// For the servers that never answer.
+/// For servers that never reply.
 const SHORT: Duration = Duration::from_millis(60);
 
 const NO: &[u8] = &[8, 0];
@@ -30,7 +30,7 @@ fn recorded(version: &str, name: &str) -> Vec<u8> {
     fs::read(root.join(version).join("native").join(name)).unwrap()
 }
 
-/// The request that the recording was made with.
+/// The recorded request.
 fn recorded_request(name: &str) -> Vec<u8> {
     let text = String::from_utf8(recorded("1.5.0", name)).unwrap();
     let hex = text
@@ -58,7 +58,7 @@ async fn each_call_sends_the_bytes_that_real_servers_answered() {
         "disconnect-id-999999",
         "list-cookies",
     ];
-    let replies = names.map(|name| Conduct::Reply(recorded("1.5.0", &format!("{name}.bin"))));
+    let replies = names.map(|name| Behaviour::Reply(recorded("1.5.0", &format!("{name}.bin"))));
     let fake = Fake::start(replies.into());
     let ocserv = fake.client(LONG);
     assert_eq!(ocserv.status().await.unwrap().connections, Some(12));
@@ -76,12 +76,12 @@ async fn each_call_sends_the_bytes_that_real_servers_answered() {
 }
 
 #[tokio::test]
-async fn a_done_action_is_true_and_a_missing_session_is_none() {
+async fn a_disconnect_returns_true_and_a_missing_session_is_none() {
     let fake = Fake::start(vec![
-        Conduct::Reply(encode_reply(105, YES)),
-        Conduct::Reply(encode_reply(106, YES)),
-        Conduct::Reply(recorded("1.1.6", "id-info-999999.bin")),
-        Conduct::Reply(recorded("1.1.6", "user-info-nobody.bin")),
+        Behaviour::Reply(encode_reply(105, YES)),
+        Behaviour::Reply(encode_reply(106, YES)),
+        Behaviour::Reply(recorded("1.1.6", "id-info-999999.bin")),
+        Behaviour::Reply(recorded("1.1.6", "user-info-nobody.bin")),
     ]);
     let ocserv = fake.client(LONG);
     assert!(ocserv.disconnect_user("alice").await.unwrap());
@@ -91,10 +91,10 @@ async fn a_done_action_is_true_and_a_missing_session_is_none() {
 }
 
 #[tokio::test]
-async fn a_reply_in_pieces_of_any_size_is_the_same_reply() {
+async fn a_reply_in_pieces_of_any_size_decodes_the_same() {
     let list = recorded("1.3.0", "list.bin");
     let sizes = [1, 2, 3, 4, 5, 6, 7, 100, 4000];
-    let fake = Fake::start(sizes.map(|size| Conduct::InPieces(list.clone(), size)).into());
+    let fake = Fake::start(sizes.map(|size| Behaviour::InPieces(list.clone(), size)).into());
     let ocserv = fake.client(LONG);
     let expected = occtl::decode_list(&list).unwrap();
     for size in sizes {
@@ -103,17 +103,17 @@ async fn a_reply_in_pieces_of_any_size_is_the_same_reply() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_costs_one_time_limit() {
+async fn a_call_to_a_server_that_never_replies_times_out() {
     let list = recorded("1.1.6", "list.bin");
-    for conduct in [
-        Conduct::Stall(Vec::new()),
-        Conduct::Stall(list[..1].to_vec()),
-        Conduct::Stall(list[..5].to_vec()),
-        Conduct::Stall(list[..list.len() - 1].to_vec()),
-        // Bytes that keep coming do not extend it.
-        Conduct::Drip(104),
+    for behaviour in [
+        Behaviour::Stall(Vec::new()),
+        Behaviour::Stall(list[..1].to_vec()),
+        Behaviour::Stall(list[..5].to_vec()),
+        Behaviour::Stall(list[..list.len() - 1].to_vec()),
+        // Arriving bytes do not extend the timeout.
+        Behaviour::Drip(104),
     ] {
-        let fake = Fake::start(vec![conduct]);
+        let fake = Fake::start(vec![behaviour]);
         let error = fake.client(SHORT).list().await.unwrap_err();
         assert!(
             matches!(error, ControlError::Timeout { command: Command::List, limit } if limit == SHORT),
@@ -125,13 +125,13 @@ async fn a_server_that_never_answers_costs_one_time_limit() {
 }
 
 #[tokio::test]
-async fn another_reply_than_the_awaited_one_is_named_without_waiting_for_its_end() {
+async fn a_reply_to_another_request_fails_without_waiting_for_its_end() {
     let status = recorded("1.1.6", "status.bin");
-    for conduct in [
-        Conduct::Reply(status.clone()),
-        Conduct::Stall(status[..1].to_vec()),
+    for behaviour in [
+        Behaviour::Reply(status.clone()),
+        Behaviour::Stall(status[..1].to_vec()),
     ] {
-        let fake = Fake::start(vec![conduct]);
+        let fake = Fake::start(vec![behaviour]);
         let error = fake.client(LONG).list().await.unwrap_err();
         assert!(
             matches!(
@@ -152,7 +152,7 @@ async fn a_torn_or_overlong_reply_is_malformed() {
     let list = recorded("1.5.0", "list.bin");
     let empty = encode_reply(104, &[]);
     for cut in [1, 4, 5, 6, list.len() / 2, list.len() - 1] {
-        let fake = Fake::start(vec![Conduct::Reply(list[..cut].to_vec())]);
+        let fake = Fake::start(vec![Behaviour::Reply(list[..cut].to_vec())]);
         let error = fake.client(LONG).list().await.unwrap_err();
         assert!(
             matches!(
@@ -166,7 +166,7 @@ async fn a_torn_or_overlong_reply_is_malformed() {
         );
     }
     for longer in [[&list[..], b"x"].concat(), [&empty[..], &empty].concat()] {
-        let fake = Fake::start(vec![Conduct::Reply(longer)]);
+        let fake = Fake::start(vec![Behaviour::Reply(longer)]);
         let error = fake.client(LONG).list().await.unwrap_err();
         assert!(
             matches!(
@@ -180,7 +180,7 @@ async fn a_torn_or_overlong_reply_is_malformed() {
         );
     }
     let huge = [&[104][..], &u32::MAX.to_ne_bytes()].concat();
-    let fake = Fake::start(vec![Conduct::Stall(huge)]);
+    let fake = Fake::start(vec![Behaviour::Stall(huge)]);
     let error = fake.client(LONG).list().await.unwrap_err();
     assert!(
         matches!(
@@ -195,8 +195,8 @@ async fn a_torn_or_overlong_reply_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_close_without_an_answer_is_a_refusal_and_says_if_the_request_was_left_unread() {
-    let fake = Fake::start(vec![Conduct::CloseAfterReading, Conduct::CloseUnread]);
+async fn a_close_without_a_reply_is_refused_and_says_whether_the_request_was_read() {
+    let fake = Fake::start(vec![Behaviour::CloseAfterReading, Behaviour::CloseUnread]);
     let ocserv = fake.client(LONG);
     let error = ocserv.list().await.unwrap_err();
     assert!(
@@ -224,7 +224,7 @@ async fn a_close_without_an_answer_is_a_refusal_and_says_if_the_request_was_left
 }
 
 #[tokio::test]
-async fn no_socket_and_a_dead_socket_are_not_reachable() {
+async fn a_missing_or_dead_socket_is_not_reachable() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("occtl.socket");
     let ocserv = ControlSocket::new(path.clone(), LONG);
@@ -241,8 +241,8 @@ async fn no_socket_and_a_dead_socket_are_not_reachable() {
 }
 
 #[tokio::test]
-async fn arguments_that_ocserv_would_take_for_others_are_not_sent() {
-    // Nobody listens there: whatever tries to connect fails otherwise.
+async fn arguments_that_ocserv_would_misread_are_not_sent() {
+    // Nothing listens there: a call that connects gives another error.
     let ocserv = ControlSocket::new(PathBuf::from("/nonexistent/occtl.socket"), LONG);
     let long = "x".repeat(254);
     for name in ["", "alice\0", "\0", long.as_str()] {
@@ -265,15 +265,15 @@ async fn arguments_that_ocserv_would_take_for_others_are_not_sent() {
 }
 
 #[tokio::test]
-async fn terminate_is_unsupported_only_where_status_is_answered() {
+async fn terminate_is_unsupported_only_where_status_succeeds() {
     let login = SafeId::parse("493QXRGitRB0evhV9UecXq8PDMo=").unwrap();
-    let status = || Conduct::Reply(recorded("1.1.6", "status.bin"));
+    let status = || Behaviour::Reply(recorded("1.1.6", "status.bin"));
 
-    // 1.1.6: closes the connection, as recorded, and answers everything else.
+    // 1.1.6: closes the connection, as recorded, and replies to everything else.
     let fake = Fake::start(vec![
-        Conduct::CloseAfterReading,
+        Behaviour::CloseAfterReading,
         status(),
-        Conduct::CloseAfterReading,
+        Behaviour::CloseAfterReading,
         status(),
     ]);
     let ocserv = fake.client(LONG);
@@ -282,10 +282,10 @@ async fn terminate_is_unsupported_only_where_status_is_answered() {
         command: Command::TerminateSession,
     };
     assert_eq!(error.to_string(), unsupported.to_string());
-    assert!(!ocserv.knows_terminate().await.unwrap());
+    assert!(!ocserv.supports_terminate().await.unwrap());
 
-    // One that refuses this process: nothing is known.
-    let fake = Fake::start((0..4).map(|_| Conduct::CloseUnread).collect());
+    // An ocserv that refuses this process.
+    let fake = Fake::start((0..4).map(|_| Behaviour::CloseUnread).collect());
     let ocserv = fake.client(LONG);
     let error = ocserv.terminate_session(&login).await.unwrap_err();
     assert!(
@@ -299,59 +299,61 @@ async fn terminate_is_unsupported_only_where_status_is_answered() {
         "{error:?}"
     );
     assert!(matches!(
-        ocserv.knows_terminate().await,
+        ocserv.supports_terminate().await,
         Err(ControlError::Refused { .. })
     ));
 
     // 1.5.0.
     let fake = Fake::start(vec![
-        Conduct::Reply(encode_reply(113, YES)),
-        Conduct::Reply(encode_reply(113, NO)),
-        Conduct::Reply(recorded("1.5.0", "terminate-user-nobody.bin")),
+        Behaviour::Reply(encode_reply(113, YES)),
+        Behaviour::Reply(encode_reply(113, NO)),
+        Behaviour::Reply(recorded("1.5.0", "terminate-user-nobody.bin")),
     ]);
     let ocserv = fake.client(LONG);
     assert!(ocserv.terminate_session(&login).await.unwrap());
     assert!(!ocserv.terminate_session(&login).await.unwrap());
-    assert!(ocserv.knows_terminate().await.unwrap());
+    assert!(ocserv.supports_terminate().await.unwrap());
     let requests = fake.requests();
     // 28 bytes without a NUL: ocserv 1.5.0 refuses the 29 that it lists.
     assert_eq!(
         requests[0],
         [&[15, 30, 0, 0, 0, 10, 28][..], login.as_str().as_bytes()].concat()
     );
-    // Nobody's sessions can end by the probe: no name of ocserv has more than 63 bytes.
+    // The probe can end no session: a username has at most 63 bytes.
     assert_eq!((requests[2][0], requests[2].len()), (13, 5 + 3 + 200));
 }
 
 #[tokio::test]
-async fn an_observer_hears_how_every_request_ended_before_its_caller_does() {
+async fn an_observer_is_called_before_the_caller_gets_the_result() {
     let fake = Fake::start(vec![
-        Conduct::Reply(recorded("1.5.0", "status.bin")),
-        Conduct::CloseAfterReading,
-        Conduct::Reply(encode_reply(104, NO)),
+        Behaviour::Reply(recorded("1.5.0", "status.bin")),
+        Behaviour::CloseAfterReading,
+        Behaviour::Reply(encode_reply(104, NO)),
     ]);
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let teller = Arc::clone(&heard);
-    let ocserv = fake.client(LONG).observed(Arc::new(move |command, error, took| {
-        assert!(took < LONG);
-        let what = match error {
-            None => "answered",
-            Some(ControlError::Refused { .. }) => "refused",
-            Some(ControlError::WrongReply { .. }) => "wrong",
-            Some(_) => "other",
-        };
-        teller.lock().unwrap().push((command, what));
-    }));
+    let observed = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::clone(&observed);
+    let ocserv = fake
+        .client(LONG)
+        .with_observer(Arc::new(move |command, error, took| {
+            assert!(took < LONG);
+            let result = match error {
+                None => "answered",
+                Some(ControlError::Refused { .. }) => "refused",
+                Some(ControlError::WrongReply { .. }) => "wrong",
+                Some(_) => "other",
+            };
+            calls.lock().unwrap().push((command, result));
+        }));
     let clone = ocserv.clone();
     ocserv.status().await.unwrap();
-    assert_eq!(heard.lock().unwrap()[..], [(Command::Status, "answered")]);
+    assert_eq!(observed.lock().unwrap()[..], [(Command::Status, "answered")]);
     clone.disconnect_id(7).await.unwrap_err();
     clone.status().await.unwrap_err();
     ocserv.id(-1).await.unwrap_err();
     assert_eq!(
-        heard.lock().unwrap()[1..],
+        observed.lock().unwrap()[1..],
         [(Command::DisconnectId, "refused"), (Command::Status, "wrong")],
-        "what is not fit to be sent is no request"
+        "an invalid argument is no request"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Reads what was true beside a recording.
+//! Reads the expected values beside a recording.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Facts {
         whole_seconds(self.one(key))
     }
 
-    /// The values of `key` in the user's own file.
+    /// The values of `key` in the per-user file.
     pub(crate) fn own_config(&self, key: &str) -> Vec<&str> {
         let lines = self.all("per-user-file");
         let pairs = lines.into_iter().filter_map(|line| line.split_once(" = "));
@@ -42,15 +42,15 @@ fn whole_seconds(text: &str) -> u64 {
     text.split('.').next().unwrap().parse().unwrap()
 }
 
-pub(crate) struct Truth {
-    /// What holds for the server, with the lines of `occtl`'s own text.
+pub(crate) struct Expected {
+    /// Values of the server, with the lines of `occtl`'s text.
     pub(crate) about: Facts,
-    /// What holds for each session.
+    /// Values of each session.
     pub(crate) sessions: Vec<Facts>,
     text: String,
 }
 
-impl Truth {
+impl Expected {
     pub(crate) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
         let mut about = Facts::default();
@@ -78,12 +78,12 @@ impl Truth {
         }
     }
 
-    /// The second in which the recording was over.
+    /// The second in which the recording ended.
     pub(crate) fn taken_at(&self) -> u64 {
         whole_seconds(self.about.one("taken-between").split(' ').nth(1).unwrap())
     }
 
-    /// The rows of `occtl`'s table of logins, where there is one.
+    /// The rows of `occtl`'s table of cookies, if recorded.
     pub(crate) fn logins(&self) -> Vec<&str> {
         let lines = self
             .text

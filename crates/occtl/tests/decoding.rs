@@ -1,4 +1,4 @@
-//! No bytes make the decoders panic, and nothing but a whole reply is taken for one.
+//! No bytes make the decoders panic, and only a whole reply decodes.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -36,11 +36,12 @@ fn every_truncation_of_every_kind_of_reply_is_an_error() {
 }
 
 #[test]
-fn a_body_cut_short_under_an_honest_header_is_never_a_shorter_answer_of_another_kind() {
+fn a_truncated_body_under_a_matching_header_is_an_error_or_a_shorter_list() {
     let body = &LIST[HEADER..];
     let all = decode_list(LIST).unwrap();
     for cut in 0..body.len() {
-        // A cut between two entries cannot be told from a shorter list; anywhere else it must be an error.
+        // A cut between two entries cannot be told from a shorter list; anywhere else it must be an
+        // error.
         if let Ok(some) = decode_list(&encode_reply(104, &body[..cut])) {
             assert_eq!(some, all[..some.len()]);
         }
@@ -129,7 +130,7 @@ fn absent_fields_are_unknown_and_unknown_fields_are_ignored() {
 }
 
 #[test]
-fn one_name_that_is_not_utf8_leaves_the_list_readable_and_is_nobody_elses() {
+fn a_username_that_is_not_utf8_leaves_the_list_decodable_and_equals_no_other() {
     let named = |id, name: &[u8]| UserInfo {
         id: Some(id),
         username: Some(name.to_vec()),
@@ -153,7 +154,7 @@ fn one_name_that_is_not_utf8_leaves_the_list_readable_and_is_nobody_elses() {
 }
 
 #[test]
-fn an_ipv4_client_is_one_address_however_the_server_writes_it() {
+fn an_ipv4_mapped_client_address_is_canonicalised() {
     let from = |address: &str| {
         let row = UserInfo {
             id: Some(1),
@@ -169,8 +170,8 @@ fn an_ipv4_client_is_one_address_however_the_server_writes_it() {
 }
 
 #[test]
-fn a_time_that_no_clock_can_show_is_unknown() {
-    for (told, known) in [
+fn a_time_out_of_range_is_unknown() {
+    for (sent, decoded) in [
         (0, None),
         (u64::MAX, None),
         (1 << 63, None),
@@ -178,28 +179,28 @@ fn a_time_that_no_clock_can_show_is_unknown() {
     ] {
         let row = UserInfo {
             id: Some(1),
-            conn_time: Some(told),
+            conn_time: Some(sent),
             ..UserInfo::default()
         };
         let list = UserList { user: vec![row] };
         let session = &decode_list(&encode_reply(104, &list.encode_to_vec())).unwrap()[0];
-        assert_eq!(session.connected_at, known);
+        assert_eq!(session.connected_at, decoded);
         // What a caller does with it must not panic.
         let at = session.connected_at.map(|s| UNIX_EPOCH + Duration::from_secs(s));
-        assert_eq!(at.is_some(), known.is_some());
+        assert_eq!(at.is_some(), decoded.is_some());
         let login = CookieInfo {
             safe_id: Some(Vec::new()),
-            created: Some(told),
+            created: Some(sent),
             ..CookieInfo::default()
         };
         let logins = CookieList { cookies: vec![login] };
         let login = &decode_cookies(&encode_reply(110, &logins.encode_to_vec())).unwrap()[0];
-        assert_eq!(login.created_at, known);
+        assert_eq!(login.created_at, decoded);
     }
 }
 
 #[test]
-fn a_state_number_from_the_future_is_kept() {
+fn an_unknown_state_number_is_kept() {
     let list = UserList {
         user: vec![UserInfo {
             id: Some(1),
@@ -214,7 +215,7 @@ fn a_state_number_from_the_future_is_kept() {
     };
     let sessions = decode_list(&encode_reply(104, &list.encode_to_vec())).unwrap();
     assert_eq!(sessions[0].state, State::Unknown(9));
-    assert!(sessions[0].port_rules[0].forbids);
+    assert!(sessions[0].port_rules[0].denies);
 }
 
 proptest! {
@@ -236,9 +237,9 @@ proptest! {
         }
     }
 
-    /// However the bytes arrive, the end of the frame is known when its last byte is there, and not before.
+    /// However the bytes are split, the frame is complete at its last byte and not before.
     #[test]
-    fn any_split_finds_the_same_end(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+    fn a_frame_ends_at_the_same_byte_however_it_is_split(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(LIST.len())).collect();
         ends.extend([0, LIST.len()]);
         ends.sort_unstable();
@@ -249,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn any_name_of_any_bytes_is_told_exactly(name in prop::collection::vec(any::<u8>(), 0..80), id in any::<i32>()) {
+    fn a_username_of_any_bytes_is_returned_exactly(name in prop::collection::vec(any::<u8>(), 0..80), id in any::<i32>()) {
         let list = UserList { user: vec![UserInfo { id: Some(id), username: Some(name.clone()), ..UserInfo::default() }] };
         let sessions = decode_list(&encode_reply(104, &list.encode_to_vec())).unwrap();
         prop_assert_eq!(sessions[0].id, id);
