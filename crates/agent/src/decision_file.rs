@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz::{Authorizer, DecisionStore, Opened, StoreError};
+use authz::{Authorizer, DecisionStore, OpenedStore, StoreError};
 use resilience::Changes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -33,17 +33,17 @@ pub(crate) async fn open(state_dir: &Path, agent_id: &str, authorizer: &Authoriz
     None
 }
 
-fn open_file(path: &Path, agent_id: &str) -> Result<Opened, StoreError> {
+fn open_file(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
     DecisionStore::open(path, agent_id)
 }
 
-fn take_over(path: &Path, opened: Opened, authorizer: &Authorizer) -> DecisionStore {
+fn take_over(path: &Path, opened: OpenedStore, authorizer: &Authorizer) -> DecisionStore {
     if let Some(aside) = opened.set_aside {
         let kept: PathBuf = aside.path;
-        tracing::warn!(path = %path.display(), kept = %kept.display(), why = %aside.why, "the stored decisions cannot be used: set aside");
+        tracing::warn!(path = %path.display(), kept = %kept.display(), reason = %aside.reason, "the stored decisions cannot be used: set aside");
     }
     let decisions = authorizer.restore(opened.records);
     tracing::info!(path = %path.display(), decisions, "stored decisions read");

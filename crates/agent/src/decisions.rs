@@ -108,7 +108,7 @@ fn line(text: &mut String, record: &DecisionRecord) {
         if record.allowed() { "in" } else { "denied" },
         record.source.as_str(),
         record.age.as_secs(),
-        record.took.as_millis(),
+        record.duration.as_millis(),
     );
 }
 

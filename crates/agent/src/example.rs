@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use authz::{Answer, Authorizer, Check, Observer, Parts, PolicySource, SourceError};
+use authz::{Authorizer, CheckFuture, Dependencies, Observer, PolicyAnswer, PolicySource, SourceError};
 use ocserv::Ocserv;
 use ocserv_agent_model::{Grant, Login, OcservId, Source, Username, Verdict};
 use tokio_util::sync::CancellationToken;
@@ -54,14 +54,14 @@ impl PolicySource for AllowingPortal {
         Source::Portal
     }
 
-    fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> Check<'a> {
+    fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> CheckFuture<'a> {
         let is_down = self.is_down.load(Ordering::SeqCst);
         Box::pin(async move {
             if is_down {
                 return Err(SourceError::Outage("down".to_owned()));
             }
             let verdict = Verdict::Allow(Grant::default());
-            Ok(Answer { verdict, ttl: None })
+            Ok(PolicyAnswer { verdict, ttl: None })
         })
     }
 }
@@ -74,12 +74,12 @@ pub(crate) fn authorizer(portal: AllowingPortal) -> Authorizer {
         fail_mode: resilience::FailMode::Open,
         ..pipeline::settings(&config)
     };
-    let parts = Parts {
+    let dependencies = Dependencies {
         source: Arc::new(portal),
         clock: pipeline::clock(),
         observer: Observer::new(drop),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    Authorizer::new(parts, settings)
+    Authorizer::new(dependencies, settings)
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz::{CallEnd, DecisionRecord, Observation};
+use authz::{DecisionRecord, Observation, QueryEnd};
 use ocserv_agent_model::{DisconnectReason, EventKind, Source};
 use resilience::{BreakerState, Transition};
 use telemetry::{Counter, Declared, Histogram, Kind, LabelValue, Registry, RegistryError};
@@ -169,7 +169,7 @@ impl Metrics {
         match observation {
             Observation::Decided(record) => self.decided(record),
             Observation::Breaker(transition) => self.breaker_changed(transition),
-            Observation::Asked { end, took } => self.asked(*end, *took),
+            Observation::QueryEnded { end, duration } => self.query_ended(*end, *duration),
             _ => {}
         }
     }
@@ -183,7 +183,7 @@ impl Metrics {
                 &series.deny
             };
             outcome.increment(1);
-            series.seconds.record(record.took);
+            series.seconds.record(record.duration);
         }
     }
 
@@ -194,14 +194,14 @@ impl Metrics {
             .increment(1);
     }
 
-    fn asked(&self, end: CallEnd, took: Duration) {
+    fn query_ended(&self, end: QueryEnd, duration: Duration) {
         let status = match end {
-            CallEnd::Answered => "answered",
-            CallEnd::Overtaken => "overtaken",
-            CallEnd::Outage => "outage",
-            CallEnd::Cancelled => "cancelled",
+            QueryEnd::Answered => "answered",
+            QueryEnd::Invalidated => "overtaken",
+            QueryEnd::Outage => "outage",
+            QueryEnd::Cancelled => "cancelled",
         };
-        self.called("CheckPolicy", status, took);
+        self.called("CheckPolicy", status, duration);
     }
 
     /// A call to the portal ended.
@@ -294,7 +294,7 @@ impl Metrics {
 pub(crate) struct Snapshot {
     pub(crate) sessions: usize,
     pub(crate) portal_connected: bool,
-    pub(crate) pipeline: authz::Stats,
+    pub(crate) pipeline: authz::AuthorizerStats,
     pub(crate) events: outbox::OutboxStats,
     pub(crate) overloaded: u64,
     pub(crate) bad_requests: u64,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz::{Authorizer, Clock, Observation, Observer, Parts, RateLimits, Settings};
+use authz::{Authorizer, Clock, Dependencies, Observation, Observer, RateLimits, Settings};
 use resilience::{BreakerSettings, CacheSettings, Now, Rate};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,14 +29,14 @@ pub(crate) fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Authorizer {
-    let parts = Parts {
+    let dependencies = Dependencies {
         source: Arc::new(policy),
         clock: clock(),
         observer: observer(metrics.clone()),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
-    Authorizer::new(parts, settings(config))
+    Authorizer::new(dependencies, settings(config))
 }
 
 /// The agent's clock, as the pipeline reads it.
@@ -55,7 +55,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         fail_mode: resilience.fail_mode.0,
         source_timeout: config.portal.timeout.0,
         margin: RESPONSE_MARGIN,
-        max_questions: config.ipc.max_connections.saturating_mul(QUESTIONS_PER_LOGIN),
+        max_queries: config.ipc.max_connections.saturating_mul(QUESTIONS_PER_LOGIN),
         breaker: BreakerSettings {
             failure_threshold: breaker.failure_threshold,
             interval: breaker.interval.0,

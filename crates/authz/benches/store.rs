@@ -1,10 +1,10 @@
-//! What the stored decisions cost at the start of the agent, and a write of one decision.
+//! Cost of loading the stored decisions, and of writing one decision.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use authz::{DecisionStore, Opened};
+use authz::{DecisionStore, OpenedStore};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ocserv_agent_model::{Grant, Username, Verdict};
 use resilience::{CacheKey, Changes, Record, Records};
@@ -34,7 +34,7 @@ fn record(number: u32) -> Option<Record> {
     clippy::expect_used,
     reason = "a bench that cannot open its own file has nothing to measure"
 )]
-fn open(path: &Path) -> Opened {
+fn open(path: &Path) -> OpenedStore {
     DecisionStore::open(path, "vpn1").expect("a file in a directory of our own")
 }
 

@@ -1,4 +1,4 @@
-//! How a login is decided.
+//! The decision pipeline.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,34 +13,34 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::flight::Flights;
-use crate::observe::{DecisionRecord, Observation, Observer, Recent};
+use crate::in_flight::InFlightQueries;
+use crate::observer::{DecisionRecord, Observation, Observer, RecentDecisions};
 use crate::settings::{RateLimits, Settings};
 use crate::source::PolicySource;
 
-mod ask;
-mod steps;
+mod decide;
+mod query;
 
-/// Decides logins. Its clones are the same pipeline.
+/// Decides logins; clones are the same pipeline.
 #[derive(Clone)]
 pub struct Authorizer(Arc<Inner>);
 
-/// What a pipeline is made of.
-pub struct Parts {
-    /// Who knows the policy.
+/// What a pipeline needs.
+pub struct Dependencies {
+    /// The policy source.
     pub source: Arc<dyn PolicySource>,
     /// The clock.
     pub clock: Clock,
-    /// Who is told what happens.
+    /// Receives what the pipeline reports.
     pub observer: Observer,
-    /// Owns the questions under way: they outlive the login that asked first.
+    /// Tracks the queries in flight, which outlive the login that started them.
     pub tasks: TaskTracker,
-    /// Ends the questions under way. Cancel it when no login waits any more.
+    /// Cancels the queries in flight. Cancel it when no login waits any more.
     pub stop: CancellationToken,
 }
 
 struct Inner {
-    parts: Parts,
+    dependencies: Dependencies,
     breaker: SharedBreaker,
     state: Mutex<State>,
     changed: Notify,
@@ -49,82 +49,82 @@ struct Inner {
 struct State {
     settings: Settings,
     cache: Cache,
-    flights: Flights,
+    queries: InFlightQueries,
     per_user: Option<RateLimiter<Username>>,
     per_address: Option<RateLimiter<IpAddr>>,
-    recent: Recent,
+    recent: RecentDecisions,
 }
 
-/// What a pipeline counted since it was made, and how it stands.
+/// Counters since the pipeline was created, and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stats {
+pub struct AuthorizerStats {
     /// The cache.
     pub cache: CacheStats,
     /// The breaker.
     pub breaker: BreakerStats,
     /// The breaker's state.
     pub breaker_state: BreakerState,
-    /// Questions to the source that are under way.
-    pub questions: usize,
+    /// Queries to the source in flight.
+    pub queries: usize,
 }
 
 impl Authorizer {
-    /// A pipeline that knows no decision yet.
+    /// Creates a pipeline with an empty cache.
     #[must_use]
-    pub fn new(parts: Parts, settings: Settings) -> Self {
+    pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let state = State {
             settings,
             cache: Cache::new(settings.cache),
-            flights: Flights::default(),
+            queries: InFlightQueries::default(),
             per_user: limiter(settings.rates.per_user, settings.rates),
             per_address: limiter(settings.rates.per_address, settings.rates),
-            recent: Recent::default(),
+            recent: RecentDecisions::default(),
         };
         let breaker = SharedBreaker::new(settings.breaker);
         Self(Arc::new(Inner {
-            parts,
+            dependencies,
             breaker,
             state: Mutex::new(state),
             changed: Notify::new(),
         }))
     }
 
-    /// Decides `login` before `deadline`. Never fails: an outage is a decision too, by the fail mode.
+    /// Decides `login` before `deadline`. Never fails: in an outage the fail mode decides.
     ///
-    /// Dropping the future is safe at any point. A question that it began goes on for the others who wait for it, and
-    /// its answer is kept.
+    /// Dropping the future is safe at any point. A query that it started goes on for the other
+    /// logins that wait for it, and its answer is cached.
     pub async fn decide(&self, login: &Login, deadline: Instant) -> Decision {
-        let begin = self.0.parts.clock.now();
-        self.0.decide(login, deadline, begin).await
+        let started = self.0.dependencies.clock.now();
+        self.0.decide(login, deadline, started).await
     }
 
-    /// Throws `user` out, for this reason: her next login is decided anew, and an outage keeps her out until the source
-    /// has let her in again; see [`Cache::revoke_user`]. A login of hers that waits for an answer now asks again.
+    /// Revokes `user`, see [`Cache::revoke_user`]; a login of the user that waits for an answer
+    /// asks again.
     ///
-    /// Gives those of her logins that were let in before, as far as they are among the last 1,000 decisions: their answer
-    /// may still be on its way to ocserv. Whatever is let in later was decided anew.
+    /// Returns the allowed logins of the user among the last 1,000 decisions: their replies may
+    /// still be on their way to ocserv. Every later login is decided after the revocation.
     pub fn revoke_user(&self, user: &Username, reason: &str) -> Vec<Arc<DecisionRecord>> {
-        let now = self.0.parts.clock.now();
+        let now = self.0.dependencies.clock.now();
         let mut state = self.0.lock();
-        state.flights.close(Some(user));
+        state.queries.close(Some(user));
         state.cache.revoke_user(user, reason, now);
-        let let_in = state.recent.let_in(user);
+        let allowed = state.recent.allowed(user);
         drop(state);
         self.0.changed.notify_one();
-        let_in
+        allowed
     }
 
-    /// Drops every decision that is known; says how many there were.
+    /// Drops every cached decision and returns how many there were.
     pub fn invalidate_all(&self) -> usize {
         let mut state = self.0.lock();
-        state.flights.close(None);
+        state.queries.close(None);
         let dropped = state.cache.invalidate_all();
         drop(state);
         self.0.changed.notify_one();
         dropped
     }
 
-    /// Takes new settings. Rate limits that change begin anew.
+    /// Replaces the settings. Rate limits that change start with full buckets.
     pub fn configure(&self, settings: Settings) {
         let mut state = self.0.lock();
         let rates = settings.rates;
@@ -139,51 +139,51 @@ impl Authorizer {
         self.0.changed.notify_one();
     }
 
-    /// Closes the breaker: the next login asks the source, whatever happened before.
+    /// Closes the breaker. Results of earlier calls are ignored.
     pub fn reset_breaker(&self) {
         let transition = self.0.breaker.reset();
-        self.0.tell(transition);
+        self.0.report_transition(transition);
     }
 
-    /// Puts back what an earlier process knew; see [`Cache::restore`].
+    /// Restores the records of an earlier process; see [`Cache::restore`].
     pub fn restore(&self, records: Records) -> usize {
-        let now = self.0.parts.clock.now();
+        let now = self.0.dependencies.clock.now();
         let restored = self.0.lock().cache.restore(records, now);
         self.0.changed.notify_one();
         restored
     }
 
-    /// Waits until [`Self::take_changes`] may have something new to give. For one waiter.
+    /// Waits until [`Self::take_changes`] may have something to return. For one waiter.
     pub async fn changed(&self) {
         self.0.changed.notified().await;
     }
 
-    /// What changed in the cache since the last time this was asked.
+    /// Returns what changed in the cache since this was last called.
     #[must_use]
     pub fn take_changes(&self) -> Changes {
         self.0.lock().cache.take_changes()
     }
 
-    /// What [`Self::take_changes`] gave was not written: it gives everything the next time.
+    /// See [`Cache::mark_all_changed`].
     pub fn mark_all_changed(&self) {
         self.0.lock().cache.mark_all_changed();
     }
 
-    /// The last decisions, at most 1,000, the last one first.
+    /// Returns the last decisions, at most 1,000, newest first.
     #[must_use]
     pub fn recent(&self) -> Vec<Arc<DecisionRecord>> {
         self.0.lock().recent.list()
     }
 
-    /// How the pipeline stands.
+    /// Returns counters and state.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> AuthorizerStats {
         let state = self.0.lock();
-        let (cache, questions) = (state.cache.stats(), state.flights.under_way());
+        let (cache, queries) = (state.cache.stats(), state.queries.count());
         drop(state);
-        Stats {
+        AuthorizerStats {
             cache,
-            questions,
+            queries,
             breaker: self.0.breaker.stats(),
             breaker_state: self.0.breaker.state(),
         }
@@ -191,14 +191,16 @@ impl Authorizer {
 }
 
 impl Inner {
-    fn tell(&self, transition: Option<Transition>) {
+    fn report_transition(&self, transition: Option<Transition>) {
         if let Some(transition) = transition {
-            self.parts.observer.tell(Observation::Breaker(transition));
+            self.dependencies
+                .observer
+                .report(Observation::Breaker(transition));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock runs foreign code, so a panic cannot leave half a change behind.
+        // No foreign code runs under this lock, so a panic cannot leave half a change behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

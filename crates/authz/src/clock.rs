@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use resilience::Now;
 
-/// Reads both clocks. The agent gives the real one; tests give one that they move.
+/// Reads both clocks: the agent's real ones, or those that a test sets.
 ///
-/// Its monotonic half must be the clock that tokio's timers run on.
+/// The monotonic clock must be the one that tokio's timers run on.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
 
 impl Clock {
-    /// A clock that is read by `read`.
+    /// Creates a clock that is read by `read`.
     #[must_use]
     pub fn new(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// The time.
+    /// Returns the time.
     #[must_use]
     pub fn now(&self) -> Now {
         (self.0)()

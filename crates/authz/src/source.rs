@@ -1,4 +1,4 @@
-//! Who knows the policy.
+//! The policy source.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use ocserv_agent_model::{Login, Source, Verdict};
 use tokio::time::Instant;
 
-/// What a policy source says about a login.
+/// A policy source's answer about a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Yes or no.
+pub struct PolicyAnswer {
+    /// Allow or deny.
     pub verdict: Verdict,
-    /// How long the answer may be kept: `None` leaves it to the settings, zero means not at all.
+    /// How long the answer may be cached: `None` leaves it to the settings, zero means not at all.
     pub ttl: Option<Duration>,
 }
 
@@ -20,20 +20,21 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The source is gone, late, or answers nonsense: counts against the breaker, and the fail mode decides.
+    /// The source is unreachable, late, or its answer is invalid: counts against the breaker, and
+    /// the fail mode decides.
     #[error("{0}")]
     Outage(String),
 }
 
-/// A question under way.
-pub type Check<'a> = Pin<Box<dyn Future<Output = Result<Answer, SourceError>> + Send + 'a>>;
+/// The future of [`PolicySource::check`].
+pub type CheckFuture<'a> = Pin<Box<dyn Future<Output = Result<PolicyAnswer, SourceError>> + Send + 'a>>;
 
-/// Who knows the policy: the portal, or a policy file on this server.
+/// Decides logins by a policy: the portal, or a policy file on this server.
 pub trait PolicySource: Send + Sync + 'static {
-    /// What the source is called in a decision. [`Source::Embedded`] answers from memory: its decisions pass by cache
-    /// and breaker. Any other source is remote.
+    /// Returns the name of the source in a decision. [`Source::Embedded`] answers from memory: its
+    /// decisions bypass cache and breaker. Any other source is remote.
     fn source(&self) -> Source;
 
-    /// Asks about one login. The pipeline stops waiting at `deadline`.
-    fn check<'a>(&'a self, login: &'a Login, deadline: Instant) -> Check<'a>;
+    /// Checks one login. The pipeline stops waiting at `deadline`.
+    fn check<'a>(&'a self, login: &'a Login, deadline: Instant) -> CheckFuture<'a>;
 }

@@ -1,4 +1,4 @@
-//! The pipeline on paused time, with a source that does what a test wants.
+//! Tests of the pipeline on paused time, with a source that behaves as a test sets.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::*;
 
-mod asking;
-mod day;
+mod model_check;
 mod outages;
+mod queries;
 mod revocations;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const SETTINGS: Settings = Settings {
     fail_mode: FailMode::Stale,
     source_timeout: Duration::from_secs(2),
     margin: Duration::from_millis(100),
-    max_questions: 1_024,
+    max_queries: 1_024,
     breaker: BreakerSettings {
         failure_threshold: 5,
         interval: Duration::from_secs(60),
@@ -48,46 +48,43 @@ const SETTINGS: Settings = Settings {
     },
 };
 
-/// What the source does with a question.
+/// How the source behaves.
 #[derive(Debug, Clone)]
-enum Does {
-    /// Answers after a time.
-    Says {
+enum SourceBehaviour {
+    Answers {
         verdict: Verdict,
         ttl: Option<Duration>,
         after: Duration,
     },
-    /// Cannot be reached.
-    IsGone,
+    Unreachable,
     /// Never answers.
     Hangs,
-    /// Has a bug.
     Panics,
 }
 
 struct Double {
-    called: Source,
-    does: Mutex<Does>,
+    source: Source,
+    behaviour: Mutex<SourceBehaviour>,
     calls: AtomicUsize,
 }
 
 impl PolicySource for Double {
     fn source(&self) -> Source {
-        self.called
+        self.source
     }
 
-    fn check<'a>(&'a self, _: &'a Login, _: Instant) -> Check<'a> {
+    fn check<'a>(&'a self, _: &'a Login, _: Instant) -> CheckFuture<'a> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let does = self.does.lock().unwrap().clone();
+        let behaviour = self.behaviour.lock().unwrap().clone();
         Box::pin(async move {
-            match does {
-                Does::Says { verdict, ttl, after } => {
+            match behaviour {
+                SourceBehaviour::Answers { verdict, ttl, after } => {
                     sleep(after).await;
-                    Ok(Answer { verdict, ttl })
+                    Ok(PolicyAnswer { verdict, ttl })
                 }
-                Does::IsGone => Err(SourceError::Outage("not connected".to_owned())),
-                Does::Hangs => std::future::pending().await,
-                Does::Panics => panic!("a bug in the source"),
+                SourceBehaviour::Unreachable => Err(SourceError::Outage("not connected".to_owned())),
+                SourceBehaviour::Hangs => std::future::pending().await,
+                SourceBehaviour::Panics => panic!("a bug in the source"),
             }
         })
     }
@@ -97,59 +94,59 @@ impl PolicySource for Double {
 struct Rig {
     authorizer: Authorizer,
     source: Arc<Double>,
-    seen: Arc<Mutex<Vec<Observation>>>,
+    observed: Arc<Mutex<Vec<Observation>>>,
     stop: CancellationToken,
-    /// What happens at the next looks at the clock.
-    meanwhile: Arc<Mutex<VecDeque<Happens>>>,
+    /// What runs at the next readings of the clock.
+    hooks: Arc<Mutex<VecDeque<ClockHook>>>,
 }
 
-/// What happens while the pipeline looks at the clock.
-type Happens = Option<Box<dyn FnOnce() + Send>>;
+/// What runs while the pipeline reads the clock.
+type ClockHook = Option<Box<dyn FnOnce() + Send>>;
 
 impl Rig {
     fn new(settings: Settings) -> Self {
-        Self::of(Source::Portal, settings)
+        Self::with_source(Source::Portal, settings)
     }
 
-    fn of(called: Source, settings: Settings) -> Self {
+    fn with_source(source: Source, settings: Settings) -> Self {
         let source = Arc::new(Double {
-            called,
-            does: Mutex::new(says(allow())),
+            source,
+            behaviour: Mutex::new(answers(allow())),
             calls: AtomicUsize::new(0),
         });
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (stop, begin) = (CancellationToken::new(), Instant::now());
+        let observed = Arc::new(Mutex::new(Vec::new()));
+        let (stop, start) = (CancellationToken::new(), Instant::now());
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let told = Arc::clone(&seen);
-        let meanwhile: Arc<Mutex<VecDeque<Happens>>> = Arc::default();
-        let looks = Arc::clone(&meanwhile);
-        let parts = Parts {
+        let observations = Arc::clone(&observed);
+        let hooks: Arc<Mutex<VecDeque<ClockHook>>> = Arc::default();
+        let pending = Arc::clone(&hooks);
+        let dependencies = Dependencies {
             source: Arc::clone(&source) as Arc<dyn PolicySource>,
             clock: Clock::new(move || {
-                let happens = looks.lock().unwrap().pop_front().flatten();
-                if let Some(happens) = happens {
-                    happens();
+                let hook = pending.lock().unwrap().pop_front().flatten();
+                if let Some(hook) = hook {
+                    hook();
                 }
                 Now {
                     mono: Instant::now().into_std(),
-                    wall: wall + begin.elapsed(),
+                    wall: wall + start.elapsed(),
                 }
             }),
-            observer: Observer::new(move |observation| told.lock().unwrap().push(observation)),
+            observer: Observer::new(move |observation| observations.lock().unwrap().push(observation)),
             tasks: TaskTracker::new(),
             stop: stop.clone(),
         };
         Self {
-            authorizer: Authorizer::new(parts, settings),
+            authorizer: Authorizer::new(dependencies, settings),
             source,
-            seen,
+            observed,
             stop,
-            meanwhile,
+            hooks,
         }
     }
 
-    fn source_does(&self, does: Does) {
-        *self.source.does.lock().unwrap() = does;
+    fn set_source(&self, behaviour: SourceBehaviour) {
+        *self.source.behaviour.lock().unwrap() = behaviour;
     }
 
     fn calls(&self) -> usize {
@@ -160,21 +157,21 @@ impl Rig {
         self.authorizer.decide(login, Instant::now() + 3 * SECOND).await
     }
 
-    /// Whether `login` is let in, and who says so.
+    /// Returns whether `login` is allowed, and by which source.
     async fn outcome(&self, login: &Login) -> (bool, Source) {
         let decision = self.decide(login).await;
         (decision.verdict.is_allow(), decision.source)
     }
 
-    /// A login that goes on in the background.
-    fn begin(&self, login: &Login) -> tokio::task::JoinHandle<Decision> {
+    /// Decides a login in the background.
+    fn spawn_login(&self, login: &Login) -> tokio::task::JoinHandle<Decision> {
         let (authorizer, login) = (self.authorizer.clone(), login.clone());
         TaskTracker::new().spawn(async move { authorizer.decide(&login, Instant::now() + 3 * SECOND).await })
     }
 
-    /// Opens the breaker with logins of somebody else, and leaves the source gone.
+    /// Opens the breaker with another user's logins, and leaves the source unreachable.
     async fn open_the_breaker(&self) {
-        self.source_does(Does::IsGone);
+        self.set_source(SourceBehaviour::Unreachable);
         for host in 100..105 {
             self.decide(&login("nobody", host)).await;
         }
@@ -196,16 +193,16 @@ fn deny() -> Verdict {
     Verdict::deny(DenyCode::Policy, "not today")
 }
 
-fn says(verdict: Verdict) -> Does {
-    Does::Says {
+fn answers(verdict: Verdict) -> SourceBehaviour {
+    SourceBehaviour::Answers {
         verdict,
         ttl: None,
         after: Duration::ZERO,
     }
 }
 
-fn slowly(verdict: Verdict, after: Duration) -> Does {
-    Does::Says {
+fn answers_after(verdict: Verdict, after: Duration) -> SourceBehaviour {
+    SourceBehaviour::Answers {
         verdict,
         ttl: None,
         after,

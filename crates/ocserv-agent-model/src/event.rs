@@ -12,8 +12,8 @@ use crate::{DisconnectReason, GroupName, OcservId, SessionUid, Source, Usage, Us
 pub struct EventId(Arc<str>);
 
 impl EventId {
-    /// Names what happened to a session: a session connects once and disconnects once, so its name and the kind of
-    /// event name the event.
+    /// Names what happened to a session: a session connects once and disconnects once, so its name
+    /// and the kind of event name the event.
     #[must_use]
     pub fn new(uid: &SessionUid, kind: &EventKind) -> Self {
         let kind = match kind {

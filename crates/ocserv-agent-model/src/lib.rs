@@ -1,7 +1,8 @@
 //! The vocabulary of the agent: names, addresses of a session, decisions and reasons.
 //!
-//! Leans on std alone. Every type is checked where it is made, so that code behind the edge cannot meet a name that
-//! leaves a directory, breaks a line or pretends to be an option. Knows nothing of wires, files or clocks.
+//! Leans on std alone. Every type is checked where it is made, so that code behind the edge cannot
+//! meet a name that leaves a directory, breaks a line or pretends to be an option. Knows nothing of
+//! wires, files or clocks.
 
 mod decision;
 mod error;

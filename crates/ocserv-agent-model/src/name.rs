@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::text::breaks_line;
 
-/// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
-/// vpn.h).
+/// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with
+/// its NUL, ocserv's vpn.h).
 const MAX_BYTES: usize = 63;
 /// The longest DNS name, in bytes: virtual hosts are named by them.
 const MAX_HOST_BYTES: usize = 253;
@@ -111,13 +111,14 @@ name!(
     MAX_BYTES
 );
 name!(
-    /// The group that ocserv put the user in: the same rules as [`Username`]. "No group" is `Option::None`.
+    /// The group that ocserv put the user in: the same rules as [`Username`]. "No group" is
+    /// `Option::None`.
     GroupName,
     MAX_BYTES
 );
 name!(
-    /// The virtual host that the client came to: up to 253 bytes, else the same rules as [`Username`]. ocserv calls its
-    /// main one `default`.
+    /// The virtual host that the client came to: up to 253 bytes, else the same rules as
+    /// [`Username`]. ocserv calls its main one `default`.
     VhostName,
     MAX_HOST_BYTES
 );

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// ocserv's number of a session: the pid of its worker. It is unique among live sessions only and is reused, so it
-/// names a session for good only together with the time at which the session began: see [`SessionUid`].
+/// ocserv's number of a session: the pid of its worker. It is unique among live sessions only and
+/// is reused, so it names a session for good only together with the time at which the session
+/// began: see [`SessionUid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OcservId(i32);
 
@@ -57,13 +58,15 @@ impl fmt::Display for OcservId {
     }
 }
 
-/// The name of one session for ever, among all servers: agent, ocserv's number, and the second in which ocserv
-/// accepted the connection. The same session gets the same name however often it is looked at.
+/// The name of one session for ever, among all servers: agent, ocserv's number, and the second in
+/// which ocserv accepted the connection. The same session gets the same name however often it is
+/// looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionUid(Arc<str>);
 
 impl SessionUid {
-    /// Names the session `id` that began at `connected_at` (seconds since 1970) on the server of `agent_id`.
+    /// Names the session `id` that began at `connected_at` (seconds since 1970) on the server of
+    /// `agent_id`.
     #[must_use]
     pub fn new(agent_id: &str, id: OcservId, connected_at: u64) -> Self {
         Self(format!("{agent_id}/{id}/{connected_at}").into())

@@ -33,7 +33,8 @@ pub struct BreakerSettings {
     pub interval: Duration,
     /// How long the breaker stays open, and how long a probe may take.
     pub timeout: Duration,
-    /// How many probes may run at once in half-open, and how many must succeed to close the breaker.
+    /// How many probes may run at once in half-open, and how many must succeed to close the
+    /// breaker.
     pub max_requests: u32,
 }
 
@@ -139,7 +140,8 @@ impl TransitionCause {
 }
 
 /// Counters since the breaker was created. `requests` = `successes` + `failures` + `cancelled` +
-/// `outdated` + calls in flight; a lost probe is in flight until it is settled, and `outdated` then.
+/// `outdated` + calls in flight; a lost probe is in flight until it is settled, and `outdated`
+/// then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BreakerStats {
     /// Calls admitted.

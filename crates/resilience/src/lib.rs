@@ -1,6 +1,6 @@
-//! What keeps logins decided right while the policy source is slow, wrong or gone: a circuit breaker,
-//! a cache of decisions, fail modes, rate limits and backoff; and the limiters of connections and
-//! log lines that the listeners share.
+//! What keeps logins decided right while the policy source is slow, wrong or gone: a circuit
+//! breaker, a cache of decisions, fail modes, rate limits and backoff; and the limiters of
+//! connections and log lines that the listeners share.
 //!
 //! Leans on `model`. Everything is a pure core: plain data in, plain data out, and the time is a
 //! parameter. Never knows sockets, disks, clocks, tasks or logs; the caller logs and counts what is

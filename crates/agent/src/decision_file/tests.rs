@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use authz::{Answer, Check, Observer, Parts, PolicySource};
+use authz::{CheckFuture, Dependencies, Observer, PolicyAnswer, PolicySource};
 use ocserv_agent_model::{Login, Source, Username, Verdict};
 use tokio_util::task::TaskTracker;
 
@@ -17,9 +17,9 @@ impl PolicySource for Yes {
         Source::Portal
     }
 
-    fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> Check<'a> {
+    fn check<'a>(&'a self, _: &'a Login, _: tokio::time::Instant) -> CheckFuture<'a> {
         let verdict = Verdict::Allow(ocserv_agent_model::Grant::default());
-        Box::pin(async { Ok(Answer { verdict, ttl: None }) })
+        Box::pin(async { Ok(PolicyAnswer { verdict, ttl: None }) })
     }
 }
 
@@ -27,14 +27,14 @@ impl PolicySource for Yes {
 async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
     let place = ConfigDir::new();
     let config = crate::config::load(&place.write(MINIMAL), []).unwrap();
-    let parts = Parts {
+    let dependencies = Dependencies {
         source: Arc::new(Yes),
         clock: pipeline::clock(),
         observer: Observer::new(drop),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    let authorizer = Authorizer::new(parts, pipeline::settings(&config));
+    let authorizer = Authorizer::new(dependencies, pipeline::settings(&config));
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let tries: Arc<Mutex<Vec<Changes>>> = Arc::default();
     let seen = Arc::clone(&tries);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use authz::{Answer, Check, PolicySource, SourceError};
+use authz::{CheckFuture, PolicyAnswer, PolicySource, SourceError};
 use ocserv::LiveSession;
 use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
 use policy::Policy;
@@ -78,11 +78,11 @@ impl PolicySource for PolicyBackend {
         }
     }
 
-    fn check<'a>(&'a self, login: &'a Login, deadline: Instant) -> Check<'a> {
+    fn check<'a>(&'a self, login: &'a Login, deadline: Instant) -> CheckFuture<'a> {
         match self {
             Self::Portal(portal) => Box::pin(async move {
                 match portal.check_policy(login, deadline, clock::wall()).await {
-                    Ok(answer) => Ok(Answer {
+                    Ok(answer) => Ok(PolicyAnswer {
                         verdict: answer.verdict,
                         ttl: answer.ttl,
                     }),
@@ -93,7 +93,7 @@ impl PolicySource for PolicyBackend {
                 let answer = policy
                     .load()
                     .evaluate(&login.username, login.group.as_ref(), login.client_ip);
-                Ok(Answer {
+                Ok(PolicyAnswer {
                     verdict: answer.verdict,
                     ttl: answer.ttl,
                 })
@@ -104,9 +104,9 @@ impl PolicySource for PolicyBackend {
 
 /// A status by which the portal itself denies is a verdict of this moment, so it is not cached; every other
 /// error is an outage.
-fn deny_or_outage(error: &CheckError) -> Result<Answer, SourceError> {
+fn deny_or_outage(error: &CheckError) -> Result<PolicyAnswer, SourceError> {
     match error.denial() {
-        Some(denial) => Ok(Answer {
+        Some(denial) => Ok(PolicyAnswer {
             verdict: Verdict::Deny(denial),
             ttl: Some(Duration::ZERO),
         }),

@@ -1,5 +1,5 @@
-//! How a decision and a revocation look on disk: the key and the value are JSON, and the value is preceded by a checksum
-//! of both, so that a damaged name cannot become somebody else's.
+//! Decisions and revocations on disk: key and value are JSON, and the value is preceded by a
+//! checksum of both, so that a damaged name cannot become another user's.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct KeyRecord {
     user: String,
     group: Option<String>,
     client_ip: IpAddr,
@@ -20,16 +20,16 @@ struct Key {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Value {
+struct AnswerRecord {
     /// Milliseconds since 1970.
     asked: u64,
-    verdict: Said,
+    verdict: VerdictRecord,
 }
 
-// The routes are kept although only an allow has them: an allow without its routes would be a wider one.
+// The routes are stored: an allow without its routes would allow more.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum Said {
+enum VerdictRecord {
     Allow {
         routes: Vec<String>,
         dns_servers: Vec<IpAddr>,
@@ -40,32 +40,33 @@ enum Said {
     },
 }
 
-/// The value of a revocation; its key is the user's name.
+/// The value of a revocation; its key is the user name.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ended {
+struct RevocationRecord {
     /// Milliseconds since 1970.
     at: u64,
     reason: String,
     #[serde(rename = "let_in")]
-    allowed_since: Vec<In>,
+    allowed_since: Vec<ScopeRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct In {
+struct ScopeRecord {
     group: Option<String>,
     vhost: Option<String>,
 }
 
-/// What marks an entry as written by this agent, and as whole. It finds damage; it is no signature.
+/// Encodes and decodes entries. Their checksums depend on the agent's ID; they detect damage and
+/// are no signature.
 #[derive(Debug)]
-pub(super) struct Seal(u64);
+pub(super) struct Codec(u64);
 
-/// Bytes of a checksum.
-const SUM: usize = size_of::<u64>();
+/// Length of a checksum, in bytes.
+const CHECKSUM_LEN: usize = size_of::<u64>();
 
-impl Seal {
+impl Codec {
     pub(super) fn new(agent_id: &str) -> Self {
         Self(fnv(0xcbf2_9ce4_8422_2325, agent_id.as_bytes()))
     }
@@ -73,18 +74,18 @@ impl Seal {
     pub(super) fn encode(&self, record: &Record) -> (Vec<u8>, Vec<u8>) {
         let key = key(&record.key);
         let verdict = match &record.verdict {
-            Verdict::Allow(Grant { routes, dns_servers }) => Said::Allow {
+            Verdict::Allow(Grant { routes, dns_servers }) => VerdictRecord::Allow {
                 routes: routes.clone(),
                 dns_servers: dns_servers.clone(),
             },
-            Verdict::Deny(Denial { code, reason }) => Said::Deny {
+            Verdict::Deny(Denial { code, reason }) => VerdictRecord::Deny {
                 code: code.as_str().to_owned(),
                 reason: reason.clone(),
             },
         };
-        let value = self.sealed(
+        let value = self.with_checksum(
             &key,
-            &Value {
+            &AnswerRecord {
                 asked: milliseconds(record.asked),
                 verdict,
             },
@@ -92,10 +93,10 @@ impl Seal {
         (key, value)
     }
 
-    /// `None` for anything that [`Self::encode`] does not make.
+    /// Decodes an entry; `None` for anything that [`Self::encode`] does not return.
     pub(super) fn decode(&self, key: &[u8], value: &[u8]) -> Option<Record> {
-        let Value { asked, verdict } = self.unsealed(key, value)?;
-        let Key {
+        let AnswerRecord { asked, verdict } = self.verified(key, value)?;
+        let KeyRecord {
             user,
             group,
             client_ip,
@@ -103,13 +104,13 @@ impl Seal {
         } = serde_json::from_slice(key).ok()?;
         let key = CacheKey {
             username: Username::parse(&user).ok()?,
-            group: read(group, GroupName::parse)?,
+            group: parse_optional(group, GroupName::parse)?,
             client_ip,
-            vhost: read(vhost, VhostName::parse)?,
+            vhost: parse_optional(vhost, VhostName::parse)?,
         };
         let verdict = match verdict {
-            Said::Allow { routes, dns_servers } => Verdict::Allow(Grant { routes, dns_servers }),
-            Said::Deny { code, reason } => {
+            VerdictRecord::Allow { routes, dns_servers } => Verdict::Allow(Grant { routes, dns_servers }),
+            VerdictRecord::Deny { code, reason } => {
                 let code = DenyCode::ALL.into_iter().find(|known| known.as_str() == code)?;
                 Verdict::Deny(Denial { code, reason })
             }
@@ -126,64 +127,64 @@ impl Seal {
         let scopes = revocation
             .allowed_since
             .iter()
-            .map(|AccessScope { group, vhost }| In {
+            .map(|AccessScope { group, vhost }| ScopeRecord {
                 group: group.as_ref().map(|name| name.as_str().to_owned()),
                 vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
             });
-        let ended = Ended {
+        let record = RevocationRecord {
             at: milliseconds(revocation.at),
             reason: revocation.reason.clone(),
             allowed_since: scopes.collect(),
         };
-        let value = self.sealed(&key, &ended);
+        let value = self.with_checksum(&key, &record);
         (key, value)
     }
 
-    /// `None` for anything that [`Self::encode_revocation`] does not make.
+    /// Decodes an entry; `None` for anything that [`Self::encode_revocation`] does not return.
     pub(super) fn decode_revocation(&self, key: &[u8], value: &[u8]) -> Option<Revocation> {
-        let Ended {
+        let RevocationRecord {
             at: when,
             reason,
             allowed_since,
-        } = self.unsealed(key, value)?;
+        } = self.verified(key, value)?;
         let user: String = serde_json::from_slice(key).ok()?;
-        let place = |In { group, vhost }| {
+        let scope = |ScopeRecord { group, vhost }| {
             Some(AccessScope {
-                group: read(group, GroupName::parse)?,
-                vhost: read(vhost, VhostName::parse)?,
+                group: parse_optional(group, GroupName::parse)?,
+                vhost: parse_optional(vhost, VhostName::parse)?,
             })
         };
         Some(Revocation {
             username: Username::parse(&user).ok()?,
             reason,
             at: at(when)?,
-            allowed_since: allowed_since.into_iter().map(place).collect::<Option<_>>()?,
+            allowed_since: allowed_since.into_iter().map(scope).collect::<Option<_>>()?,
         })
     }
 
-    fn sealed(&self, key: &[u8], value: &impl Serialize) -> Vec<u8> {
+    fn with_checksum(&self, key: &[u8], value: &impl Serialize) -> Vec<u8> {
         let body = json(value);
-        let mut sealed = self.sum(key, &body).to_be_bytes().to_vec();
-        sealed.extend_from_slice(&body);
-        sealed
+        let mut bytes = self.checksum(key, &body).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&body);
+        bytes
     }
 
-    fn unsealed<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Option<T> {
-        let (sum, body) = value.split_at_checked(SUM)?;
-        if sum != self.sum(key, body).to_be_bytes() {
+    fn verified<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Option<T> {
+        let (checksum, body) = value.split_at_checked(CHECKSUM_LEN)?;
+        if checksum != self.checksum(key, body).to_be_bytes() {
             return None;
         }
         serde_json::from_slice(body).ok()
     }
 
-    fn sum(&self, key: &[u8], body: &[u8]) -> u64 {
-        // The length between the two keeps a byte from moving from one to the other unnoticed.
+    fn checksum(&self, key: &[u8], body: &[u8]) -> u64 {
+        // The length between the two detects a byte that moved from one to the other.
         fnv(fnv(fnv(self.0, key), &key.len().to_be_bytes()), body)
     }
 }
 
 pub(super) fn key(key: &CacheKey) -> Vec<u8> {
-    json(&Key {
+    json(&KeyRecord {
         user: key.username.as_str().to_owned(),
         group: key.group.as_ref().map(|name| name.as_str().to_owned()),
         client_ip: key.client_ip,
@@ -195,8 +196,8 @@ pub(super) fn user(name: &Username) -> Vec<u8> {
     json(&name.as_str())
 }
 
-/// An optional name, checked; `None` where it is none.
-fn read<T, E>(name: Option<String>, parse: impl Fn(&str) -> Result<T, E>) -> Option<Option<T>> {
+/// Parses an optional name; `None` when it is invalid.
+fn parse_optional<T, E>(name: Option<String>, parse: impl Fn(&str) -> Result<T, E>) -> Option<Option<T>> {
     name.map(|name| parse(&name)).transpose().ok()
 }
 
@@ -214,7 +215,7 @@ fn at(milliseconds: u64) -> Option<SystemTime> {
     reason = "these types hold strings, numbers and addresses: all of them are JSON"
 )]
 fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain data becomes JSON")
+    serde_json::to_vec(value).expect("plain data serializes")
 }
 
 /// FNV-1a, 64 bits.

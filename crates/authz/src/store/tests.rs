@@ -1,4 +1,4 @@
-//! The file: what comes back, and what is not believed.
+//! Tests of the file: what is read back, and what is set aside.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,7 +45,7 @@ fn revocations(count: u32) -> Vec<Revocation> {
     (0..count)
         .map(|number| {
             let Record { key, asked, .. } = record(number, Verdict::deny(DenyCode::Policy, ""));
-            let place = AccessScope {
+            let scope = AccessScope {
                 group: key.group,
                 vhost: key.vhost,
             };
@@ -53,13 +53,13 @@ fn revocations(count: u32) -> Vec<Revocation> {
                 username: key.username,
                 reason: "left\nwith a line".to_owned(),
                 at: asked,
-                allowed_since: vec![place; number as usize % 3],
+                allowed_since: vec![scope; number as usize % 3],
             }
         })
         .collect()
 }
 
-/// So many decisions, and a tenth of it of revocations.
+/// Returns `count` decisions, and a tenth as many revocations.
 fn all(count: u32) -> Records {
     Records {
         decisions: records(count),
@@ -86,7 +86,7 @@ fn written(directory: &TempDir, records: &Records) -> PathBuf {
 }
 
 #[test]
-fn ten_thousand_decisions_and_a_thousand_revocations_come_back_as_they_were() {
+fn ten_thousand_decisions_and_a_thousand_revocations_are_read_back_unchanged() {
     let directory = TempDir::new().unwrap();
     let records = all(10_000);
     let path = written(&directory, &records);
@@ -97,7 +97,7 @@ fn ten_thousand_decisions_and_a_thousand_revocations_come_back_as_they_were() {
 }
 
 #[test]
-fn changes_are_followed() {
+fn changes_are_applied() {
     let directory = TempDir::new().unwrap();
     let before = all(20);
     let path = written(&directory, &before);
@@ -135,7 +135,7 @@ fn changes_are_followed() {
 }
 
 #[test]
-fn a_file_of_the_format_before_this_one_is_read_and_learns_what_it_lacked() {
+fn a_file_of_the_previous_format_is_read_and_upgraded() {
     let directory = TempDir::new().unwrap();
     let before = Records {
         decisions: records(3),
@@ -145,7 +145,7 @@ fn a_file_of_the_format_before_this_one_is_read_and_learns_what_it_lacked() {
     let database = Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction
-        .open_table(ABOUT)
+        .open_table(METADATA)
         .unwrap()
         .insert("version", "1")
         .unwrap();
@@ -173,88 +173,92 @@ fn a_file_of_the_format_before_this_one_is_read_and_learns_what_it_lacked() {
     drop(opened.store);
     let database = Database::open(&path).unwrap();
     assert_eq!(
-        about(&database, "version").ok().as_deref(),
+        metadata(&database, "version").ok().as_deref(),
         Some(VERSION),
-        "an older program does not take it for its own"
+        "an older program does not open it"
     );
 }
 
-/// Opens a file that is not to be believed: it is set aside, and the next start is a clean one.
-fn distrusted(path: &Path, agent_id: &str) -> Why {
+/// Opens an unusable file: it is set aside, and the next start finds a working one.
+fn reason_set_aside(path: &Path, agent_id: &str) -> SetAsideReason {
     let opened = DecisionStore::open(path, agent_id).unwrap();
     assert!(is_empty(&opened.records));
-    let set_aside = opened.set_aside.expect("the file was believed");
-    assert!(
-        fs::symlink_metadata(&set_aside.path).is_ok(),
-        "the file is kept for a look"
-    );
+    let set_aside = opened.set_aside.expect("the file was used");
+    assert!(fs::symlink_metadata(&set_aside.path).is_ok(), "the file is kept");
     opened.store.save(&Changes::Full(all(1))).unwrap();
     drop(opened.store);
     let again = DecisionStore::open(path, agent_id).unwrap();
     assert_eq!((again.records, again.set_aside), (all(1), None));
-    set_aside.why
+    set_aside.reason
 }
 
 #[test]
 fn a_file_of_another_agent_or_of_a_newer_program_is_set_aside() {
     let directory = TempDir::new().unwrap();
     assert_eq!(
-        distrusted(&written(&directory, &all(3)), "vpn2"),
-        Why::Foreign(AGENT.to_owned())
+        reason_set_aside(&written(&directory, &all(3)), "vpn2"),
+        SetAsideReason::Foreign(AGENT.to_owned())
     );
     let directory = TempDir::new().unwrap();
     let path = written(&directory, &all(3));
     let database = Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction
-        .open_table(ABOUT)
+        .open_table(METADATA)
         .unwrap()
         .insert("version", "3")
         .unwrap();
     transaction.delete_table(DECISIONS).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    assert_eq!(distrusted(&path, AGENT), Why::Newer("3".to_owned()));
-    let database = Database::open(directory.path().join("decisions.redb.newer")).unwrap();
-    let about = database.begin_read().unwrap().open_table(ABOUT).unwrap();
     assert_eq!(
-        about.get("version").unwrap().unwrap().value(),
+        reason_set_aside(&path, AGENT),
+        SetAsideReason::Newer("3".to_owned())
+    );
+    let database = Database::open(directory.path().join("decisions.redb.newer")).unwrap();
+    let metadata = database.begin_read().unwrap().open_table(METADATA).unwrap();
+    assert_eq!(
+        metadata.get("version").unwrap().unwrap().value(),
         "3",
-        "what it says was not overwritten"
+        "the file was not overwritten"
     );
 }
 
 #[test]
-fn a_file_that_others_could_write_or_read_is_set_aside() {
+fn a_file_that_other_users_can_write_or_read_is_set_aside() {
     for mode in [0o604, 0o620, 0o640] {
         let directory = TempDir::new().unwrap();
         let path = written(&directory, &all(3));
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(distrusted(&path, AGENT), Why::Exposed, "{mode:o}");
+        assert_eq!(
+            reason_set_aside(&path, AGENT),
+            SetAsideReason::Exposed,
+            "{mode:o}"
+        );
     }
     let directory = TempDir::new().unwrap();
     let target = written(&directory, &all(3));
     let path = directory.path().join("link");
     symlink(&target, &path).unwrap();
-    assert_eq!(distrusted(&path, AGENT), Why::Exposed);
+    assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
     assert_eq!(
         DecisionStore::open(&target, AGENT).unwrap().records,
         sorted(all(3)),
-        "what a link names is not touched"
+        "the target of a link is not touched"
     );
     let path = directory.path().join("other name");
     fs::hard_link(&target, &path).unwrap();
-    assert_eq!(distrusted(&path, AGENT), Why::Exposed);
+    assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
 }
 
 #[test]
-fn garbage_and_a_cut_at_any_place_are_set_aside() {
+fn garbage_and_truncated_files_are_set_aside() {
     let directory = TempDir::new().unwrap();
     let path = written(&directory, &all(300));
     let whole = fs::read(&path).unwrap();
-    let mut dice = fastrand::Rng::with_seed(7);
+    let mut rng = fastrand::Rng::with_seed(7);
     let mut garbage = vec![0; 20_000];
-    dice.fill(&mut garbage);
+    rng.fill(&mut garbage);
     let mut contents = vec![b"x".to_vec(), vec![0; 8_192], garbage];
     contents.extend((1..20).map(|part| whole[..whole.len() * part / 20].to_vec()));
     for content in contents {
@@ -262,7 +266,7 @@ fn garbage_and_a_cut_at_any_place_are_set_aside() {
         let path = directory.path().join("decisions.redb");
         put(&path, &content);
         assert!(
-            matches!(distrusted(&path, AGENT), Why::Damaged(_)),
+            matches!(reason_set_aside(&path, AGENT), SetAsideReason::Damaged(_)),
             "{} bytes",
             content.len()
         );
@@ -270,58 +274,58 @@ fn garbage_and_a_cut_at_any_place_are_set_aside() {
 }
 
 #[test]
-fn a_flipped_bit_changes_nobodys_decision() {
+fn a_flipped_bit_changes_no_decision() {
     let directory = TempDir::new().unwrap();
     let records = sorted(all(100));
     let path = written(&directory, &records);
     let whole = fs::read(&path).unwrap();
     let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    let mut dice = fastrand::Rng::with_seed(7);
-    let mut noticed = 0;
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut detected = 0;
     for _ in 0..120 {
         let mut content = whole.clone();
-        content[used[dice.usize(..used.len())]] ^= 1 << dice.u8(..8);
+        content[used[rng.usize(..used.len())]] ^= 1 << rng.u8(..8);
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("decisions.redb");
         put(&path, &content);
         match DecisionStore::open(&path, AGENT) {
-            Ok(Opened {
+            Ok(OpenedStore {
                 records: found,
                 set_aside: None,
                 ..
             }) => assert_eq!(sorted(found), records),
-            Ok(Opened {
+            Ok(OpenedStore {
                 records: found,
                 set_aside: Some(_),
                 ..
             }) => {
                 assert!(is_empty(&found));
-                noticed += 1;
+                detected += 1;
             }
             Err(error) => panic!("a damaged file kept the store from opening: {error}"),
         }
     }
-    // Most of the rest hit pages that no longer hold anything.
-    assert!(noticed > 20, "{noticed} of 120 flips noticed");
+    // Most of the others hit unused pages.
+    assert!(detected > 20, "{detected} of 120 flips detected");
 }
 
 #[test]
-fn an_entry_that_is_not_what_was_written_is_not_read() {
-    let (seal, other) = (Seal::new(AGENT), Seal::new("vpn2"));
+fn an_entry_that_differs_from_what_was_written_is_not_decoded() {
+    let (codec, other) = (Codec::new(AGENT), Codec::new("vpn2"));
     let (record, revocation) = (records(2).remove(1), revocations(3).remove(2));
-    let ((key, value), (user, ended)) = (seal.encode(&record), seal.encode_revocation(&revocation));
-    assert_eq!(seal.decode(&key, &value), Some(record));
-    assert_eq!(seal.decode_revocation(&user, &ended), Some(revocation));
+    let ((key, value), (user, revoked)) = (codec.encode(&record), codec.encode_revocation(&revocation));
+    assert_eq!(codec.decode(&key, &value), Some(record));
+    assert_eq!(codec.decode_revocation(&user, &revoked), Some(revocation));
     assert_eq!(other.decode(&key, &value), None, "another agent's");
-    assert_eq!(other.decode_revocation(&user, &ended), None, "another agent's");
+    assert_eq!(other.decode_revocation(&user, &revoked), None, "another agent's");
     each_flip(&key, &value, |key, value| {
-        assert_eq!(seal.decode(key, value), None);
+        assert_eq!(codec.decode(key, value), None);
     });
-    each_flip(&user, &ended, |user, ended| {
-        assert_eq!(seal.decode_revocation(user, ended), None);
+    each_flip(&user, &revoked, |user, revoked| {
+        assert_eq!(codec.decode_revocation(user, revoked), None);
     });
     assert_eq!(
-        (seal.decode(&key, &value[..7]), seal.decode(&key, &[])),
+        (codec.decode(&key, &value[..7]), codec.decode(&key, &[])),
         (None, None)
     );
 }
@@ -350,7 +354,7 @@ fn a_crash_between_two_commits_leaves_the_first_one() {
         .unwrap()
         .retain(|_, _| false)
         .unwrap();
-    // What a killed process leaves: the file as it is now, not closed, the transaction not committed.
+    // What a killed process leaves: the file not closed, the transaction not committed.
     let left = fs::read(&path).unwrap();
     let after = directory.path().join("after");
     put(&after, &left);
@@ -359,16 +363,13 @@ fn a_crash_between_two_commits_leaves_the_first_one() {
 }
 
 #[test]
-fn a_missing_directory_is_no_reason_to_set_anything_aside() {
+fn a_missing_directory_sets_nothing_aside() {
     let directory = TempDir::new().unwrap();
     let opened = DecisionStore::open(&directory.path().join("no/decisions.redb"), AGENT);
     assert!(matches!(opened, Err(StoreError::Io(_))), "{opened:?}");
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's own file, which no crash will meet"
-)]
+#[expect(clippy::disallowed_methods, reason = "a file of this test")]
 fn put(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,102 +1,106 @@
-//! What a login gets when the source is slow, wrong or gone.
+//! Tests of decisions while the source is slow, wrong or unreachable.
 
 use super::*;
 use resilience::{BreakerState, TransitionCause};
 
-/// What is known about the login when the outage meets it.
+/// The cached answer when the outage starts, with its age in seconds.
 #[derive(Debug, Clone, Copy)]
-enum Known {
+enum Cached {
     Nothing,
     Allowed(u64),
     Denied(u64),
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_fail_mode_meets_everything_that_can_be_known() {
+async fn every_fail_mode_with_every_cached_answer() {
+    use Cached::{Allowed, Denied, Nothing};
     use FailMode::{Close, Open, Stale};
-    use Known::{Allowed, Denied, Nothing};
-    let yes = |source| (true, source);
-    let no = |source| (false, source);
-    for (known, open, close, stale) in [
+    let allowed = |source| (true, source);
+    let denied = |source| (false, source);
+    for (cached, open, close, stale) in [
         (
             Nothing,
-            yes(Source::FailOpen),
-            no(Source::FailClose),
-            no(Source::FailClose),
+            allowed(Source::FailOpen),
+            denied(Source::FailClose),
+            denied(Source::FailClose),
         ),
         (
             Allowed(10),
-            yes(Source::Cache),
-            yes(Source::Cache),
-            yes(Source::Cache),
+            allowed(Source::Cache),
+            allowed(Source::Cache),
+            allowed(Source::Cache),
         ),
         (
             Denied(10),
-            no(Source::Cache),
-            no(Source::Cache),
-            no(Source::Cache),
+            denied(Source::Cache),
+            denied(Source::Cache),
+            denied(Source::Cache),
         ),
         (
             Allowed(400),
-            yes(Source::Stale),
-            no(Source::FailClose),
-            yes(Source::Stale),
+            allowed(Source::Stale),
+            denied(Source::FailClose),
+            allowed(Source::Stale),
         ),
         (
             Denied(400),
-            no(Source::Stale),
-            no(Source::FailClose),
-            no(Source::Stale),
+            denied(Source::Stale),
+            denied(Source::FailClose),
+            denied(Source::Stale),
         ),
         (
             Allowed(1_800),
-            yes(Source::FailOpen),
-            no(Source::FailClose),
-            no(Source::FailClose),
+            allowed(Source::FailOpen),
+            denied(Source::FailClose),
+            denied(Source::FailClose),
         ),
         (
             Denied(1_800),
-            no(Source::Stale),
-            no(Source::FailClose),
-            no(Source::Stale),
+            denied(Source::Stale),
+            denied(Source::FailClose),
+            denied(Source::Stale),
         ),
         (
             Denied(90_000),
-            no(Source::Stale),
-            no(Source::FailClose),
-            no(Source::Stale),
+            denied(Source::Stale),
+            denied(Source::FailClose),
+            denied(Source::Stale),
         ),
     ] {
         for (fail_mode, expected) in [(Open, open), (Close, close), (Stale, stale)] {
-            for outage in [Does::IsGone, Does::Hangs, Does::Panics] {
+            for outage in [
+                SourceBehaviour::Unreachable,
+                SourceBehaviour::Hangs,
+                SourceBehaviour::Panics,
+            ] {
                 let rig = Rig::new(Settings {
                     fail_mode,
                     ..SETTINGS
                 });
                 let alice = login("alice", 1);
-                let age = match known {
+                let age = match cached {
                     Nothing => 0,
                     Allowed(age) | Denied(age) => {
-                        let verdict = if matches!(known, Allowed(_)) {
+                        let verdict = if matches!(cached, Allowed(_)) {
                             allow()
                         } else {
                             deny()
                         };
-                        rig.source_does(says(verdict));
+                        rig.set_source(answers(verdict));
                         rig.decide(&alice).await;
                         age
                     }
                 };
                 sleep(Duration::from_secs(age)).await;
-                rig.source_does(outage.clone());
+                rig.set_source(outage.clone());
                 let decision = rig.decide(&alice).await;
                 let outcome = (decision.verdict.is_allow(), decision.source);
                 assert_eq!(
                     outcome, expected,
-                    "{known:?} in mode {fail_mode}, source {outage:?}"
+                    "{cached:?} in mode {fail_mode}, source {outage:?}"
                 );
                 if matches!(decision.source, Source::Cache | Source::Stale) {
-                    let waited = if matches!(outage, Does::Hangs) && age > 10 {
+                    let waited = if matches!(outage, SourceBehaviour::Hangs) && age > 10 {
                         2
                     } else {
                         0
@@ -104,9 +108,9 @@ async fn every_fail_mode_meets_everything_that_can_be_known() {
                     assert_eq!(
                         decision.age.as_secs(),
                         age + waited,
-                        "{known:?} in mode {fail_mode}"
+                        "{cached:?} in mode {fail_mode}"
                     );
-                    let verdict = if matches!(known, Allowed(_)) {
+                    let verdict = if matches!(cached, Allowed(_)) {
                         allow()
                     } else {
                         deny()
@@ -122,14 +126,14 @@ async fn every_fail_mode_meets_everything_that_can_be_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_that_must_not_be_kept_is_no_outage_and_outlasts_one_in_every_mode() {
+async fn a_deny_with_a_ttl_of_zero_is_no_outage_and_holds_during_one_in_every_mode() {
     for fail_mode in FailMode::ALL {
         let rig = Rig::new(Settings {
             fail_mode,
             ..SETTINGS
         });
         let alice = login("alice", 1);
-        rig.source_does(Does::Says {
+        rig.set_source(SourceBehaviour::Answers {
             verdict: deny(),
             ttl: Some(Duration::ZERO),
             after: Duration::ZERO,
@@ -142,7 +146,7 @@ async fn a_no_that_must_not_be_kept_is_no_outage_and_outlasts_one_in_every_mode(
             (20, BreakerState::Closed),
             "each login asks, and none counts against the source"
         );
-        rig.source_does(Does::IsGone);
+        rig.set_source(SourceBehaviour::Unreachable);
         assert!(!rig.outcome(&alice).await.0, "{fail_mode}");
     }
 }
@@ -154,29 +158,31 @@ async fn an_open_breaker_decides_at_once_and_one_probe_closes_it() {
     rig.decide(&alice).await;
     sleep(400 * SECOND).await;
     rig.open_the_breaker().await;
-    rig.source_does(Does::Hangs);
-    let (calls, begin) = (rig.calls(), Instant::now());
+    rig.set_source(SourceBehaviour::Hangs);
+    let (calls, start) = (rig.calls(), Instant::now());
     assert_eq!(rig.outcome(&alice).await, (true, Source::Stale));
     assert_eq!(rig.outcome(&login("bob", 1)).await, (false, Source::FailClose));
-    assert_eq!((rig.calls(), begin.elapsed()), (calls, Duration::ZERO));
+    assert_eq!((rig.calls(), start.elapsed()), (calls, Duration::ZERO));
     assert_eq!(
         rig.authorizer.recent()[0].outage.as_deref(),
         Some("the circuit breaker is open")
     );
     // Half-open: one of many logins is the probe, the others do not wait for it.
     sleep(30 * SECOND).await;
-    rig.source_does(slowly(allow(), SECOND));
-    let waiting: Vec<_> = (1..20).map(|host| rig.begin(&login("carol", host))).collect();
+    rig.set_source(answers_after(allow(), SECOND));
+    let waiting: Vec<_> = (1..20)
+        .map(|host| rig.spawn_login(&login("carol", host)))
+        .collect();
     let mut portal = 0;
     for decision in waiting {
         portal += usize::from(decision.await.unwrap().source == Source::Portal);
     }
     assert_eq!((portal, rig.calls() - calls), (1, 1));
     assert_eq!(rig.outcome(&alice).await, (true, Source::Portal));
-    let seen = rig.seen.lock().unwrap();
-    let transitions = seen.iter().filter_map(|observation| match observation {
+    let observed = rig.observed.lock().unwrap();
+    let transitions = observed.iter().filter_map(|observation| match observation {
         Observation::Breaker(transition) => Some(transition.cause),
-        Observation::Decided(_) | Observation::Asked { .. } => None,
+        Observation::Decided(_) | Observation::QueryEnded { .. } => None,
     });
     assert_eq!(
         transitions.collect::<Vec<_>>(),
@@ -185,7 +191,7 @@ async fn an_open_breaker_decides_at_once_and_one_probe_closes_it() {
             TransitionCause::TimeoutPassed,
             TransitionCause::ProbesSucceeded
         ],
-        "each transition is told once"
+        "each transition is reported once"
     );
 }
 
@@ -194,7 +200,7 @@ async fn stale_is_never_served_while_the_source_answers() {
     let rig = Rig::new(SETTINGS);
     let alice = login("alice", 1);
     assert_eq!(rig.outcome(&alice).await, (true, Source::Portal));
-    rig.source_does(says(deny()));
+    rig.set_source(answers(deny()));
     sleep(200 * SECOND).await;
     assert_eq!(rig.outcome(&alice).await, (true, Source::Cache));
     sleep(100 * SECOND).await;
@@ -205,29 +211,33 @@ async fn stale_is_never_served_while_the_source_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_source_does_not_make_a_login_late() {
+async fn a_source_that_hangs_delays_no_login_past_its_deadline() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(Does::Hangs);
-    for (budget, took, source) in [
+    rig.set_source(SourceBehaviour::Hangs);
+    for (budget, duration, source) in [
         (5_000, 2_000, Source::FailClose),
         (1_000, 900, Source::FailClose),
         (100, 0, Source::Agent),
         (0, 0, Source::Agent),
     ] {
-        let begin = Instant::now();
+        let start = Instant::now();
         let host = u8::try_from(budget / 100).unwrap();
         let decision = rig
             .authorizer
-            .decide(&login("alice", host), begin + Duration::from_millis(budget))
+            .decide(&login("alice", host), start + Duration::from_millis(budget))
             .await;
         assert_eq!((decision.verdict.is_allow(), decision.source), (false, source));
-        assert_eq!(begin.elapsed(), Duration::from_millis(took), "with {budget} ms");
+        assert_eq!(
+            start.elapsed(),
+            Duration::from_millis(duration),
+            "with {budget} ms"
+        );
     }
-    assert_eq!(rig.calls(), 2, "who has no time left asks nobody");
+    assert_eq!(rig.calls(), 2, "a login without time left asks nothing");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roaming_user_may_use_her_last_decision_where_that_is_configured() {
+async fn with_stale_match_user_a_roaming_user_gets_the_latest_decision() {
     for (stale_match, expected) in [
         (StaleMatch::Exact, (false, Source::FailClose)),
         (StaleMatch::User, (true, Source::Stale)),
@@ -243,19 +253,19 @@ async fn a_roaming_user_may_use_her_last_decision_where_that_is_configured() {
         assert_eq!(
             rig.outcome(&login("alice", 2)).await,
             (true, Source::Portal),
-            "only an outage looks elsewhere"
+            "only in an outage"
         );
         rig.authorizer.invalidate_all();
         rig.decide(&login("alice", 1)).await;
-        rig.source_does(Does::IsGone);
+        rig.set_source(SourceBehaviour::Unreachable);
         assert_eq!(rig.outcome(&login("alice", 2)).await, expected, "{stale_match:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fail_mode_changes_while_it_runs() {
+async fn the_fail_mode_changes_at_run_time() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(Does::IsGone);
+    rig.set_source(SourceBehaviour::Unreachable);
     for (fail_mode, expected) in [
         (FailMode::Stale, (false, Source::FailClose)),
         (FailMode::Open, (true, Source::FailOpen)),
@@ -276,23 +286,23 @@ async fn a_restart_in_an_outage_finds_the_decisions_with_their_true_age() {
     let resilience::Changes::Partial { put: mut records, .. } = before.authorizer.take_changes() else {
         panic!()
     };
-    // The clock of the next rig begins anew; the records are ten minutes old by it.
+    // The clock of the next rig restarts; the records are ten minutes old by it.
     records
         .decisions
         .iter_mut()
         .for_each(|record| record.asked -= 600 * SECOND);
     let after = Rig::new(SETTINGS);
     assert_eq!(after.authorizer.restore(records), 1);
-    after.source_does(Does::IsGone);
+    after.set_source(SourceBehaviour::Unreachable);
     let decision = after.decide(&login("alice", 1)).await;
     assert_eq!(
         (decision.source, decision.age, decision.verdict),
         (Source::Stale, 600 * SECOND, allow())
     );
-    after.source_does(says(deny()));
+    after.set_source(answers(deny()));
     assert_eq!(
         after.outcome(&login("alice", 1)).await,
         (false, Source::Portal),
-        "and nothing when there is none"
+        "without an outage the source decides"
     );
 }

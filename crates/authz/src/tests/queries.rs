@@ -1,55 +1,55 @@
-//! How the source is asked: once, by whoever comes first, for everyone.
+//! Tests of queries: one per key, shared by every login that waits.
 
 use std::num::NonZeroU32;
 
 use super::*;
 use resilience::{BreakerState, Rate};
 
-/// Lets every task run that can.
+/// Runs every task that is ready.
 async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_equal_logins_make_one_call_and_share_its_end() {
-    for (does, expected) in [
-        (slowly(allow(), SECOND), (true, Source::Portal)),
-        (slowly(deny(), SECOND), (false, Source::Portal)),
-        (Does::Hangs, (false, Source::FailClose)),
-        (Does::Panics, (false, Source::FailClose)),
+async fn five_hundred_equal_logins_share_one_call_and_its_result() {
+    for (behaviour, expected) in [
+        (answers_after(allow(), SECOND), (true, Source::Portal)),
+        (answers_after(deny(), SECOND), (false, Source::Portal)),
+        (SourceBehaviour::Hangs, (false, Source::FailClose)),
+        (SourceBehaviour::Panics, (false, Source::FailClose)),
     ] {
         let rig = Rig::new(SETTINGS);
-        rig.source_does(does.clone());
-        let logins: Vec<_> = (0..500).map(|_| rig.begin(&login("alice", 1))).collect();
+        rig.set_source(behaviour.clone());
+        let logins: Vec<_> = (0..500).map(|_| rig.spawn_login(&login("alice", 1))).collect();
         for decision in logins {
             let decision = decision.await.unwrap();
             assert_eq!(
                 (decision.verdict.is_allow(), decision.source),
                 expected,
-                "{does:?}"
+                "{behaviour:?}"
             );
         }
         assert_eq!(
-            (rig.calls(), rig.authorizer.stats().questions),
+            (rig.calls(), rig.authorizer.stats().queries),
             (1, 0),
-            "{does:?}"
+            "{behaviour:?}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_leader_strands_nobody() {
+async fn a_cancelled_login_does_not_cancel_the_query_of_the_others() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(slowly(allow(), SECOND));
-    let leader = rig.begin(&login("alice", 1));
+    rig.set_source(answers_after(allow(), SECOND));
+    let leader = rig.spawn_login(&login("alice", 1));
     settle().await;
-    let follower = rig.begin(&login("alice", 1));
+    let follower = rig.spawn_login(&login("alice", 1));
     settle().await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
     assert_eq!(follower.await.unwrap().source, Source::Portal);
-    // And with nobody left the answer is kept all the same.
-    let alone = rig.begin(&login("bob", 1));
+    // Without any login left the answer is cached all the same.
+    let alone = rig.spawn_login(&login("bob", 1));
     settle().await;
     alone.abort();
     sleep(2 * SECOND).await;
@@ -58,9 +58,9 @@ async fn a_cancelled_leader_strands_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_cannot_wait_leaves_the_answer_to_the_next_one() {
+async fn the_answer_to_a_login_that_timed_out_serves_the_next_one() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(slowly(allow(), SECOND));
+    rig.set_source(answers_after(allow(), SECOND));
     let hurried = rig
         .authorizer
         .decide(&login("alice", 1), Instant::now() + SECOND / 2)
@@ -68,9 +68,9 @@ async fn a_login_that_cannot_wait_leaves_the_answer_to_the_next_one() {
     assert_eq!(hurried.source, Source::FailClose);
     let stats = rig.authorizer.stats();
     assert_eq!(
-        (stats.questions, stats.breaker.failures),
+        (stats.queries, stats.breaker.failures),
         (1, 0),
-        "one caller's hurry is no fault of the source"
+        "a short deadline is no failure of the source"
     );
     sleep(SECOND).await;
     assert_eq!(rig.outcome(&login("alice", 1)).await, (true, Source::Cache));
@@ -79,80 +79,81 @@ async fn a_login_that_cannot_wait_leaves_the_answer_to_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_does_not_resurrect_an_invalidated_user() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(slowly(allow(), SECOND));
-    let waiting = rig.begin(&login("alice", 1));
-    let other = rig.begin(&login("bob", 1));
+    rig.set_source(answers_after(allow(), SECOND));
+    let waiting = rig.spawn_login(&login("alice", 1));
+    let other = rig.spawn_login(&login("bob", 1));
     settle().await;
     rig.authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
-    rig.source_does(says(deny()));
-    // A login from after the invalidation does not wait for the question from before it.
+    rig.set_source(answers(deny()));
+    // A login after the invalidation does not join the query from before it.
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::Portal));
     rig.authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
-    rig.source_does(slowly(deny(), SECOND / 10));
+    rig.set_source(answers_after(deny(), SECOND / 10));
     let waited = waiting.await.unwrap();
     assert_eq!(
         (waited.verdict, waited.source),
         (deny(), Source::Portal),
-        "who waited asks again"
+        "a login that waited asks again"
     );
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::Cache));
     assert!(other.await.unwrap().verdict.is_allow());
     assert_eq!(
         rig.outcome(&login("bob", 1)).await,
         (true, Source::Cache),
-        "others are not touched"
+        "other users are not affected"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_an_overtaken_question_leaves_the_one_after_it_alone() {
+async fn the_end_of_an_invalidated_query_leaves_the_next_one_joinable() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(slowly(allow(), SECOND));
-    let leader = rig.begin(&login("alice", 1));
+    rig.set_source(answers_after(allow(), SECOND));
+    let leader = rig.spawn_login(&login("alice", 1));
     settle().await;
     rig.authorizer.invalidate_all();
     leader.abort();
     sleep(SECOND / 2).await;
-    let second = rig.begin(&login("alice", 1));
+    let second = rig.spawn_login(&login("alice", 1));
     sleep(SECOND * 3 / 4).await;
-    // The first question has landed, the second is under way: the third login joins it.
-    let third = rig.begin(&login("alice", 1));
+    // The first query has ended, the second is in flight: the third login joins it.
+    let third = rig.spawn_login(&login("alice", 1));
     assert!(second.await.unwrap().verdict.is_allow() && third.await.unwrap().verdict.is_allow());
     assert_eq!(rig.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_overtaken_again_and_again_lets_nobody_in() {
+async fn an_answer_that_is_invalidated_repeatedly_allows_no_login() {
     let rig = Rig::new(SETTINGS);
-    rig.source_does(slowly(allow(), SECOND / 2));
-    let waiting = rig.begin(&login("alice", 1));
+    rig.set_source(answers_after(allow(), SECOND / 2));
+    let waiting = rig.spawn_login(&login("alice", 1));
     while !waiting.is_finished() {
         sleep(SECOND / 10).await;
         rig.authorizer.invalidate_all();
     }
     assert_eq!(waiting.await.unwrap().source, Source::FailClose);
     assert_eq!(rig.calls(), 3);
-    assert_eq!(rig.authorizer.stats().questions, 0);
+    assert_eq!(rig.authorizer.stats().queries, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deny_that_was_overtaken_keeps_her_out_unless_a_later_answer_lets_her_in() {
+async fn an_invalidated_deny_stands_until_a_later_answer_allows() {
     let open = Settings {
         fail_mode: FailMode::Open,
         ..SETTINGS
     };
     for (then, expected) in [
-        (slowly(deny(), SECOND / 2), (false, Source::Portal)),
-        (Does::IsGone, (false, Source::Portal)),
-        (slowly(allow(), SECOND / 10), (true, Source::Portal)),
+        (answers_after(deny(), SECOND / 2), (false, Source::Portal)),
+        (SourceBehaviour::Unreachable, (false, Source::Portal)),
+        (answers_after(allow(), SECOND / 10), (true, Source::Portal)),
     ] {
         let rig = Rig::new(open);
-        rig.source_does(slowly(deny(), SECOND / 2));
-        let waiting = rig.begin(&login("alice", 1));
+        rig.set_source(answers_after(deny(), SECOND / 2));
+        let waiting = rig.spawn_login(&login("alice", 1));
         settle().await;
         rig.authorizer.invalidate_all();
-        rig.source_does(then.clone());
-        while matches!(then, Does::Says { ref verdict, .. } if !verdict.is_allow()) && !waiting.is_finished()
+        rig.set_source(then.clone());
+        while matches!(then, SourceBehaviour::Answers { ref verdict, .. } if !verdict.is_allow())
+            && !waiting.is_finished()
         {
             sleep(SECOND / 10).await;
             rig.authorizer.invalidate_all();
@@ -176,11 +177,11 @@ async fn a_login_without_time_to_ask_is_no_outage() {
         let alice = login("alice", 1);
         rig.decide(&alice).await;
         sleep(400 * SECOND).await;
-        rig.source_does(says(deny()));
-        // The portal answers, and it says no: neither an old yes nor the fail mode lets her in.
-        for who in [&alice, &login("bob", 1)] {
-            let hurried = Instant::now() + SETTINGS.margin;
-            let decision = rig.authorizer.decide(who, hurried).await;
+        rig.set_source(answers(deny()));
+        // The portal denies: neither an expired allow nor the fail mode allows the login.
+        for login in [&alice, &login("bob", 1)] {
+            let deadline = Instant::now() + SETTINGS.margin;
+            let decision = rig.authorizer.decide(login, deadline).await;
             assert_eq!(
                 (decision.verdict.is_allow(), decision.source),
                 (false, Source::Agent),
@@ -192,7 +193,7 @@ async fn a_login_without_time_to_ask_is_no_outage() {
 }
 
 #[test]
-fn a_runtime_that_goes_down_under_a_login_leaves_no_lock_taken() {
+fn a_runtime_that_shuts_down_during_a_login_leaves_no_lock_held() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -207,66 +208,66 @@ fn a_runtime_that_goes_down_under_a_login_leaves_no_lock_taken() {
         let alice = login("alice", 1);
         let mut deciding = std::pin::pin!(rig.decide(&alice));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        // That there is no timer any more is tokio's to complain about.
+        // Tokio panics over the timer that is gone.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _decision = deciding.as_mut().poll(&mut context);
         }));
         drop(polled);
-        done.send(rig.authorizer.stats().questions).unwrap();
+        done.send(rig.authorizer.stats().queries).unwrap();
     });
     assert_eq!(ended.recv_timeout(30 * SECOND), Ok(0));
     login.join().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_portal_sets_the_time_of_each_decision() {
+async fn the_portal_sets_the_ttl_of_each_decision() {
     let rig = Rig::new(SETTINGS);
     let alice = login("alice", 1);
-    let with_ttl = |seconds| Does::Says {
+    let with_ttl = |seconds| SourceBehaviour::Answers {
         verdict: allow(),
         ttl: Some(Duration::from_secs(seconds)),
         after: Duration::ZERO,
     };
-    rig.source_does(with_ttl(60));
+    rig.set_source(with_ttl(60));
     rig.decide(&alice).await;
     sleep(59 * SECOND).await;
     assert_eq!(rig.outcome(&alice).await, (true, Source::Cache));
     sleep(SECOND).await;
-    rig.source_does(with_ttl(0));
+    rig.set_source(with_ttl(0));
     // The refresh in the last fifth asked too, at second 59.
     rig.authorizer.invalidate_all();
     for _ in 0..3 {
         assert_eq!(rig.outcome(&alice).await, (true, Source::Portal));
     }
-    rig.source_does(Does::IsGone);
+    rig.set_source(SourceBehaviour::Unreachable);
     assert_eq!(
         rig.outcome(&alice).await,
         (false, Source::FailClose),
-        "what is not to be kept is not remembered"
+        "a TTL of zero is not cached"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_near_its_end_is_served_and_refreshed_once_in_the_background() {
+async fn an_answer_near_its_expiry_is_served_and_refreshed_once_in_the_background() {
     let rig = Rig::new(SETTINGS);
     let alice = login("alice", 1);
     rig.decide(&alice).await;
     sleep(250 * SECOND).await;
-    rig.source_does(slowly(deny(), SECOND));
-    let begin = Instant::now();
+    rig.set_source(answers_after(deny(), SECOND));
+    let start = Instant::now();
     for _ in 0..10 {
         assert_eq!(rig.outcome(&alice).await, (true, Source::Cache));
     }
-    assert_eq!(begin.elapsed(), Duration::ZERO, "nobody waits for the refresh");
+    assert_eq!(start.elapsed(), Duration::ZERO, "no login waits for the refresh");
     sleep(2 * SECOND).await;
     assert_eq!(rig.outcome(&alice).await, (false, Source::Cache));
     assert_eq!(rig.calls(), 2);
-    // A refresh that fails is not repeated, and ends nothing early.
+    // A refresh that fails is not repeated, and the answer stays fresh.
     let bob = login("bob", 1);
-    rig.source_does(says(allow()));
+    rig.set_source(answers(allow()));
     rig.decide(&bob).await;
     sleep(250 * SECOND).await;
-    rig.source_does(Does::IsGone);
+    rig.set_source(SourceBehaviour::Unreachable);
     let calls = rig.calls();
     for _ in 0..10 {
         assert_eq!(rig.outcome(&bob).await, (true, Source::Cache));
@@ -276,13 +277,15 @@ async fn an_answer_near_its_end_is_served_and_refreshed_once_in_the_background()
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_are_bounded() {
+async fn queries_in_flight_are_bounded() {
     let rig = Rig::new(Settings {
-        max_questions: 3,
+        max_queries: 3,
         ..SETTINGS
     });
-    rig.source_does(Does::Hangs);
-    let logins: Vec<_> = (1..=10).map(|host| rig.begin(&login("alice", host))).collect();
+    rig.set_source(SourceBehaviour::Hangs);
+    let logins: Vec<_> = (1..=10)
+        .map(|host| rig.spawn_login(&login("alice", host)))
+        .collect();
     settle().await;
     assert_eq!(
         (
@@ -295,10 +298,12 @@ async fn questions_are_bounded() {
         assert_eq!(decision.await.unwrap().source, Source::FailClose);
     }
     let stats = rig.authorizer.stats();
-    assert_eq!((stats.questions, stats.breaker.failures), (0, 3));
-    // Questions that an invalidation cut off from new logins still count.
+    assert_eq!((stats.queries, stats.breaker.failures), (0, 3));
+    // Queries that an invalidation closed to new logins still count.
     rig.authorizer.reset_breaker();
-    let before: Vec<_> = (1..=3).map(|host| rig.begin(&login("alice", host))).collect();
+    let before: Vec<_> = (1..=3)
+        .map(|host| rig.spawn_login(&login("alice", host)))
+        .collect();
     settle().await;
     rig.authorizer.invalidate_all();
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::FailClose));
@@ -307,7 +312,7 @@ async fn questions_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_question_is_cancelled_for_the_breaker_and_leaves_nothing_behind() {
+async fn a_query_whose_task_ends_is_cancelled_for_the_breaker_and_removed() {
     let rig = Rig::new(Settings {
         breaker: BreakerSettings {
             failure_threshold: 1,
@@ -315,22 +320,22 @@ async fn a_lost_question_is_cancelled_for_the_breaker_and_leaves_nothing_behind(
         },
         ..SETTINGS
     });
-    rig.source_does(Does::Panics);
+    rig.set_source(SourceBehaviour::Panics);
     rig.decide(&login("alice", 1)).await;
-    rig.source_does(Does::Hangs);
-    let waiting = rig.begin(&login("alice", 1));
+    rig.set_source(SourceBehaviour::Hangs);
+    let waiting = rig.spawn_login(&login("alice", 1));
     settle().await;
     rig.stop.cancel();
     assert_eq!(waiting.await.unwrap().source, Source::FailClose);
     let stats = rig.authorizer.stats();
     assert_eq!(
-        (stats.breaker.cancelled, stats.breaker_state, stats.questions),
+        (stats.breaker.cancelled, stats.breaker_state, stats.queries),
         (2, BreakerState::Closed, 0)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn rate_limits_refuse_with_their_own_code_before_anything_is_asked() {
+async fn rate_limits_deny_with_their_own_code_before_the_source_is_asked() {
     let rate = |burst| {
         Some(Rate {
             burst: NonZeroU32::new(burst).unwrap(),
@@ -346,17 +351,17 @@ async fn rate_limits_refuse_with_their_own_code_before_anything_is_asked() {
             },
             ..SETTINGS
         });
-        let mut refused = 0;
+        let mut denied = 0;
         for _ in 0..10 {
             match rig.decide(&login("alice", 1)).await.verdict {
-                Verdict::Deny(refusal) => refused += usize::from(refusal.code == DenyCode::RateLimited),
+                Verdict::Deny(denial) => denied += usize::from(denial.code == DenyCode::RateLimited),
                 Verdict::Allow(_) => {}
             }
         }
-        assert_eq!((refused, rig.calls()), (8, 1));
+        assert_eq!((denied, rig.calls()), (8, 1));
         assert!(
             rig.decide(&login("bob", 2)).await.verdict.is_allow(),
-            "others go on"
+            "other users are not limited"
         );
         sleep(SECOND).await;
         assert!(rig.decide(&login("alice", 1)).await.verdict.is_allow());
@@ -364,8 +369,8 @@ async fn rate_limits_refuse_with_their_own_code_before_anything_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_embedded_policy_answers_every_login_itself() {
-    let rig = Rig::of(
+async fn the_embedded_policy_bypasses_cache_and_breaker() {
+    let rig = Rig::with_source(
         Source::Embedded,
         Settings {
             fail_mode: FailMode::Open,
@@ -376,23 +381,23 @@ async fn the_embedded_policy_answers_every_login_itself() {
         assert_eq!(rig.outcome(&login("alice", 1)).await, (true, Source::Embedded));
         assert_eq!((rig.calls(), rig.authorizer.stats().cache.size), (calls, 0));
     }
-    rig.source_does(says(deny()));
+    rig.set_source(answers(deny()));
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::Embedded));
-    for does in [Does::IsGone, Does::Hangs] {
-        rig.source_does(does);
+    for behaviour in [SourceBehaviour::Unreachable, SourceBehaviour::Hangs] {
+        rig.set_source(behaviour);
         assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::FailClose));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_thousand_decisions_are_there_for_the_operator() {
+async fn the_last_thousand_decisions_are_kept_for_the_operator() {
     let rig = Rig::new(SETTINGS);
     for host in 0..5 {
         for _ in 0..250 {
             rig.decide(&login("alice", host)).await;
         }
     }
-    rig.source_does(Does::IsGone);
+    rig.set_source(SourceBehaviour::Unreachable);
     rig.decide(&login("bob", 1)).await;
     let recent = rig.authorizer.recent();
     assert_eq!(recent.len(), 1_000);

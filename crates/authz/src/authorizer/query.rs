@@ -1,0 +1,100 @@
+//! One query to the source, from start to finish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocserv_agent_model::Login;
+use resilience::{CallOutcome, Now, Query, SharedPermit, StoreResult, Ttl};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Inner;
+use crate::in_flight::QueryResult;
+use crate::observer::{Observation, QueryEnd};
+use crate::source::SourceError;
+
+/// A query in flight. However its task ends, it is removed from the queries in flight.
+pub(super) struct SourceQuery {
+    pub(super) inner: Arc<Inner>,
+    pub(super) login: Login,
+    pub(super) number: u64,
+    pub(super) started: Now,
+    pub(super) deadline: Instant,
+    pub(super) timeout: Duration,
+    /// `None` once the query is finished.
+    pub(super) query: Option<Query>,
+}
+
+impl SourceQuery {
+    /// Asks the source. Bounded by the timeout and the agent's stop alone: no login that waits can
+    /// cancel it for the others.
+    pub(super) async fn run(mut self, permit: SharedPermit, result: watch::Sender<Option<QueryResult>>) {
+        let dependencies = &self.inner.dependencies;
+        let check = dependencies.source.check(&self.login, self.deadline);
+        let answer = tokio::select! {
+            biased;
+            () = dependencies.stop.cancelled() => None,
+            answer = timeout_at(self.deadline, check) => {
+                let timeout = self.timeout;
+                Some(answer.unwrap_or_else(|_| Err(SourceError::Outage(format!("no answer within {timeout:?}")))))
+            }
+        };
+        let now = dependencies.clock.now();
+        let (outcome, end, ended) = match answer {
+            None => {
+                self.finish(|_, _| ());
+                (
+                    CallOutcome::Cancelled,
+                    QueryEnd::Cancelled,
+                    QueryResult::Outage("the agent is stopping".to_owned()),
+                )
+            }
+            Some(Ok(answer)) => {
+                let verdict = answer.verdict.clone();
+                let stored =
+                    self.finish(|cache, query| cache.store(query, answer.verdict, Ttl::from(answer.ttl)));
+                match stored {
+                    Some(StoreResult::Stored | StoreResult::NotStored) => (
+                        CallOutcome::Success,
+                        QueryEnd::Answered,
+                        QueryResult::Answered(verdict),
+                    ),
+                    Some(StoreResult::Invalidated) | None => (
+                        CallOutcome::Success,
+                        QueryEnd::Invalidated,
+                        QueryResult::Invalidated(verdict),
+                    ),
+                }
+            }
+            Some(Err(SourceError::Outage(cause))) => {
+                self.finish(|_, _| ());
+                (CallOutcome::Failure, QueryEnd::Outage, QueryResult::Outage(cause))
+            }
+        };
+        let transition = permit.settle(outcome, now.mono);
+        result.send_replace(Some(ended));
+        let inner = Arc::clone(&self.inner);
+        inner.changed.notify_one();
+        inner.report_transition(transition);
+        let duration = now.mono.saturating_duration_since(self.started.mono);
+        inner
+            .dependencies
+            .observer
+            .report(Observation::QueryEnded { end, duration });
+    }
+
+    /// Removes the query from those in flight and runs `then` under the same lock, so that no login
+    /// finds neither the query nor its answer.
+    fn finish<T>(&mut self, then: impl FnOnce(&mut resilience::Cache, Query) -> T) -> Option<T> {
+        let query = self.query.take()?;
+        let mut state = self.inner.lock();
+        state.queries.finish(query.key(), self.number);
+        Some(then(&mut state.cache, query))
+    }
+}
+
+impl Drop for SourceQuery {
+    fn drop(&mut self) {
+        self.finish(|_, _| ());
+    }
+}
