@@ -214,8 +214,8 @@ impl Metrics {
             .record(took);
     }
 
-    /// A session began or ended.
-    pub(crate) fn happened(&self, kind: &EventKind) {
+    /// Counts the start or the end of a session.
+    pub(crate) fn session_event(&self, kind: &EventKind) {
         match kind {
             EventKind::Connected(_) => self.of_logins.sessions.increment(1),
             EventKind::Disconnected(end) => {

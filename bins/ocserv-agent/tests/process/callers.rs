@@ -81,7 +81,7 @@ fn a_reload_without_a_ca_cuts_off_the_callers_that_it_vouched_for_and_no_other()
     assert!(answered(&mut staying));
     assert!(
         agent
-            .logs("ended the connection of old.lab")
+            .logs("closed the connection of old.lab")
             .contains("a CA we do not trust")
     );
 }

@@ -104,7 +104,7 @@ impl SessionRecorder {
     }
 
     fn report(&self, event: &Event) {
-        self.metrics.happened(&event.kind);
+        self.metrics.session_event(&event.kind);
         if let Some(outbox) = &self.outbox {
             outbox.push(event.clone());
         }
