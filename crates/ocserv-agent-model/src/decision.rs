@@ -1,10 +1,10 @@
-//! What was decided about a login, and how.
+//! Decisions about logins.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What an allowed client gets. Empty lists mean that the source said nothing about it.
+/// What an allowed client gets. An empty list means that the source sets none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grant {
     /// Routes in CIDR notation, as the source wrote them.
@@ -13,32 +13,32 @@ pub struct Grant {
     pub dns_servers: Vec<IpAddr>,
 }
 
-/// Why a client is kept out.
+/// Why a login is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// The reason in a closed set, for programs.
+    /// The reason for programs.
     pub code: DenyCode,
-    /// The reason for a person; one line, it may be empty.
+    /// The reason for people: one line, possibly empty.
     pub reason: String,
 }
 
-/// Yes or no.
+/// Allow or deny.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The client may come in.
+    /// The login is allowed.
     Allow(Grant),
-    /// The client is kept out.
+    /// The login is denied.
     Deny(Denial),
 }
 
 impl Verdict {
-    /// Whether the client may come in.
+    /// Whether the login is allowed.
     #[must_use]
     pub fn is_allow(&self) -> bool {
         matches!(self, Self::Allow(_))
     }
 
-    /// A refusal with a code and a reason.
+    /// Creates a deny.
     #[must_use]
     pub fn deny(code: DenyCode, reason: impl Into<String>) -> Self {
         Self::Deny(Denial {
@@ -48,35 +48,36 @@ impl Verdict {
     }
 }
 
-/// A verdict and where it came from.
+/// A verdict and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Yes or no.
+    /// Allow or deny.
     pub verdict: Verdict,
-    /// Who said so.
+    /// Where the verdict came from.
     pub source: Source,
-    /// How old the answer is; zero unless it came from the cache.
+    /// Age of the source's answer; zero unless it came from the cache.
     pub age: Duration,
-    /// Why the source gave no answer, when it was to be asked and gave none; for the log.
+    /// Why the source gave no answer, when it was to be asked and gave none.
     pub outage: Option<String>,
 }
 
 /// Where a decision came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The portal answered this very question.
+    /// The portal's answer to this login.
     Portal,
     /// A fresh cached answer.
     Cache,
     /// An expired cached answer, used because the portal gave none.
     Stale,
-    /// No answer; fail mode `open` let the client in.
+    /// Fail mode `open`, without any answer.
     FailOpen,
-    /// No answer; the client is kept out.
+    /// A fail mode's deny, without any answer.
     FailClose,
     /// The policy file on this server.
     Embedded,
-    /// The agent itself, before any source was asked: the request was bad, too much, or too late.
+    /// The agent itself, before the source was asked: the request was invalid, over a limit, or out
+    /// of time.
     Agent,
 }
 
@@ -92,7 +93,7 @@ impl Source {
         Self::Agent,
     ];
 
-    /// The name on the wire, in logs and in metrics.
+    /// Returns the name on the wire, in logs and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -113,20 +114,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why a login was refused, in a closed set.
+/// Why a login was denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DenyCode {
-    /// The policy says no.
+    /// The policy denies it.
     Policy,
-    /// The policy source gave no usable answer and the fail mode does not let anyone in.
+    /// The policy source gave no usable answer and the fail mode denies.
     Outage,
-    /// The request does not make sense: a name or an address that cannot be.
+    /// The request is invalid: an impossible name or address.
     BadRequest,
     /// Too many logins of one user or from one address.
     RateLimited,
-    /// The agent has more logins under way than it takes.
+    /// The agent has as many logins in flight as it admits.
     Overloaded,
-    /// The caller of the socket is not one that may ask.
+    /// The peer on the IPC socket is not in `ipc.allowed_uids`.
     PeerRefused,
 }
 
@@ -141,7 +142,7 @@ impl DenyCode {
         Self::PeerRefused,
     ];
 
-    /// The name on the wire, in logs and in metrics.
+    /// Returns the name on the wire, in logs and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,19 +1,21 @@
-//! What happened to a session, for the portal to know.
+//! Session events, as reported to the portal.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{DisconnectReason, GroupName, OcservId, SessionUid, Source, Usage, Username};
+use crate::decision::Source;
+use crate::disconnect_reason::DisconnectReason;
+use crate::name::{GroupName, Username};
+use crate::session::{OcservId, SessionUid, Usage};
 
-/// The name of an event: the same over every retry, so that a receiver can drop what it has seen.
+/// The ID of an event: the same over every retry, so that a receiver can drop duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(Arc<str>);
 
 impl EventId {
-    /// Names what happened to a session: a session connects once and disconnects once, so its name
-    /// and the kind of event name the event.
+    /// Derives the ID from the session's and the kind: a session connects once and disconnects once.
     #[must_use]
     pub fn new(uid: &SessionUid, kind: &EventKind) -> Self {
         let kind = match kind {
@@ -23,7 +25,7 @@ impl EventId {
         Self([uid.as_str(), "/", kind].concat().into())
     }
 
-    /// The name.
+    /// Returns the ID.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -36,36 +38,36 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Something that happened to one session.
+/// An event of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The event's own name.
+    /// The event's ID.
     pub event_id: EventId,
-    /// Whose session.
+    /// The session's user.
     pub username: Username,
-    /// ocserv's number of the session.
+    /// ocserv's ID of the session.
     pub id: OcservId,
-    /// The session's name for ever.
+    /// The session's permanent ID.
     pub uid: SessionUid,
     /// How its login was decided; `None` when this agent did not decide it.
     pub decision_source: Option<Source>,
-    /// What happened.
+    /// Kind and payload.
     pub kind: EventKind,
 }
 
-/// What can happen to a session.
+/// What an event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
-    /// It began.
+    /// The session connected.
     Connected(Connected),
-    /// It ended.
+    /// The session disconnected.
     Disconnected(Disconnected),
 }
 
-/// The beginning of a session.
+/// The payload of a connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
-    /// When.
+    /// When it connected.
     pub at: SystemTime,
     /// The client's address.
     pub client_ip: IpAddr,
@@ -77,15 +79,15 @@ pub struct Connected {
     pub group: Option<GroupName>,
 }
 
-/// The end of a session.
+/// The payload of a disconnect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnected {
-    /// When.
+    /// When it disconnected.
     pub at: SystemTime,
-    /// Why.
+    /// Why it disconnected.
     pub reason: DisconnectReason,
-    /// What it moved; `None` when ocserv did not say.
+    /// Bytes transferred; `None` when ocserv reported none.
     pub usage: Option<Usage>,
-    /// How long it lived, from the TCP accept on: the login is part of it.
+    /// Duration since the TCP accept, so the login included.
     pub duration: Option<Duration>,
 }

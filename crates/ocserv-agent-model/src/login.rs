@@ -1,24 +1,25 @@
-//! A login that waits for a decision.
+//! Logins.
 
 use std::net::IpAddr;
 
-use crate::{GroupName, OcservId, Username, VhostName};
+use crate::name::{GroupName, Username, VhostName};
+use crate::session::OcservId;
 
-/// What ocserv says about a client whose connect-script runs. All of it has been checked.
+/// A login that ocserv's connect-script asks about, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Who.
+    /// The user.
     pub username: Username,
-    /// In which group, if ocserv put the user in one.
+    /// The user's group, if ocserv assigned one.
     pub group: Option<GroupName>,
-    /// From which address.
+    /// The client's address.
     pub client_ip: IpAddr,
-    /// To which virtual host; `None` when the helper did not say.
+    /// The virtual host; `None` when the helper sent none.
     pub vhost: Option<VhostName>,
-    /// ocserv's number of the session.
+    /// ocserv's ID of the session.
     pub id: OcservId,
     /// The client's address inside the VPN: IPv4 where there is one, else IPv6.
     pub vpn_ip: Option<IpAddr>,
-    /// The tun device that ocserv gave the session; reused at once by the next one.
+    /// The session's tun device; reused at once by the next session.
     pub device: String,
 }

@@ -1,38 +1,39 @@
-//! Names that come from clients and portals.
+//! Names from clients and portals.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::text::breaks_line;
 
-/// The longest name of a user or a group that ocserv takes, in bytes (`MAX_USERNAME_SIZE` 64 with
-/// its NUL, ocserv's vpn.h).
-const MAX_BYTES: usize = 63;
-/// The longest DNS name, in bytes: virtual hosts are named by them.
-const MAX_HOST_BYTES: usize = 253;
+/// Longest name of a user or group in ocserv, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
+/// vpn.h).
+const MAX_NAME_LEN: usize = 63;
+/// Longest DNS name, in bytes, and so longest name of a virtual host.
+const MAX_HOST_LEN: usize = 253;
 
-/// Why a text is no name.
+/// Why a text is no valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Nothing in it.
+    /// It is empty.
     Empty,
-    /// Longer than such a name can be.
+    /// It is longer than such a name can be.
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         found: usize,
-        /// How many it may have.
-        most: usize,
+        /// The maximum.
+        max: usize,
     },
-    /// A slash: it would name a file in another directory.
+    /// It contains a slash: it would name a file in another directory.
     Slash,
-    /// `.` or `..`: it would name a directory.
+    /// It is `.` or `..`: it would name a directory.
     Dots,
-    /// Begins with `-`: a program would read it as an option.
+    /// It starts with `-`: a program would read it as an option.
     Option,
-    /// Begins or ends with white space, which ocserv's own tools cannot address.
+    /// It starts or ends with white space, which ocserv's own tools cannot address.
     Space,
-    /// A control character or a line separator: it would break a log line or a config line.
+    /// It contains a control character or a line separator: it would break a line of a log or a
+    /// config file.
     Control,
 }
 
@@ -40,7 +41,7 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("is empty"),
-            Self::TooLong { found, most } => write!(f, "has {found} bytes, at most {most} are allowed"),
+            Self::TooLong { found, max } => write!(f, "has {found} bytes, at most {max} are allowed"),
             Self::Slash => f.write_str("contains a slash"),
             Self::Dots => f.write_str("is a directory name"),
             Self::Option => f.write_str("begins with a dash"),
@@ -52,13 +53,13 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-fn check(text: &str, most: usize) -> Result<(), NameError> {
+fn check(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() {
         Err(NameError::Empty)
-    } else if text.len() > most {
+    } else if text.len() > max {
         Err(NameError::TooLong {
             found: text.len(),
-            most,
+            max,
         })
     } else if text.chars().any(breaks_line) {
         Err(NameError::Control)
@@ -76,21 +77,21 @@ fn check(text: &str, most: usize) -> Result<(), NameError> {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $most:expr) => {
+    ($(#[$doc:meta])* $type:ident, $max:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes `text` as it is: no trimming, no change of case. Clones share the text.
+            /// Parses `text` without trimming it or changing its case. Clones share the text.
             ///
             /// # Errors
-            /// [`NameError`] says what stands in the way.
+            /// [`NameError`] says why it is invalid.
             pub fn parse(text: &str) -> Result<Self, NameError> {
-                check(text, $most).map(|()| Self(text.into()))
+                check(text, $max).map(|()| Self(text.into()))
             }
 
-            /// The name as it was given.
+            /// Returns the name as it was given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -106,21 +107,20 @@ macro_rules! name {
 }
 
 name!(
-    /// Who logs in: 1 to 63 bytes of UTF-8, safe as a file name, in a line and as an argument.
+    /// A user name: 1 to 63 bytes of UTF-8, safe as a file name, in a line and as an argument.
     Username,
-    MAX_BYTES
+    MAX_NAME_LEN
 );
 name!(
-    /// The group that ocserv put the user in: the same rules as [`Username`]. "No group" is
-    /// `Option::None`.
+    /// The name of a user's group: the same rules as [`Username`]. "No group" is `Option::None`.
     GroupName,
-    MAX_BYTES
+    MAX_NAME_LEN
 );
 name!(
-    /// The virtual host that the client came to: up to 253 bytes, else the same rules as
-    /// [`Username`]. ocserv calls its main one `default`.
+    /// The name of a virtual host: up to 253 bytes, else the same rules as [`Username`]. ocserv calls
+    /// its main one `default`.
     VhostName,
-    MAX_HOST_BYTES
+    MAX_HOST_LEN
 );
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_ocserv_takes_and_that_harms_nothing_is_kept_as_it_is() {
+    fn a_valid_name_is_kept_unchanged() {
         for good in [
             "alice",
             "sp ace",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_leave_a_directory_break_a_line_or_look_like_an_option_is_refused() {
+    fn a_name_that_could_leave_a_directory_break_a_line_or_look_like_an_option_is_rejected() {
         for (bad, why) in [
             ("", NameError::Empty),
             ("a/b", NameError::Slash),
@@ -162,7 +162,7 @@ mod tests {
             ("a\0", NameError::Control),
             ("a\u{85}b", NameError::Control),
             ("a\u{2028}b", NameError::Control),
-            (&"u".repeat(64), NameError::TooLong { found: 64, most: 63 }),
+            (&"u".repeat(64), NameError::TooLong { found: 64, max: 63 }),
         ] {
             assert_eq!(Username::parse(bad), Err(why), "{bad:?}");
         }
@@ -173,10 +173,7 @@ mod tests {
         assert!(VhostName::parse(&"h".repeat(253)).is_ok());
         assert_eq!(
             VhostName::parse(&"h".repeat(254)),
-            Err(NameError::TooLong {
-                found: 254,
-                most: 253
-            })
+            Err(NameError::TooLong { found: 254, max: 253 })
         );
     }
 }

@@ -1,15 +1,14 @@
-//! A session: what names it and what it used.
+//! Sessions: IDs and usage.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// ocserv's number of a session: the pid of its worker. It is unique among live sessions only and
-/// is reused, so it names a session for good only together with the time at which the session
-/// began: see [`SessionUid`].
+/// ocserv's ID of a session: the pid of its worker. Unique among live sessions only and reused, so it
+/// identifies a session for good only together with the time of its connection: see [`SessionUid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OcservId(i32);
 
-/// A text that is no ocserv session number.
+/// The error of a text or number that is no ocserv session ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OcservIdError;
 
@@ -22,7 +21,7 @@ impl fmt::Display for OcservIdError {
 impl std::error::Error for OcservIdError {}
 
 impl OcservId {
-    /// Takes a worker's pid.
+    /// Checks a worker's pid.
     ///
     /// # Errors
     /// When it is not positive.
@@ -34,10 +33,10 @@ impl OcservId {
         }
     }
 
-    /// Reads decimal digits and nothing else.
+    /// Parses decimal digits and nothing else.
     ///
     /// # Errors
-    /// When the text is anything but a positive number that a pid can be.
+    /// When the text is anything but a positive number in a pid's range.
     pub fn parse(text: &str) -> Result<Self, OcservIdError> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(OcservIdError);
@@ -45,7 +44,7 @@ impl OcservId {
         text.parse().map_err(|_| OcservIdError).and_then(Self::new)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> i32 {
         self.0
@@ -58,21 +57,20 @@ impl fmt::Display for OcservId {
     }
 }
 
-/// The name of one session for ever, among all servers: agent, ocserv's number, and the second in
-/// which ocserv accepted the connection. The same session gets the same name however often it is
-/// looked at.
+/// The permanent ID of a session, unique among all servers: agent, ocserv's ID, and the second in
+/// which ocserv accepted the connection. The same session always gets the same ID.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionUid(Arc<str>);
 
 impl SessionUid {
-    /// Names the session `id` that began at `connected_at` (seconds since 1970) on the server of
-    /// `agent_id`.
+    /// Derives the ID of session `id`, connected at `connected_at` (seconds since 1970), on the server
+    /// of `agent_id`.
     #[must_use]
     pub fn new(agent_id: &str, id: OcservId, connected_at: u64) -> Self {
         Self(format!("{agent_id}/{id}/{connected_at}").into())
     }
 
-    /// The name.
+    /// Returns the ID.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -85,12 +83,12 @@ impl fmt::Display for SessionUid {
     }
 }
 
-/// What a session moved through the tunnel, in bytes, headers of the inner packets included.
+/// Bytes transferred through the tunnel, headers of the inner packets included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// From the client to the server: ocserv's `STATS_BYTES_IN`.
+    /// From client to server: ocserv's `STATS_BYTES_IN`.
     pub received: u64,
-    /// From the server to the client: ocserv's `STATS_BYTES_OUT`.
+    /// From server to client: ocserv's `STATS_BYTES_OUT`.
     pub sent: u64,
 }
 
@@ -99,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_positive_decimal_pid_is_a_session_number() {
+    fn only_a_positive_decimal_pid_is_a_session_id() {
         assert_eq!(OcservId::parse("27015").unwrap().get(), 27015);
         for bad in ["", "0", "-1", "+1", " 1", "1 ", "0x10", "2147483648", "1\n", "١"] {
             assert_eq!(OcservId::parse(bad), Err(OcservIdError), "{bad:?}");

@@ -1,27 +1,27 @@
-//! Why a session ended.
+//! Why a session was disconnected.
 
 use std::fmt;
 
-/// Why a session ended, in the words that portals know.
+/// Why a session was disconnected, in the terms of the portal's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectReason {
-    /// Nobody said why: ocserv gives its scripts no reason.
+    /// Unknown: ocserv gives its scripts no reason.
     Unspecified,
-    /// The client said goodbye.
+    /// The client disconnected.
     UserInitiated,
-    /// The portal or an operator ended it.
+    /// The portal or an operator disconnected it.
     AdminForced,
-    /// Nothing went through it for too long.
+    /// It was idle for too long.
     IdleTimeout,
-    /// It reached its longest time.
+    /// It reached its maximum duration.
     SessionLimit,
     /// The client's certificate was revoked.
     CertificateRevoked,
-    /// The policy no longer lets the user in.
+    /// The policy no longer allows it.
     PolicyViolation,
     /// ocserv stopped.
     ServerShutdown,
-    /// The connection broke.
+    /// The connection was lost.
     ConnectionError,
 }
 
@@ -39,7 +39,7 @@ impl DisconnectReason {
         Self::ConnectionError,
     ];
 
-    /// The name in logs and in metrics.
+    /// Returns the name in logs and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
