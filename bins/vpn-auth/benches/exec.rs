@@ -1,4 +1,4 @@
-//! What a login pays for the helper: exec to exit with a decision, beside a static program that does nothing.
+//! The cost of the helper per login: exec to exit with a decision, compared to a static no-op.
 //!
 //! `VPN_AUTH_STATIC` names the helper as it is shipped:
 //!
@@ -6,9 +6,10 @@
 //! RUSTFLAGS="-C target-feature=+crt-static" cargo build -p vpn-auth --profile helper --target x86_64-unknown-linux-gnu
 //! ```
 //!
-//! The no-op (`noop.rs`), the helper and the wrapper script are spawned in turn, in rounds, by the same call with the
-//! same environment; the stub agent answers from a thread. Figures are medians; only their ratio means something on
-//! another machine. `VPN_AUTH_ROUNDS` [2000] and `VPN_AUTH_TARGET` [the host] change the run. Exits 1 when a figure fails.
+//! The no-op (`noop.rs`), the helper and the wrapper script are spawned in turn, in rounds, with
+//! the same environment; the stub agent responds from a thread. Figures are medians; only their
+//! ratio carries over to another machine. `VPN_AUTH_ROUNDS` [2000] and `VPN_AUTH_TARGET` [the host]
+//! change the run. Exits 1 when a figure is over its limit.
 
 use std::{
     env, fs,
@@ -22,14 +23,14 @@ use std::{
 
 use ipc::{FrameDecoder, Response};
 
-/// Helper over no-op, at the median.
+/// The largest ratio of helper to no-op, at the median.
 const MAX_RATIO: f64 = 1.6;
-/// Of the helper's file.
+/// The largest size of the helper's file.
 const MAX_BYTES: u64 = 1_500_000;
 const WARM_UP: usize = 50;
 
 fn main() -> io::Result<ExitCode> {
-    if !env::args().any(|word| word == "--bench") {
+    if !env::args().any(|argument| argument == "--bench") {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(helper) = env::var_os("VPN_AUTH_STATIC").map(PathBuf::from) else {
@@ -52,7 +53,7 @@ fn main() -> io::Result<ExitCode> {
     let flags = ["--socket".as_ref(), socket.as_os_str()];
     let mut commands = [Command::new(&noop), Command::new(&helper), Command::new(&wrapper)];
     for (index, command) in commands.iter_mut().enumerate() {
-        // The wrapper brings its own; the no-op gets them so that both start with the same words.
+        // The wrapper has its own flags; the no-op gets those of the helper.
         command.args(if index < 2 { &flags[..] } else { &[] });
         login(command);
     }
@@ -120,7 +121,7 @@ fn report(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// The median of each command, spawned in turn; every round begins with another one.
+/// Returns the median of each command, spawned in turn; every round starts with another one.
 fn measure(commands: &mut [Command; 3], rounds: usize) -> io::Result<[Duration; 3]> {
     let mut times = [const { Vec::new() }; 3];
     for round in 0..rounds + WARM_UP {
@@ -157,13 +158,13 @@ fn login(command: &mut Command) {
         .stderr(Stdio::null());
 }
 
-/// A stub agent that allows; it lives as long as the process.
+/// Starts a stub agent that allows every login until the process ends.
 fn serve(listener: UnixListener) -> io::Result<()> {
     let allow = Response {
         source: Some("cache".into()),
         ..Response::new(true)
     };
-    let answer = allow.to_frame().map_err(io::Error::other)?;
+    let response = allow.to_frame().map_err(io::Error::other)?;
     thread::spawn(move || -> io::Result<()> {
         let mut buffer = [0; 8192];
         loop {
@@ -171,7 +172,7 @@ fn serve(listener: UnixListener) -> io::Result<()> {
             let mut decoder = FrameDecoder::new();
             while let read @ 1.. = peer.read(&mut buffer)? {
                 if decoder.push(&buffer[..read]).map_err(io::Error::other)?.is_some() {
-                    peer.write_all(&answer)?;
+                    peer.write_all(&response)?;
                     break;
                 }
             }
@@ -215,7 +216,7 @@ fn compile_noop(directory: &Path) -> io::Result<PathBuf> {
     Ok(program)
 }
 
-/// The shipped wrapper, pointed at this helper and this socket.
+/// Writes the shipped wrapper with this helper and this socket.
 fn write_wrapper(directory: &Path, helper: &Path, socket: &Path) -> io::Result<PathBuf> {
     let shipped = include_str!("../../../deploy/connect-script");
     let text = shipped

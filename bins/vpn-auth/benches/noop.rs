@@ -1,3 +1,3 @@
-//! The floor of a process's life: starts and ends.
+//! A program that does nothing: the lower bound of exec to exit.
 
 fn main() {}

@@ -1,30 +1,31 @@
-//! The flags. By hand: there are five, and the helper starts on every login.
+//! The command line. Parsed by hand: five flags, in a program that starts on every login.
 
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
-/// Where the agent listens unless told otherwise.
+/// The default of `--socket`.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/ocserv-agent/ipc.sock";
 
-/// How long everything may take unless told otherwise.
+/// The default of `--deadline`.
 pub(crate) const DEFAULT_DEADLINE: Duration = Duration::from_secs(4);
 
-/// What `--help` prints.
+/// Output of `--help`.
 pub(crate) const HELP: &str = "\
-Asks ocserv-agent whether a VPN login may go on. Run by ocserv's connect-script.
+Requests the decision on a VPN login from ocserv-agent. Run by ocserv's connect-script.
 
 Usage: vpn-auth [--socket PATH] [--deadline TIME] [--on-agent-down deny|allow]
 
   --socket PATH          the agent's socket, an absolute path [/run/ocserv-agent/ipc.sock]
-  --deadline TIME        for everything, as 500ms, 4s or 1m [4s]
-  --on-agent-down WHAT   deny or allow when the agent is not reachable or late [deny];
-                         never overrides a deny, nor an answer that is not valid
+  --deadline TIME        limit for connect, request and response, as 500ms, 4s or 1m [4s]
+  --on-agent-down WHAT   deny or allow when the agent is not reachable or times out [deny];
+                         never overrides a deny or an invalid response
   --help, --version
 
-The login is described by ocserv's variables (REASON, USERNAME, ID, ...).
-Exit codes: 0 allow, 1 deny, 2 agent not reachable or late, 3 invalid answer, 4 bad environment or flags.
+Reads ocserv's variables (REASON, USERNAME, ID, ...).
+Exit codes: 0 allow, 1 deny, 2 agent not reachable or timed out, 3 invalid response,
+4 bad environment or flags.
 ";
 
-/// What the command line asks for.
+/// What to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Decide a login.
@@ -35,38 +36,38 @@ pub(crate) enum Command {
     Version,
 }
 
-/// The settings of one run.
+/// Settings of one run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Args {
     /// The agent's socket.
     pub(crate) socket: PathBuf,
-    /// For connect, question and answer together.
+    /// Limit for connect, request and response together; 1 ms to 1 h.
     pub(crate) deadline: Duration,
-    /// What a login gets when the agent is not reachable or late.
+    /// The decision without an agent.
     pub(crate) on_agent_down: OnAgentDown,
 }
 
-/// What a login gets when the agent is not reachable or late.
+/// The decision when the agent is not reachable or times out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnAgentDown {
-    /// It is refused.
+    /// Deny.
     Deny,
-    /// It goes on.
+    /// Allow.
     Allow,
 }
 
-/// What is wrong with the flags.
+/// Why the command line is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ArgsError {
-    /// Not one of ours.
+    /// An unknown argument.
     Unknown(String),
-    /// Nothing follows it.
+    /// A flag without a value.
     NoValue(&'static str),
-    /// What follows it is not what it takes.
+    /// A flag with an invalid value.
     BadValue {
         flag: &'static str,
         value: String,
-        wants: &'static str,
+        expected: &'static str,
     },
 }
 
@@ -75,12 +76,16 @@ impl fmt::Display for ArgsError {
         match self {
             Self::Unknown(word) => write!(f, "unknown argument {word}, see --help"),
             Self::NoValue(flag) => write!(f, "{flag} needs a value, see --help"),
-            Self::BadValue { flag, value, wants } => write!(f, "{flag} takes {wants}, not {value}"),
+            Self::BadValue {
+                flag,
+                value,
+                expected,
+            } => write!(f, "{flag} takes {expected}, not {value}"),
         }
     }
 }
 
-/// Reads the arguments behind the program's name. A flag that comes twice counts the last time.
+/// Parses the arguments after the program's name. The last of a repeated flag counts.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, ArgsError> {
     let mut args = Args {
         socket: PathBuf::from(DEFAULT_SOCKET),
@@ -98,15 +103,15 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             _ => return Err(ArgsError::Unknown(word.to_string_lossy().into_owned())),
         };
         let value = words.next().ok_or(ArgsError::NoValue(flag))?;
-        let bad = |wants| ArgsError::BadValue {
+        let bad = |expected| ArgsError::BadValue {
             flag,
             value: value.to_string_lossy().into_owned(),
-            wants,
+            expected,
         };
         match flag {
             "--socket" => {
                 args.socket = PathBuf::from(&value);
-                // Where ocserv was started decides what a relative path means.
+                // A relative path would depend on the directory that ocserv was started in.
                 if !args.socket.is_absolute() {
                     return Err(bad("an absolute path"));
                 }
@@ -129,7 +134,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     Ok(Command::Run(args))
 }
 
-/// `500ms`, `4s`, `1m`: a whole number above zero, up to an hour.
+/// Parses `500ms`, `4s`, `1m`: a whole number, from 1 ms to 1 h.
 fn duration(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let milliseconds = match unit {

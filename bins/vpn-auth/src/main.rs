@@ -1,12 +1,13 @@
-//! What ocserv's connect-script runs: the environment becomes one question to the agent, the answer an exit code.
+//! The helper of ocserv's connect-script: sends the login in the environment to the agent and exits
+//! with its decision.
 //!
-//! Exit codes: 0 allow, 1 deny, 2 agent not reachable or late, 3 the agent's answer is not a valid one, 4 bad
-//! environment or flags. ocserv knows only zero and the rest, so **everything but a complete, valid allow is
-//! non-zero**; `--on-agent-down allow` turns 2 into 0 and nothing else.
+//! Exit codes: 0 allow, 1 deny, 2 agent not reachable or timed out, 3 invalid response, 4 bad
+//! environment or flags. To ocserv zero allows and all else denies, so **everything but a complete,
+//! valid allow is non-zero**; `--on-agent-down allow` turns 2 into 0 and nothing else.
 //!
-//! It reads no file and not stdin (which is a listening socket of ocserv's), starts no thread and no child, and leaves
-//! SIGTERM at its default, which ends it at once. It leans on `ipc`, and on `rustix` (that `ipc` links
-//! already) to ask whether stderr would block. It never knows who may log in.
+//! It reads no file and not stdin (a listening socket of ocserv's), starts no thread and no child,
+//! and leaves SIGTERM at its default, which ends it at once. It leans on `ipc`, and on `rustix`
+//! (which `ipc` links already) to check whether stderr would block. It never knows policy.
 
 mod args;
 mod environment;
@@ -22,11 +23,11 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let args = match args::parse(env::args_os().skip(1)) {
         Ok(Command::Run(args)) => args,
-        // A wrapper that passes these by mistake must not let everybody in.
+        // A wrapper that passes these by mistake must not allow every login.
         Ok(Command::Help | Command::Version) if env::var_os("REASON").is_some() => {
             return report::finish(
                 &Run { request: None, start },
-                &Outcome::BadFlags("--help and --version are for people".into()),
+                &Outcome::BadFlags("--help and --version do not decide a login".into()),
             );
         }
         Ok(Command::Help) => return report::print(args::HELP),
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     };
     match environment::request_from(|name| env::var_os(name)) {
         Ok(request) => {
-            let outcome = ask(&args, &request);
+            let outcome = request_decision(&args, &request);
             report::finish(
                 &Run {
                     request: Some(&request),
@@ -53,14 +54,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn ask(args: &Args, request: &Request) -> Outcome {
-    match ipc::client::ask(&args.socket, args.deadline, request) {
+fn request_decision(args: &Args, request: &Request) -> Outcome {
+    match ipc::client::send_request(&args.socket, args.deadline, request) {
         Ok(response) if response.allowed => Outcome::Allowed(response),
         Ok(response) => Outcome::Denied(response),
         Err(error) if error.is_agent_down() => match args.on_agent_down {
             OnAgentDown::Deny => Outcome::AgentDown(error),
             OnAgentDown::Allow => Outcome::AllowedWithoutAgent(error),
         },
-        Err(error) => Outcome::NoAnswer(error),
+        Err(error) => Outcome::InvalidResponse(error),
     }
 }

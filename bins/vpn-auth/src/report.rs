@@ -1,4 +1,4 @@
-//! The one line on stderr, which ends up in ocserv's journal, and the exit code.
+//! The one line on stderr, which ocserv's journal gets, and the exit code.
 
 use std::{
     borrow::Cow,
@@ -8,72 +8,73 @@ use std::{
     time::Instant,
 };
 
-use ipc::{Request, Response, client::AskError};
+use ipc::{Request, Response, client::ClientError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::environment::EnvError;
 
-/// Bytes of a line, its newline included: below the 4096 that a pipe takes whole.
+/// The longest line, newline included, in bytes: below the 4096 that a pipe writes atomically.
 const MAX_LINE: usize = 1024;
 
-/// Characters of a value in the line, before escaping.
+/// The longest value in the line, in characters before escaping.
 const MAX_VALUE: usize = 128;
 
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The agent said so.
+    /// The agent allowed.
     Allowed(Response),
-    /// The agent said so.
+    /// The agent denied.
     Denied(Response),
-    /// No agent, and the operator wants to go on without.
-    AllowedWithoutAgent(AskError),
-    /// No agent, or none in time.
-    AgentDown(AskError),
-    /// There is an agent, but what it said is no answer.
-    NoAnswer(AskError),
-    /// ocserv's variables are not what they must be.
+    /// The agent is down, and `--on-agent-down allow` is set.
+    AllowedWithoutAgent(ClientError),
+    /// The agent is not reachable or timed out.
+    AgentDown(ClientError),
+    /// The agent sent no valid response.
+    InvalidResponse(ClientError),
+    /// ocserv's variables are invalid.
     BadEnvironment(EnvError),
-    /// The wrapper's flags are not what they must be.
+    /// The wrapper's flags are invalid.
     BadFlags(String),
 }
 
 impl Outcome {
-    /// The process's exit code. ocserv lets in on zero only.
+    /// Returns the exit code. Only zero allows the login.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Allowed(_) | Self::AllowedWithoutAgent(_) => 0,
             Self::Denied(_) => 1,
             Self::AgentDown(_) => 2,
-            Self::NoAnswer(_) => 3,
+            Self::InvalidResponse(_) => 3,
             Self::BadEnvironment(_) | Self::BadFlags(_) => 4,
         }
     }
 }
 
-/// What the line says of the run beside its outcome.
+/// A run of the helper, for the line.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
-    /// What was asked, if it got that far.
+    /// The request, if the environment was valid.
     pub(crate) request: Option<&'a Request>,
-    /// When the process began.
+    /// Start of the process.
     pub(crate) start: Instant,
 }
 
-/// Writes the line and gives the exit code.
+/// Writes the line and returns the exit code.
 pub(crate) fn finish(run: &Run<'_>, outcome: &Outcome) -> ExitCode {
-    say(&line(run.request, outcome, run.start.elapsed().as_micros()));
+    write_stderr(&line(run.request, outcome, run.start.elapsed().as_micros()));
     ExitCode::from(outcome.exit_code())
 }
 
-/// Writes to stdout for a person.
+/// Writes to stdout.
 pub(crate) fn print(text: &str) -> ExitCode {
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
-/// Writes to stderr if that takes it now. A journal that is stuck or gone must not hold up, or change, a login.
-fn say(line: &str) {
+/// Writes to stderr if that does not block: a stalled or closed journal must not delay or change a
+/// login.
+fn write_stderr(line: &str) {
     let stderr = io::stderr();
     let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
     let now = Timespec {
@@ -85,10 +86,11 @@ fn say(line: &str) {
     }
 }
 
-/// The line: `key=value`, values that others chose in quotes and escaped, so that none can forge another line or field.
+/// Formats the line: `key=value`, with untrusted values quoted and escaped, so that none can forge
+/// a line or field.
 fn line(request: Option<&Request>, outcome: &Outcome, microseconds: u128) -> String {
     let mut line = String::with_capacity(MAX_LINE);
-    // Writing into a String does not fail.
+    // Writing to a String cannot fail.
     let _ = write_line(&mut line, request, outcome, microseconds);
     line.truncate(line.floor_char_boundary(MAX_LINE - 1));
     line.push('\n');
@@ -101,13 +103,13 @@ fn write_line(
     outcome: &Outcome,
     microseconds: u128,
 ) -> fmt::Result {
-    // Only a connect lets in or keeps out; the other reasons report something.
+    // Only a connect is allowed or denied; the other reasons are reports.
     let report = request.is_some_and(|request| request.reason != "connect");
     let word = match (report, outcome.exit_code()) {
         (false, 0) => "allow",
         (false, _) => "deny",
-        (true, 0) => "noted",
-        (true, _) => "not_noted",
+        (true, 0) => "recorded",
+        (true, _) => "not_recorded",
     };
     write!(line, "vpn-auth: outcome={word} exit={}", outcome.exit_code())?;
     write!(
@@ -117,20 +119,20 @@ fn write_line(
         microseconds % 1000
     )?;
     if let Some(request) = request {
-        // The reason is one of three words.
+        // The reason is one of three keywords.
         write!(line, " reason={}", request.reason)?;
         quoted(line, "id", &request.session_id)?;
         quoted(line, "user", &request.username)?;
     }
     let cause: Cow<'_, str> = match outcome {
         Outcome::Allowed(response) | Outcome::Denied(response) => {
-            let told = [
+            let fields = [
                 ("source", &response.source),
                 ("deny_code", &response.deny_code),
                 ("error", &response.error),
                 ("message", &response.message),
             ];
-            for (key, value) in told {
+            for (key, value) in fields {
                 if let Some(value) = value {
                     quoted(line, key, value)?;
                 }
@@ -141,14 +143,14 @@ fn write_line(
             line.push_str(" source=on_agent_down");
             error.to_string().into()
         }
-        Outcome::AgentDown(error) | Outcome::NoAnswer(error) => error.to_string().into(),
+        Outcome::AgentDown(error) | Outcome::InvalidResponse(error) => error.to_string().into(),
         Outcome::BadEnvironment(error) => error.to_string().into(),
         Outcome::BadFlags(error) => error.into(),
     };
     quoted(line, "cause", &cause)
 }
 
-/// One field. Control characters, direction marks, quotes and the like come out escaped.
+/// Writes one field, with control characters, direction marks and quotes escaped.
 fn quoted(line: &mut String, key: &str, value: &str) -> fmt::Result {
     write!(line, " {key}=\"")?;
     for character in value.chars().take(MAX_VALUE) {

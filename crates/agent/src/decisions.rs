@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz::DecisionRecord;
-use ipc::client::AskError;
+use ipc::client::ClientError;
 use ocserv_agent_model::{DenyCode, GroupName, Username, one_line};
 
 /// How long the agent may take to show them.
@@ -23,7 +23,7 @@ const MAX_REASON: usize = 120;
 pub enum ShowError {
     /// The agent did not answer.
     #[error("{0}")]
-    NoAnswer(AskError),
+    NoAnswer(ClientError),
     /// The file system does not let this user of the system near the socket.
     #[error("permission denied: run this as root")]
     NoPermission,
@@ -35,10 +35,10 @@ pub enum ShowError {
     Refused(String),
 }
 
-impl From<AskError> for ShowError {
-    fn from(error: AskError) -> Self {
+impl From<ClientError> for ShowError {
+    fn from(error: ClientError) -> Self {
         match error {
-            AskError::NotReachable(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+            ClientError::NotReachable(why) if why.kind() == io::ErrorKind::PermissionDenied => {
                 Self::NoPermission
             }
             other => Self::NoAnswer(other),
@@ -56,7 +56,7 @@ pub fn ask(socket: &Path, user: Option<&str>) -> Result<String, ShowError> {
         username: user.unwrap_or_default().to_owned(),
         ..ipc::Request::default()
     };
-    let response = ipc::client::ask(socket, WITHIN, &request)?;
+    let response = ipc::client::send_request(socket, WITHIN, &request)?;
     if response.deny_code.as_deref() == Some(DenyCode::PeerRefused.as_str()) {
         return Err(ShowError::NotAllowed);
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn who_may_not_ask_hears_what_to_do_about_it() {
-        let denied = |kind| ShowError::from(AskError::NotReachable(io::Error::from(kind))).to_string();
+        let denied = |kind| ShowError::from(ClientError::NotReachable(io::Error::from(kind))).to_string();
         assert_eq!(
             denied(io::ErrorKind::PermissionDenied),
             "permission denied: run this as root"

@@ -1,10 +1,9 @@
-//! The helper's half: one question, one answer, one deadline for everything.
+//! The helper's blocking client: one request, one response, one deadline for all of it.
 //!
-//! `std` cannot bound the connect: `UnixStream::connect` waits for as long as the agent's backlog is full. `rustix`
-//! makes the socket first and gives it a send timeout, which on Linux bounds the connect of a Unix socket too
-//! (`unix_stream_connect` waits for `sock_sndtimeo`). A thread or a signal that watches over the connect would be more
-//! to go wrong; `rustix` is plain system calls, and the helper already has no other way to make a socket without
-//! `unsafe`.
+//! `std` cannot bound a connect: `UnixStream::connect` blocks for as long as the agent's backlog is
+//! full. `rustix` creates the socket first and sets a send timeout, which on Linux also bounds the
+//! connect of a Unix socket (`unix_stream_connect` waits for `sock_sndtimeo`). A watchdog thread or
+//! signal would be more to go wrong.
 
 use std::{
     io::{self, Read, Write},
@@ -15,130 +14,133 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::{FrameDecoder, FrameError, MessageError, Request, Response};
+use crate::frame::{FrameDecoder, FrameError};
+use crate::message::{MessageError, Request, Response};
 
-/// How long an agent that has answered may take to close the connection. One that keeps to the contract closes at once;
-/// its answer stands if it does not.
+/// Longest wait for the agent to close the connection after its response. The response counts also
+/// if it does not.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AskError {
-    /// Nobody listens there, or we may not connect.
+pub enum ClientError {
+    /// The socket does not exist, has no listener, or may not be opened.
     #[error("agent is not reachable: {0}")]
     NotReachable(#[source] io::Error),
-    /// Not one byte of an answer within the budget.
+    /// No byte of a response within the timeout.
     #[error("agent gave no answer within {0:?}")]
-    Late(Duration),
-    /// The agent said something that is not one valid answer, or broke off.
+    Timeout(Duration),
+    /// The agent sent something other than one valid response.
     #[error("agent {0}")]
     Protocol(#[from] ProtocolError),
-    /// The question itself cannot be sent.
+    /// The request cannot be encoded.
     #[error("request cannot be sent: {0}")]
-    Request(#[source] MessageError),
+    Encode(#[source] MessageError),
 }
 
-/// How an agent that was reached failed to answer.
+/// How the agent broke the protocol.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// It closed the connection without a byte: it refused us, or it died.
+    /// It closed the connection without a byte: it refused the peer, or it died.
     #[error("closed the connection without an answer")]
     Closed,
-    /// It stopped in the middle: the connection ended, or the time was over.
-    #[error("broke off in the middle of its answer")]
-    Cut,
-    /// It sent something that is not one frame.
+    /// The connection ended, or the deadline passed, in the middle of a response.
+    #[error("sent a truncated answer")]
+    Truncated,
+    /// It sent something other than one frame.
     #[error("sent a {0}")]
     Frame(#[from] FrameError),
-    /// It sent one frame that is not a response.
+    /// It sent a frame that is not a response.
     #[error("sent {0}")]
     Message(#[from] MessageError),
-    /// It allowed before it had taken the whole question.
-    #[error("allowed without hearing the question")]
-    Unasked,
+    /// It allowed before it had read the whole request.
+    #[error("allowed before it had read the request")]
+    EarlyAllow,
     /// The connection failed.
     #[error("connection failed: {0}")]
     Io(#[source] io::Error),
 }
 
-impl AskError {
-    /// Whether the agent is down for this login: not there, or silent for the whole budget. Half an answer is not that.
+impl ClientError {
+    /// Returns whether the agent is down: not reachable, or without a byte of a response until the
+    /// deadline.
     #[must_use]
     pub const fn is_agent_down(&self) -> bool {
         match self {
-            Self::NotReachable(_) | Self::Late(_) => true,
-            Self::Protocol(_) | Self::Request(_) => false,
+            Self::NotReachable(_) | Self::Timeout(_) => true,
+            Self::Protocol(_) | Self::Encode(_) => false,
         }
     }
 }
 
-/// Asks the agent behind `socket` and waits for its answer; connect, write and read share `budget`.
+/// Sends `request` to the agent at `socket` and waits for its response; connect, write and read
+/// share `timeout`.
 ///
-/// [`Request::deadline_ms`] is filled in here with what is left after the connect, whatever the caller put there.
+/// Sets [`Request::deadline_ms`] to the time left after the connect.
 ///
 /// # Errors
-/// See [`AskError`]. An answer with anything behind it is an error, not an answer.
-pub fn ask(socket: &Path, budget: Duration, request: &Request) -> Result<Response, AskError> {
-    let deadline = Deadline::start(budget);
+/// [`ClientError`]; also for a response that is followed by more bytes.
+pub fn send_request(socket: &Path, timeout: Duration, request: &Request) -> Result<Response, ClientError> {
+    let deadline = Deadline::after(timeout);
     let mut stream = connect(socket, &deadline)?;
     let left = deadline.left()?;
     let request = Request {
         deadline_ms: u64::try_from(left.as_millis()).ok(),
         ..request.clone()
     };
-    let frame = request.to_frame().map_err(AskError::Request)?;
+    let frame = request.to_frame().map_err(ClientError::Encode)?;
     let sent = send(&mut stream, &frame, &deadline)?;
     let response = receive(&mut stream, &deadline)?;
     if !sent && response.allowed {
-        return Err(ProtocolError::Unasked.into());
+        return Err(ProtocolError::EarlyAllow.into());
     }
     Ok(response)
 }
 
-/// A point in time that everything counts towards; nothing moves it.
+/// A fixed point in time that bounds all steps of a request.
 struct Deadline {
-    budget: Duration,
-    /// `None`: further away than the clock can say.
+    timeout: Duration,
+    /// `None`: beyond the clock's range.
     at: Option<Instant>,
 }
 
 impl Deadline {
-    fn start(budget: Duration) -> Self {
+    fn after(timeout: Duration) -> Self {
         Self {
-            budget,
-            at: now().checked_add(budget),
+            timeout,
+            at: now().checked_add(timeout),
         }
     }
 
-    /// What is left, never zero.
-    fn left(&self) -> Result<Duration, AskError> {
+    /// The time left, never zero.
+    fn left(&self) -> Result<Duration, ClientError> {
         let left = self
             .at
-            .map_or(self.budget, |at| at.saturating_duration_since(now()));
+            .map_or(self.timeout, |at| at.saturating_duration_since(now()));
         if left.is_zero() {
-            Err(self.late())
+            Err(self.passed())
         } else {
             Ok(left)
         }
     }
 
-    const fn late(&self) -> AskError {
-        AskError::Late(self.budget)
+    const fn passed(&self) -> ClientError {
+        ClientError::Timeout(self.timeout)
     }
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the blocking client is the edge: nobody above it keeps time for it"
+    reason = "the blocking client is an edge: it reads the clock itself"
 )]
 fn now() -> Instant {
     Instant::now()
 }
 
-fn connect(socket: &Path, deadline: &Deadline) -> Result<UnixStream, AskError> {
-    let unreachable = |error: rustix::io::Errno| AskError::NotReachable(error.into());
+fn connect(socket: &Path, deadline: &Deadline) -> Result<UnixStream, ClientError> {
+    let unreachable = |error: rustix::io::Errno| ClientError::NotReachable(error.into());
     let address = SocketAddrUnix::new(socket).map_err(unreachable)?;
     let fd: OwnedFd = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -153,15 +155,16 @@ fn connect(socket: &Path, deadline: &Deadline) -> Result<UnixStream, AskError> {
         match rustix::net::connect(&fd, &address) {
             Ok(()) => return Ok(fd.into()),
             Err(rustix::io::Errno::INTR) => {}
-            // The backlog stayed full for all of the send timeout.
-            Err(rustix::io::Errno::AGAIN) => return Err(deadline.late()),
+            // The backlog stayed full until the send timeout.
+            Err(rustix::io::Errno::AGAIN) => return Err(deadline.passed()),
             Err(error) => return Err(unreachable(error)),
         }
     }
 }
 
-/// Sends the frame. `false`: the agent hung up before it took all of it; it may still have said why.
-fn send(stream: &mut UnixStream, mut frame: &[u8], deadline: &Deadline) -> Result<bool, AskError> {
+/// Sends the frame. `false`: the agent closed the connection before it had read all of it, and may
+/// have sent a deny.
+fn send(stream: &mut UnixStream, mut frame: &[u8], deadline: &Deadline) -> Result<bool, ClientError> {
     while !frame.is_empty() {
         stream
             .set_write_timeout(Some(deadline.left()?))
@@ -170,7 +173,7 @@ fn send(stream: &mut UnixStream, mut frame: &[u8], deadline: &Deadline) -> Resul
             Ok(taken) => frame = &frame[taken..],
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(deadline.late()),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(deadline.passed()),
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Ok(false),
                 _ => return Err(ProtocolError::Io(error).into()),
             },
@@ -179,22 +182,24 @@ fn send(stream: &mut UnixStream, mut frame: &[u8], deadline: &Deadline) -> Resul
     Ok(true)
 }
 
-fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Result<Response, AskError> {
+fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Result<Response, ClientError> {
     let mut decoder = FrameDecoder::new();
     let mut buffer = [0; 4096];
     let body = loop {
         let read = match read_before(stream, &mut buffer, deadline) {
-            // Half an answer is torn, not late: what the agent began to say may have been a deny.
-            Err(AskError::Late(_)) if !decoder.is_empty() => return Err(ProtocolError::Cut.into()),
+            // Half a response is no timeout: it may have been a deny.
+            Err(ClientError::Timeout(_)) if !decoder.is_empty() => {
+                return Err(ProtocolError::Truncated.into());
+            }
             other => other?,
         };
         if read == 0 {
-            let torn = if decoder.is_empty() {
+            let error = if decoder.is_empty() {
                 ProtocolError::Closed
             } else {
-                ProtocolError::Cut
+                ProtocolError::Truncated
             };
-            return Err(torn.into());
+            return Err(error.into());
         }
         if let Some(body) = decoder.push(&buffer[..read]).map_err(ProtocolError::Frame)? {
             break body;
@@ -204,31 +209,35 @@ fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Result<Response, Ask
     Ok(Response::from_json(&body).map_err(ProtocolError::Message)?)
 }
 
-/// Sees to it that nothing follows the answer.
+/// Fails if anything follows the response.
 fn expect_end(
     stream: &mut UnixStream,
     decoder: &mut FrameDecoder,
     deadline: &Deadline,
-) -> Result<(), AskError> {
-    // Tells an agent that serves its connections in a loop that we are done. It may have closed already.
+) -> Result<(), ClientError> {
+    // The end of the request for an agent that waits for it. It may have closed already.
     let _ = stream.shutdown(std::net::Shutdown::Write);
-    // The time may have run out just now; the answer was in it, so what is already there is still looked at.
+    // The response was in time even if the deadline has just passed: read what has arrived.
     let left = deadline.left().unwrap_or(Duration::from_millis(1));
-    let grace = Deadline::start(left.min(CLOSE_GRACE));
+    let grace = Deadline::after(left.min(CLOSE_GRACE));
     let mut buffer = [0; 64];
     match read_before(stream, &mut buffer, &grace) {
         Ok(read) => {
             decoder.push(&buffer[..read]).map_err(ProtocolError::Frame)?;
             Ok(())
         }
-        Err(AskError::Late(_)) => Ok(()),
+        Err(ClientError::Timeout(_)) => Ok(()),
         Err(other) => Err(other),
     }
 }
 
-/// Reads what is there, or waits for it until the deadline. A reset is an end like any other: what was said before it
+/// Reads, and blocks until the deadline. A reset is an end of the stream: what was sent before it
 /// has been read.
-fn read_before(stream: &mut UnixStream, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, AskError> {
+fn read_before(
+    stream: &mut UnixStream,
+    buffer: &mut [u8],
+    deadline: &Deadline,
+) -> Result<usize, ClientError> {
     loop {
         stream
             .set_read_timeout(Some(deadline.left()?))
@@ -237,7 +246,7 @@ fn read_before(stream: &mut UnixStream, buffer: &mut [u8], deadline: &Deadline) 
             Ok(read) => return Ok(read),
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(deadline.late()),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(deadline.passed()),
                 io::ErrorKind::ConnectionReset => return Ok(0),
                 _ => return Err(ProtocolError::Io(error).into()),
             },

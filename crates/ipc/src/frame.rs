@@ -1,39 +1,38 @@
-//! The frame: a 4-byte big-endian length, then the body.
+//! Frames: a 4-byte big-endian length, then the body.
 
-/// The largest body of a frame, in bytes. A longer one is a protocol error on either side.
+/// The largest body of a frame, in bytes. A longer one is a protocol error in either direction.
 pub const MAX_FRAME: usize = 1 << 20;
 
-/// Bytes of the length in front of each body.
+/// Length of the header, in bytes.
 const HEADER: usize = 4;
 
-/// A body is given this much room before its bytes are there; the rest grows with what really arrives, so that a header
-/// alone cannot make the reader allocate a megabyte.
-const FIRST_ROOM: usize = 4096;
+/// The largest allocation made for a header alone, in bytes; the buffer grows with what arrives.
+const INITIAL_CAPACITY: usize = 4096;
 
 /// Why bytes are not one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The length is zero: there is no empty message.
+    /// The length is zero.
     #[error("frame of length zero")]
     Empty,
     /// The length is over the limit.
     #[error("frame of {length} bytes is over the limit of {limit}")]
     TooLong {
-        /// What the header says, or what was to be sent.
+        /// Length in the header, or of the body to be sent, in bytes.
         length: usize,
-        /// What the reader accepts.
+        /// Largest accepted length, in bytes.
         limit: usize,
     },
-    /// There are bytes after the one frame of this connection.
+    /// More bytes follow the one frame of the connection.
     #[error("bytes after the end of the frame")]
     TrailingBytes,
 }
 
-/// Puts the length in front of `body`.
+/// Encodes `body` as a frame.
 ///
 /// # Errors
-/// [`FrameError::Empty`] and [`FrameError::TooLong`], as the reader would refuse the frame.
+/// [`FrameError::Empty`] and [`FrameError::TooLong`].
 pub fn encode_frame(body: &[u8]) -> Result<Vec<u8>, FrameError> {
     check(body.len(), MAX_FRAME)?;
     let too_long = FrameError::TooLong {
@@ -57,10 +56,10 @@ const fn check(length: usize, limit: usize) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// Collects the one frame of a connection from pieces of any size.
+/// Decodes the one frame of a connection from pieces of any size.
 ///
-/// It holds no more than the bytes that arrived. After an error it stays in error; after the frame, any further byte is
-/// [`FrameError::TrailingBytes`].
+/// It holds no more than the bytes that arrived. After an error every call fails with the same
+/// error; after the frame, any further byte is [`FrameError::TrailingBytes`].
 #[derive(Debug)]
 pub struct FrameDecoder {
     limit: usize,
@@ -76,13 +75,13 @@ enum State {
 }
 
 impl FrameDecoder {
-    /// A decoder for bodies up to [`MAX_FRAME`].
+    /// Creates a decoder for bodies up to [`MAX_FRAME`].
     #[must_use]
     pub const fn new() -> Self {
         Self::with_limit(MAX_FRAME)
     }
 
-    /// A decoder for bodies up to `limit` bytes; a limit over [`MAX_FRAME`] means [`MAX_FRAME`].
+    /// Creates a decoder for bodies up to `limit` bytes, at most [`MAX_FRAME`].
     #[must_use]
     pub const fn with_limit(limit: usize) -> Self {
         let limit = if limit > MAX_FRAME { MAX_FRAME } else { limit };
@@ -95,11 +94,11 @@ impl FrameDecoder {
         }
     }
 
-    /// Takes the next bytes of the stream; `Some` is the whole body, given out once.
+    /// Takes the next bytes of the stream; returns the whole body once.
     ///
     /// # Errors
-    /// A bad length as soon as its four bytes are there; bytes after the frame, even when they come in the same piece as
-    /// its end: then the frame is not given out.
+    /// [`FrameError`] for a bad length as soon as the header is complete, and for bytes after the
+    /// frame: if they arrive together with its end, the body is not returned.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
         let result = self.advance(bytes);
         if let Err(error) = result {
@@ -108,7 +107,8 @@ impl FrameDecoder {
         result
     }
 
-    /// Whether no byte has arrived yet: tells a peer that said nothing from one that broke off.
+    /// Returns whether no byte has arrived: distinguishes a peer that sent nothing from a truncated
+    /// frame.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         matches!(self.state, State::Header { have: 0, .. })
@@ -124,12 +124,12 @@ impl FrameDecoder {
             if *have < HEADER {
                 return Ok(None);
             }
-            // usize::MAX on a machine where a usize is smaller than the header's length: over any limit.
+            // Where a usize is smaller than a u32: over any limit.
             let length = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
             check(length, self.limit)?;
             self.state = State::Body {
                 length,
-                body: Vec::with_capacity(length.min(FIRST_ROOM)),
+                body: Vec::with_capacity(length.min(INITIAL_CAPACITY)),
             };
         }
         match &mut self.state {
@@ -148,7 +148,7 @@ impl FrameDecoder {
             State::Done if bytes.is_empty() => Ok(None),
             State::Done => Err(FrameError::TrailingBytes),
             State::Broken(error) => Err(*error),
-            // Unfinished headers returned above.
+            // An incomplete header has returned above.
             State::Header { .. } => Ok(None),
         }
     }

@@ -1,4 +1,4 @@
-//! The blocking client against agents that keep to the contract and agents that do not.
+//! The blocking client against agents that follow the protocol and agents that do not.
 
 #![expect(clippy::expect_used, reason = "a broken stub fails the test")]
 
@@ -14,16 +14,16 @@ use std::{
 
 use ipc::{
     FrameDecoder, FrameError, MAX_FRAME, Request, Response,
-    client::{AskError, ProtocolError, ask},
+    client::{ClientError, ProtocolError, send_request},
     encode_frame,
 };
 
-/// Longer than any stub needs: an answer within it is not late by accident.
+/// Longer than any stub needs.
 const AMPLE: Duration = Duration::from_secs(30);
-/// For tests in which the time has to run out.
+/// For tests of a timeout.
 const SHORT: Duration = Duration::from_millis(150);
 
-type Answer = Result<Response, AskError>;
+type Answer = Result<Response, ClientError>;
 
 fn request() -> Request {
     Request {
@@ -38,7 +38,7 @@ fn frame(json: &str) -> Vec<u8> {
     encode_frame(json.as_bytes()).unwrap_or_default()
 }
 
-fn hear(peer: &mut UnixStream) -> std::io::Result<Request> {
+fn read_request(peer: &mut UnixStream) -> std::io::Result<Request> {
     let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 512]);
     loop {
         let read = peer.read(&mut buffer)?;
@@ -48,12 +48,13 @@ fn hear(peer: &mut UnixStream) -> std::io::Result<Request> {
     }
 }
 
-/// Asks an agent that hears the question and then does as `act` says; the connection closes when `act` is over.
+/// Sends a request to an agent that reads it and then runs `act`; the connection closes when `act`
+/// returns.
 fn answered_by(budget: Duration, act: impl FnOnce(&mut UnixStream) + Send + 'static) -> (Answer, Request) {
     with_agent(budget, |peer| {
-        let heard = hear(peer).unwrap_or_default();
+        let received = read_request(peer).unwrap_or_default();
         act(peer);
-        heard
+        received
     })
 }
 
@@ -65,24 +66,24 @@ fn with_agent<T: Send + 'static>(
     let path = directory.path().join("ipc.sock");
     let listener = UnixListener::bind(&path).expect("listener");
     let agent = thread::spawn(move || act(&mut listener.accept().expect("connection").0));
-    let answer = ask(&path, budget, &request());
+    let answer = send_request(&path, budget, &request());
     (answer, agent.join().expect("agent"))
 }
 
-fn say(peer: &mut UnixStream, bytes: &[u8]) {
-    // The helper may have hung up on what it did not like.
+fn send(peer: &mut UnixStream, bytes: &[u8]) {
+    // The helper may have closed the connection on an invalid response.
     let _ = peer.write_all(bytes);
 }
 
-/// Waits until the helper hangs up, so that the agent's side stays open and silent.
-fn hold(peer: &mut UnixStream) {
+/// Waits until the helper closes the connection.
+fn wait_closed(peer: &mut UnixStream) {
     let _ = peer.read_to_end(&mut Vec::new());
 }
 
 #[test]
-fn allow_and_deny_arrive_and_the_agent_hears_what_is_left() {
-    let (answer, heard) = answered_by(AMPLE, |peer| {
-        say(peer, &frame(r#"{"allowed":true,"source":"cache"}"#));
+fn allow_and_deny_are_returned_and_the_request_carries_the_time_left() {
+    let (answer, received) = answered_by(AMPLE, |peer| {
+        send(peer, &frame(r#"{"allowed":true,"source":"cache"}"#));
     });
     assert_eq!(
         answer.expect("answer"),
@@ -91,26 +92,26 @@ fn allow_and_deny_arrive_and_the_agent_hears_what_is_left() {
             ..Response::new(true)
         }
     );
-    let left = heard.deadline_ms.expect("deadline");
+    let left = received.deadline_ms.expect("deadline");
     assert!((1..=30_000).contains(&left), "{left}");
     assert_eq!(
         Request {
             deadline_ms: None,
-            ..heard
+            ..received
         },
         request()
     );
 
-    let (answer, _) = answered_by(AMPLE, |peer| say(peer, &frame(r#"{"allowed":false}"#)));
+    let (answer, _) = answered_by(AMPLE, |peer| send(peer, &frame(r#"{"allowed":false}"#)));
     assert_eq!(answer.expect("answer"), Response::new(false));
 }
 
 #[test]
-fn an_answer_in_any_pieces_is_the_same_answer() {
+fn a_response_in_any_pieces_is_the_same_response() {
     for allowed in [true, false] {
         let (answer, _) = answered_by(AMPLE, move |peer| {
             for byte in Response::new(allowed).to_frame().expect("frame") {
-                say(peer, &[byte]);
+                send(peer, &[byte]);
                 thread::yield_now();
             }
         });
@@ -119,50 +120,50 @@ fn an_answer_in_any_pieces_is_the_same_answer() {
 }
 
 #[test]
-fn an_answer_cut_at_any_byte_is_an_error_even_if_the_agent_stays() {
+fn a_response_truncated_at_any_byte_is_an_error_even_if_the_connection_stays_open() {
     let whole = frame(r#"{"allowed":true}"#);
     for cut in 0..whole.len() {
         let part = whole[..cut].to_vec();
-        let (answer, _) = answered_by(AMPLE, move |peer| say(peer, &part));
+        let (answer, _) = answered_by(AMPLE, move |peer| send(peer, &part));
         match answer.expect_err("cut") {
-            AskError::Protocol(ProtocolError::Closed) if cut == 0 => {}
-            AskError::Protocol(ProtocolError::Cut) if cut > 0 => {}
+            ClientError::Protocol(ProtocolError::Closed) if cut == 0 => {}
+            ClientError::Protocol(ProtocolError::Truncated) if cut > 0 => {}
             other => panic!("cut at {cut}: {other}"),
         }
     }
     let (answer, _) = answered_by(SHORT, move |peer| {
-        say(peer, &whole[..whole.len() - 1]);
-        hold(peer);
+        send(peer, &whole[..whole.len() - 1]);
+        wait_closed(peer);
     });
-    let error = answer.expect_err("half an answer");
+    let error = answer.expect_err("a truncated response");
     assert!(
         !error.is_agent_down(),
-        "half an answer may have been a deny: {error}"
+        "a truncated response may have been a deny: {error}"
     );
 }
 
 #[test]
-fn bytes_behind_the_answer_spoil_it() {
+fn bytes_after_the_response_are_an_error() {
     let allow = || frame(r#"{"allowed":true}"#);
     for more in [b"x".to_vec(), allow(), frame(r#"{"allowed":false}"#)] {
         let mut at_once = allow();
         at_once.extend(&more);
-        let (answer, _) = answered_by(AMPLE, move |peer| say(peer, &at_once));
+        let (answer, _) = answered_by(AMPLE, move |peer| send(peer, &at_once));
         assert!(matches!(
             answer,
-            Err(AskError::Protocol(ProtocolError::Frame(
+            Err(ClientError::Protocol(ProtocolError::Frame(
                 FrameError::TrailingBytes
             )))
         ));
 
         let (answer, _) = answered_by(AMPLE, move |peer| {
-            say(peer, &allow());
+            send(peer, &allow());
             thread::yield_now();
-            say(peer, &more);
+            send(peer, &more);
         });
         assert!(matches!(
             answer,
-            Err(AskError::Protocol(ProtocolError::Frame(
+            Err(ClientError::Protocol(ProtocolError::Frame(
                 FrameError::TrailingBytes
             )))
         ));
@@ -170,42 +171,42 @@ fn bytes_behind_the_answer_spoil_it() {
 }
 
 #[test]
-fn an_agent_that_keeps_the_connection_sees_the_end_of_the_question_and_its_answer_stands() {
+fn an_agent_that_keeps_the_connection_open_sees_the_end_of_the_request_and_its_response_counts() {
     let (answer, end) = with_agent(AMPLE, |peer| {
-        let _ = hear(peer);
-        say(peer, &frame(r#"{"allowed":true}"#));
+        let _ = read_request(peer);
+        send(peer, &frame(r#"{"allowed":true}"#));
         peer.read(&mut [0; 16]).expect("the end of the stream")
     });
     assert_eq!(answer.expect("answer"), Response::new(true));
     assert_eq!(end, 0);
 
-    // The helper still listens when it says so: what comes after the end counts.
+    // The helper still reads then: bytes after the response are an error.
     let (answer, ()) = with_agent(AMPLE, |peer| {
-        let _ = hear(peer);
-        say(peer, &frame(r#"{"allowed":true}"#));
+        let _ = read_request(peer);
+        send(peer, &frame(r#"{"allowed":true}"#));
         drop(peer.read(&mut [0; 16]));
-        say(peer, b"x");
+        send(peer, b"x");
     });
     assert!(answer.is_err(), "{answer:?}");
 }
 
 #[test]
-fn the_answer_of_an_agent_that_never_closes_stands() {
+fn the_response_of_an_agent_that_never_closes_counts() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("ipc.sock");
     let listener = UnixListener::bind(&path).expect("listener");
     let agent = thread::spawn(move || {
         let mut peer = listener.accept().expect("connection").0;
-        say(&mut peer, &frame(r#"{"allowed":true}"#));
+        send(&mut peer, &frame(r#"{"allowed":true}"#));
         peer
     });
-    let answer = ask(&path, AMPLE, &request());
+    let answer = send_request(&path, AMPLE, &request());
     drop(agent.join().expect("agent"));
     assert_eq!(answer.expect("answer"), Response::new(true));
 }
 
 #[test]
-fn what_is_no_answer_is_a_protocol_error() {
+fn an_invalid_response_is_a_protocol_error() {
     let oversize = u32::try_from(MAX_FRAME + 1).expect("small").to_be_bytes();
     let mut huge = oversize.to_vec();
     huge.resize(4 + MAX_FRAME + 1, b' ');
@@ -218,58 +219,58 @@ fn what_is_no_answer_is_a_protocol_error() {
         frame(r#"{"allowed":true,"allowed":true}"#),
         b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
     ] {
-        let (answer, _) = answered_by(AMPLE, move |peer| say(peer, &bytes));
-        assert!(matches!(answer, Err(AskError::Protocol(_))), "{answer:?}");
+        let (answer, _) = answered_by(AMPLE, move |peer| send(peer, &bytes));
+        assert!(matches!(answer, Err(ClientError::Protocol(_))), "{answer:?}");
     }
 }
 
 #[test]
-fn an_agent_that_refuses_before_it_hears_is_heard_but_cannot_allow() {
+fn a_response_before_the_request_was_read_may_deny_but_not_allow() {
     for allowed in [true, false] {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("ipc.sock");
         let listener = UnixListener::bind(&path).expect("listener");
-        // Larger than a socket's buffer, so that the hang-up comes in the middle of the question.
+        // Larger than a socket's buffer: the agent closes in the middle of the request.
         let long = Request {
             user_agent: Some("x".repeat(900_000)),
             ..request()
         };
         let agent = thread::spawn(move || {
             let mut peer = listener.accept().expect("connection").0;
-            say(&mut peer, &Response::new(allowed).to_frame().expect("frame"));
+            send(&mut peer, &Response::new(allowed).to_frame().expect("frame"));
             let _ = peer.shutdown(Shutdown::Both);
         });
-        let answer = ask(&path, AMPLE, &long);
+        let answer = send_request(&path, AMPLE, &long);
         agent.join().expect("agent");
         match answer {
             Ok(response) => assert_eq!(response, Response::new(false)),
-            Err(AskError::Protocol(ProtocolError::Unasked)) => assert!(allowed),
+            Err(ClientError::Protocol(ProtocolError::EarlyAllow)) => assert!(allowed),
             other => panic!("{other:?}"),
         }
     }
 }
 
 #[test]
-fn a_silent_agent_and_one_that_does_not_listen_are_late() {
-    let (answer, _) = answered_by(SHORT, hold);
-    assert!(matches!(answer, Err(AskError::Late(_))), "{answer:?}");
+fn an_agent_that_sends_nothing_or_never_accepts_times_out() {
+    let (answer, _) = answered_by(SHORT, wait_closed);
+    assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
 
-    // Never accepted, question taken by the backlog.
+    // Never accepted: the request waits in the backlog.
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("ipc.sock");
     let _listener = UnixListener::bind(&path).expect("listener");
-    let error = ask(&path, SHORT, &request()).expect_err("late");
+    let error = send_request(&path, SHORT, &request()).expect_err("timeout");
     assert!(
-        matches!(error, AskError::Late(_)) && error.is_agent_down(),
+        matches!(error, ClientError::Timeout(_)) && error.is_agent_down(),
         "{error}"
     );
 }
 
 #[test]
-fn a_trickle_does_not_move_the_deadline() {
+fn arriving_bytes_do_not_extend_the_deadline() {
     let (stop, stopped) = mpsc::channel::<()>();
     let (answer, _) = answered_by(SHORT, move |peer| {
-        // A byte comes long before each read would time out, for as long as the helper listens.
+        // Each byte arrives long before the read times out, until the helper closes the connection.
         let long = encode_frame(&[b' '; 10_000]).unwrap_or_default();
         for byte in long {
             if peer.write_all(&[byte]).is_err() {
@@ -280,7 +281,7 @@ fn a_trickle_does_not_move_the_deadline() {
     });
     drop(stop);
     assert!(
-        matches!(answer, Err(AskError::Protocol(ProtocolError::Cut))),
+        matches!(answer, Err(ClientError::Protocol(ProtocolError::Truncated))),
         "{answer:?}"
     );
 }
@@ -301,15 +302,15 @@ fn the_deadline_covers_a_connect_that_waits_for_the_backlog() {
     )
     .expect("bind");
     rustix::net::listen(&listener, 0).expect("listen");
-    let _waiting = UnixStream::connect(&path).expect("the only place");
+    let _waiting = UnixStream::connect(&path).expect("the only slot");
     let (done, outcome) = mpsc::channel();
-    thread::spawn(move || done.send(ask(&path, SHORT, &request())));
-    let answer = outcome.recv_timeout(AMPLE).expect("the helper hangs in connect");
-    assert!(matches!(answer, Err(AskError::Late(_))), "{answer:?}");
+    thread::spawn(move || done.send(send_request(&path, SHORT, &request())));
+    let answer = outcome.recv_timeout(AMPLE).expect("the helper blocks in connect");
+    assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
 }
 
 #[test]
-fn nobody_there_is_not_reachable() {
+fn a_socket_without_a_listener_is_not_reachable() {
     let directory = tempfile::tempdir().expect("directory");
     let stale = directory.path().join("stale.sock");
     drop(UnixListener::bind(&stale).expect("listener"));
@@ -323,21 +324,21 @@ fn nobody_there_is_not_reachable() {
         directory.path().into(),
         long,
     ] {
-        let error = ask(&path, AMPLE, &request()).expect_err("nobody");
+        let error = send_request(&path, AMPLE, &request()).expect_err("not reachable");
         assert!(
-            matches!(error, AskError::NotReachable(_)) && error.is_agent_down(),
+            matches!(error, ClientError::NotReachable(_)) && error.is_agent_down(),
             "{error}"
         );
     }
 }
 
 #[test]
-fn a_question_that_fits_no_frame_is_not_sent() {
-    let (answer, heard) = {
+fn a_request_that_fits_no_frame_is_not_sent() {
+    let (answer, received) = {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("ipc.sock");
         let listener = UnixListener::bind(&path).expect("listener");
-        let answer = ask(
+        let answer = send_request(
             &path,
             AMPLE,
             &Request {
@@ -345,26 +346,26 @@ fn a_question_that_fits_no_frame_is_not_sent() {
                 ..request()
             },
         );
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         listener
             .accept()
             .expect("connection")
             .0
-            .read_to_end(&mut heard)
+            .read_to_end(&mut received)
             .expect("end");
-        (answer, heard)
+        (answer, received)
     };
-    assert!(matches!(answer, Err(AskError::Request(_))), "{answer:?}");
-    assert!(heard.is_empty());
+    assert!(matches!(answer, Err(ClientError::Encode(_))), "{answer:?}");
+    assert!(received.is_empty());
 }
 
 #[test]
-fn no_budget_is_late_at_once_and_an_endless_one_works() {
+fn a_timeout_of_zero_fails_at_once_and_an_unbounded_one_works() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("ipc.sock");
     let _listener = UnixListener::bind(&path).expect("listener");
-    let answer = ask(&path, Duration::ZERO, &request());
-    assert!(matches!(answer, Err(AskError::Late(_))), "{answer:?}");
-    let (answer, _) = answered_by(Duration::MAX, |peer| say(peer, &frame(r#"{"allowed":true}"#)));
+    let answer = send_request(&path, Duration::ZERO, &request());
+    assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
+    let (answer, _) = answered_by(Duration::MAX, |peer| send(peer, &frame(r#"{"allowed":true}"#)));
     assert_eq!(answer.expect("answer"), Response::new(true));
 }

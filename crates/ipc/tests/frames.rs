@@ -1,12 +1,12 @@
-//! A frame survives any split, and nothing but a whole frame is one.
+//! A frame survives any split, and only a whole frame decodes.
 
 use ipc::{FrameDecoder, FrameError, MAX_FRAME, encode_frame};
 use proptest::prelude::*;
 
-/// One byte over the limit, as a header says it.
+/// One byte over the limit.
 const OVER: u32 = (1 << 20) + 1;
 
-/// What a decoder makes of `bytes` cut into pieces of the given sizes (in turn).
+/// Decodes `bytes` in pieces of the given sizes, in turn.
 fn decode(bytes: &[u8], sizes: &[usize]) -> Result<Option<Vec<u8>>, FrameError> {
     let mut decoder = FrameDecoder::new();
     let (mut rest, mut sizes, mut frame) = (bytes, sizes.iter().cycle(), None);
@@ -14,7 +14,7 @@ fn decode(bytes: &[u8], sizes: &[usize]) -> Result<Option<Vec<u8>>, FrameError> 
         let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap_or(&rest.len())));
         rest = after;
         if let Some(body) = decoder.push(piece)? {
-            assert!(frame.is_none(), "one frame was given out twice");
+            assert!(frame.is_none(), "one frame was returned twice");
             frame = Some(body);
         }
     }
@@ -23,7 +23,7 @@ fn decode(bytes: &[u8], sizes: &[usize]) -> Result<Option<Vec<u8>>, FrameError> 
 
 proptest! {
     #[test]
-    fn any_split_gives_the_same_frame(
+    fn any_split_decodes_to_the_same_frame(
         body in prop::collection::vec(any::<u8>(), 1..3000),
         sizes in prop::collection::vec(1usize..400, 1..20),
     ) {
@@ -32,7 +32,7 @@ proptest! {
     }
 
     #[test]
-    fn any_cut_gives_no_frame(
+    fn a_truncated_frame_is_no_frame(
         body in prop::collection::vec(any::<u8>(), 1..3000),
         cut in any::<prop::sample::Index>(),
         sizes in prop::collection::vec(1usize..400, 1..20),
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn any_byte_behind_the_frame_is_an_error(
+    fn any_byte_after_the_frame_is_an_error(
         body in prop::collection::vec(any::<u8>(), 1..300),
         more in prop::collection::vec(any::<u8>(), 1..300),
         sizes in prop::collection::vec(1usize..400, 1..20),
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_taken_at_its_word_and_never_panics(
+    fn garbage_decodes_by_its_header_and_never_panics(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         sizes in prop::collection::vec(1usize..40, 1..20),
     ) {
@@ -94,12 +94,12 @@ fn a_bad_length_is_refused_with_its_fourth_byte() {
         let mut decoder = FrameDecoder::new();
         assert_eq!(decoder.push(&header[..3]), Ok(None));
         assert_eq!(decoder.push(&header[3..]), Err(error));
-        assert_eq!(decoder.push(b"{}"), Err(error), "a broken stream stays broken");
+        assert_eq!(decoder.push(b"{}"), Err(error), "the error is permanent");
     }
 }
 
 #[test]
-fn the_largest_frame_passes_and_one_byte_more_does_not() {
+fn the_largest_frame_is_accepted_and_one_byte_more_is_not() {
     let body = vec![b' '; MAX_FRAME];
     let frame = encode_frame(&body).unwrap();
     assert_eq!(decode(&frame, &[65_536]), Ok(Some(body)));
@@ -111,7 +111,7 @@ fn the_largest_frame_passes_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn a_lower_limit_holds_and_a_higher_one_does_not() {
+fn a_lower_limit_applies_and_a_higher_one_does_not() {
     let mut small = FrameDecoder::with_limit(2);
     assert_eq!(
         small.push(&encode_frame(b"abc").unwrap()),
@@ -126,7 +126,7 @@ fn a_lower_limit_holds_and_a_higher_one_does_not() {
 }
 
 #[test]
-fn empty_means_not_one_byte_arrived() {
+fn is_empty_until_the_first_byte() {
     let mut decoder = FrameDecoder::new();
     assert!(decoder.is_empty());
     assert_eq!(decoder.push(b""), Ok(None));

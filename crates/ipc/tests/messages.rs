@@ -1,4 +1,4 @@
-//! Which bytes are a request or a response, for old peers and new ones.
+//! Which bytes are a request or a response, from old peers and new ones.
 
 use ipc::{MessageError, Request, Response};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn body(frame: &[u8]) -> &[u8] {
 }
 
 #[test]
-fn an_old_request_of_seven_keys_is_understood() {
+fn an_old_request_of_seven_keys_is_parsed() {
     let old = br#"{"reason":"connect","username":"alice","groupname":"staff","ip_real":"10.77.0.2",
         "ip_remote":"10.88.63.50","device":"bvpn0","session_id":"21660"}"#;
     let expected = Request {
@@ -26,7 +26,7 @@ fn an_old_request_of_seven_keys_is_understood() {
 }
 
 #[test]
-fn a_request_without_our_additions_has_the_old_seven_keys_and_no_other() {
+fn a_request_without_added_keys_has_the_old_seven_keys_and_no_other() {
     let plain = Request {
         reason: "connect".into(),
         username: "alice".into(),
@@ -62,7 +62,7 @@ fn the_added_keys_have_the_names_and_types_of_the_contract() {
         ..Request::default()
     };
     let frame = full.to_frame().unwrap();
-    let said: serde_json::Value = serde_json::from_slice(body(&frame)).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(body(&frame)).unwrap();
     for (key, value) in [
         ("version", serde_json::json!(1)),
         ("deadline_ms", serde_json::json!(3999)),
@@ -79,14 +79,14 @@ fn the_added_keys_have_the_names_and_types_of_the_contract() {
         ("bytes_out", serde_json::json!(0)),
         ("duration_seconds", serde_json::json!(79)),
     ] {
-        assert_eq!(said[key], value, "{key}");
+        assert_eq!(json[key], value, "{key}");
     }
-    assert_eq!(said.as_object().unwrap().len(), 21);
+    assert_eq!(json.as_object().unwrap().len(), 21);
     assert_eq!(Request::from_json(body(&frame)).unwrap(), full);
 }
 
 #[test]
-fn an_old_response_of_two_keys_is_understood() {
+fn an_old_response_of_two_keys_is_parsed() {
     let denied = Response::from_json(br#"{"allowed":false,"error":"no"}"#).unwrap();
     assert_eq!(
         denied,
@@ -106,16 +106,16 @@ fn an_old_response_of_two_keys_is_understood() {
 }
 
 #[test]
-fn unknown_keys_are_ignored_whatever_they_hold() {
-    let said = br#" { "x": {"allowed": true, "y": [1, {"allowed": 1}]}, "allowed" : false, "X": null, "Allowed": true } "#;
-    assert_eq!(Response::from_json(said).unwrap(), Response::new(false));
-    let asked = br#"{"reason":"connect","username":"a","routes":[1,2],"new":{"deep":[]}}"#;
-    assert_eq!(Request::from_json(asked).unwrap().username, "a");
+fn unknown_keys_are_ignored_whatever_their_value() {
+    let json = br#" { "x": {"allowed": true, "y": [1, {"allowed": 1}]}, "allowed" : false, "X": null, "Allowed": true } "#;
+    assert_eq!(Response::from_json(json).unwrap(), Response::new(false));
+    let request = br#"{"reason":"connect","username":"a","routes":[1,2],"new":{"deep":[]}}"#;
+    assert_eq!(Request::from_json(request).unwrap().username, "a");
 }
 
 #[test]
-fn what_does_not_say_allowed_as_one_boolean_is_never_an_answer() {
-    for said in [
+fn anything_without_one_boolean_allowed_is_no_response() {
+    for json in [
         "{}",
         r#"{"error":"x"}"#,
         r#"{"allowed":"true"}"#,
@@ -148,26 +148,26 @@ fn what_does_not_say_allowed_as_one_boolean_is_never_an_answer() {
         " ",
         "\u{feff}{\"allowed\":true}",
     ] {
-        assert!(Response::from_json(said.as_bytes()).is_err(), "{said}");
+        assert!(Response::from_json(json.as_bytes()).is_err(), "{json}");
     }
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused_even_where_it_would_be_skipped() {
-    for said in [
+fn text_that_is_not_utf8_is_rejected_even_in_an_ignored_value() {
+    for json in [
         &b"{\"allowed\":true,\"x\":\"\xff\"}"[..],
         b"{\"allowed\":true,\"error\":\"\xc3\"}",
     ] {
         assert!(
-            matches!(Response::from_json(said), Err(MessageError::NotUtf8)),
-            "{said:?}"
+            matches!(Response::from_json(json), Err(MessageError::NotUtf8)),
+            "{json:?}"
         );
     }
 }
 
 #[test]
-fn a_request_needs_its_reason_and_user_as_text() {
-    for asked in [
+fn a_request_requires_reason_and_username_as_text() {
+    for request in [
         r#"{"username":"a"}"#,
         r#"{"reason":"connect"}"#,
         r#"{"reason":"connect","username":null}"#,
@@ -177,33 +177,33 @@ fn a_request_needs_its_reason_and_user_as_text() {
         r#"{"reason":"connect","username":"a","deadline_ms":"5"}"#,
         r#"["connect","a","","","","",""]"#,
     ] {
-        assert!(Request::from_json(asked.as_bytes()).is_err(), "{asked}");
+        assert!(Request::from_json(request.as_bytes()).is_err(), "{request}");
     }
 }
 
 #[test]
-fn depth_is_bounded() {
-    let said = format!("{{\"allowed\":true,\"x\":{}", "[".repeat(500_000));
-    assert!(Response::from_json(said.as_bytes()).is_err());
+fn nesting_depth_is_bounded() {
+    let json = format!("{{\"allowed\":true,\"x\":{}", "[".repeat(500_000));
+    assert!(Response::from_json(json.as_bytes()).is_err());
 }
 
 proptest! {
     #[test]
-    fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn garbage_is_rejected_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Response::from_json(&bytes).is_err());
         prop_assert!(Request::from_json(&bytes).is_err());
     }
 
     #[test]
-    fn a_cut_allow_is_never_an_answer(error in ".{0,40}", cut in any::<prop::sample::Index>()) {
+    fn a_truncated_allow_is_no_response(error in ".{0,40}", cut in any::<prop::sample::Index>()) {
         let frame = Response { error: Some(error), ..Response::new(true) }.to_frame().unwrap();
         let whole = body(&frame);
         prop_assert!(Response::from_json(&whole[..cut.index(whole.len())]).is_err());
     }
 
     #[test]
-    fn any_text_survives_the_way(username in ".{0,80}", groupname in ".{0,80}", agent in prop::option::of(".{0,80}")) {
-        let asked = Request { reason: "connect".into(), username, groupname, user_agent: agent, ..Request::default() };
-        prop_assert_eq!(Request::from_json(body(&asked.to_frame().unwrap())).unwrap(), asked);
+    fn any_text_survives_a_round_trip(username in ".{0,80}", groupname in ".{0,80}", agent in prop::option::of(".{0,80}")) {
+        let request = Request { reason: "connect".into(), username, groupname, user_agent: agent, ..Request::default() };
+        prop_assert_eq!(Request::from_json(body(&request.to_frame().unwrap())).unwrap(), request);
     }
 }

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc::Request;
-use ipc::client::ask;
+use ipc::client::send_request;
 use nix::sys::signal::Signal;
 use testkit::fake_control::FakeSession;
 use testkit::pki::Validity;
@@ -47,7 +47,7 @@ fn a_login_is_decided_by_the_portal_and_the_portal_hears_of_the_session() {
         duration_seconds: Some(5),
         ..request("disconnect", "alice", 4242)
     };
-    assert!(ask(&place.socket(), BOUND, &end).unwrap().allowed);
+    assert!(send_request(&place.socket(), BOUND, &end).unwrap().allowed);
     let PortalEvent::Disconnect(end) =
         place.wait_for("the end", |event| matches!(event, PortalEvent::Disconnect(_)))
     else {
@@ -107,7 +107,7 @@ fn a_stop_answers_every_login_under_way_and_delivers_every_event() {
     let logins: Vec<_> = (1..=20)
         .map(|n| {
             let socket = place.socket();
-            thread::spawn(move || ask(&socket, BOUND, &request("connect", &format!("u{n}"), n)))
+            thread::spawn(move || send_request(&socket, BOUND, &request("connect", &format!("u{n}"), n)))
         })
         .collect();
     place.portal.wait_for_checks(1, BOUND).unwrap();
@@ -241,7 +241,7 @@ fn a_second_signal_ends_it_at_once() {
     // The portal takes no event any more, so that the stop has to wait for it.
     place.wait_for("the beginning", |event| matches!(event, PortalEvent::Connect(_)));
     place.portal.delay(BOUND);
-    ask(&place.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
+    send_request(&place.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
     agent.signal(Signal::SIGTERM);
     agent.logs("all logins are answered");
     agent.signal(Signal::SIGINT);
@@ -256,7 +256,7 @@ fn an_agent_that_ends_with_events_that_nobody_took_says_so_with_its_exit_code() 
     assert!(place.login("alice", 1).allowed);
     place.wait_for("the beginning", |event| matches!(event, PortalEvent::Connect(_)));
     place.portal.stop();
-    ask(&place.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
+    send_request(&place.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(3));
     agent.logs("events lost");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
-use ipc::client::ask;
+use ipc::client::send_request;
 use ipc::{Request, Response};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -95,7 +95,7 @@ impl Place {
     }
 
     pub(crate) fn login(&self, user: &str, id: i32) -> Response {
-        ask(&self.socket(), BOUND, &request("connect", user, id)).unwrap()
+        send_request(&self.socket(), BOUND, &request("connect", user, id)).unwrap()
     }
 
     pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&PortalEvent) -> bool) -> PortalEvent {

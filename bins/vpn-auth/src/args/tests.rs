@@ -1,12 +1,12 @@
 use super::*;
 
-fn words(line: &str) -> Result<Command, ArgsError> {
+fn parse_line(line: &str) -> Result<Command, ArgsError> {
     parse(line.split_whitespace().map(OsString::from))
 }
 
 #[test]
-fn without_flags_the_defaults_of_the_help_hold() {
-    let Ok(Command::Run(args)) = words("") else {
+fn without_flags_the_defaults_of_the_help_apply() {
+    let Ok(Command::Run(args)) = parse_line("") else {
         panic!("no run")
     };
     assert_eq!(args.socket.to_str(), Some(DEFAULT_SOCKET));
@@ -16,15 +16,15 @@ fn without_flags_the_defaults_of_the_help_hold() {
 }
 
 #[test]
-fn flags_are_taken() {
-    let Ok(Command::Run(args)) = words("--socket /a/b --deadline 250ms --on-agent-down allow") else {
+fn each_flag_sets_its_value() {
+    let Ok(Command::Run(args)) = parse_line("--socket /a/b --deadline 250ms --on-agent-down allow") else {
         panic!("no run")
     };
     assert_eq!(args.socket.to_str(), Some("/a/b"));
     assert_eq!(args.deadline, Duration::from_millis(250));
     assert_eq!(args.on_agent_down, OnAgentDown::Allow);
-    assert_eq!(words("--help"), Ok(Command::Help));
-    assert_eq!(words("--version"), Ok(Command::Version));
+    assert_eq!(parse_line("--help"), Ok(Command::Help));
+    assert_eq!(parse_line("--version"), Ok(Command::Version));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn times_are_whole_numbers_with_a_unit() {
 }
 
 #[test]
-fn what_is_not_a_flag_is_an_error_and_never_a_run() {
+fn an_invalid_command_line_is_an_error() {
     for line in [
         "connect",
         "--sockets /x",
@@ -75,6 +75,6 @@ fn what_is_not_a_flag_is_an_error_and_never_a_run() {
         "-x",
         "--",
     ] {
-        assert!(words(line).is_err(), "{line}");
+        assert!(parse_line(line).is_err(), "{line}");
     }
 }

@@ -26,7 +26,8 @@ fn with(name: &str, value: &[u8]) -> Variables {
     variables
 }
 
-/// What every version of ocserv gave for the recorded sessions: user, group, client, address, device, virtual host.
+/// The recorded sessions, the same in every version: user, group, client, address, device, virtual
+/// host.
 const RECORDED: [(&str, [&str; 6]); 12] = [
     (
         "ipv4-only",
@@ -89,7 +90,7 @@ const RECORDED: [(&str, [&str; 6]); 12] = [
 const PLAIN: [&str; 6] = ["alice", "staff", "10.77.0.2", "10.88.63.50", "bvpn0", "default"];
 
 #[test]
-fn every_recorded_environment_becomes_the_request_that_it_describes() {
+fn every_recorded_environment_becomes_its_request() {
     let mut seen = 0;
     for version in ["1.1.6", "1.3.0", "1.5.0"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -142,7 +143,7 @@ fn check_recorded(path: &Path, text: &str) {
     assert_eq!(request.reason, reason, "{stem}");
     assert_eq!(Some(request.session_id.as_str()), recorded("ID"), "{stem}");
     assert_eq!(request.version, Some(1));
-    assert_eq!(request.deadline_ms, None, "the client knows what is left");
+    assert_eq!(request.deadline_ms, None, "set by the client");
     assert_eq!(request.hostname, owned("HOSTNAME"), "{stem}");
     assert_eq!(request.user_agent, owned("USER_AGENT"), "{stem}");
     assert_eq!(request.device_type, None, "empty is absent: {stem}");
@@ -166,7 +167,7 @@ fn check_recorded(path: &Path, text: &str) {
 }
 
 #[test]
-fn a_login_without_its_reason_user_or_id_is_refused_by_name() {
+fn a_missing_variable_is_named() {
     for name in ["REASON", "USERNAME", "ID"] {
         let mut variables = login();
         variables.remove(name);
@@ -180,7 +181,7 @@ fn a_login_without_its_reason_user_or_id_is_refused_by_name() {
 }
 
 #[test]
-fn what_decides_is_taken_exactly_or_refused() {
+fn variables_that_decide_are_taken_exactly_or_are_an_error() {
     for name in ["REASON", "USERNAME", "ID", "GROUPNAME", "IP_REAL"] {
         assert_eq!(request(&with(name, b"al\xffice")), Err(EnvError::NotUtf8(name)));
         assert_eq!(
@@ -199,8 +200,8 @@ fn what_decides_is_taken_exactly_or_refused() {
 }
 
 #[test]
-fn what_only_describes_never_refuses_a_login() {
-    let described = [
+fn descriptive_variables_are_never_an_error() {
+    let descriptive = [
         "REMOTE_HOSTNAME",
         "USER_AGENT",
         "DEVICE_TYPE",
@@ -216,7 +217,7 @@ fn what_only_describes_never_refuses_a_login() {
         "STATS_BYTES_OUT",
         "STATS_DURATION",
     ];
-    for name in described {
+    for name in descriptive {
         for value in [
             &b"\xff\xfe"[..],
             b"",
@@ -239,7 +240,7 @@ fn what_only_describes_never_refuses_a_login() {
         .expect("request")
         .user_agent;
     assert_eq!(agent.as_deref(), Some("Any\u{fffd}Connect"));
-    // A cut inside of a character leaves no half of it that could grow over the bound.
+    // U+FFFD is three bytes: the converted text is truncated again.
     let agent = request(&with("USER_AGENT", &[0xff; 5000]))
         .expect("request")
         .user_agent
@@ -248,7 +249,7 @@ fn what_only_describes_never_refuses_a_login() {
 }
 
 #[test]
-fn statistics_that_are_no_numbers_are_unknown_not_zero() {
+fn malformed_statistics_are_unknown_not_zero() {
     let mut variables = with("REASON", b"disconnect");
     for (value, expected) in [
         ("102992", Some(102_992)),
@@ -269,21 +270,21 @@ fn statistics_that_are_no_numbers_are_unknown_not_zero() {
 
 #[test]
 fn only_named_variables_are_read() {
-    let asked = std::cell::RefCell::new(Vec::new());
+    let read = std::cell::RefCell::new(Vec::new());
     let _ = request_from(|name| {
-        asked.borrow_mut().push(name.to_owned());
+        read.borrow_mut().push(name.to_owned());
         login().get(name).cloned()
     });
-    let strangers: Vec<_> = asked
+    let unexpected: Vec<_> = read
         .into_inner()
         .into_iter()
         .filter(|name| name.starts_with("OCSERV_") || name == "HOSTNAME")
         .collect();
-    assert_eq!(strangers, [""; 0]);
+    assert_eq!(unexpected, [""; 0]);
 }
 
 #[test]
-fn the_garbage_scope_of_the_server_address_is_cut() {
+fn the_uninitialised_scope_of_the_server_address_is_removed() {
     for (value, expected) in [
         ("fd88:0:0:1::1%4095080704", Some("fd88:0:0:1::1")),
         ("fd88::1", Some("fd88::1")),

@@ -14,14 +14,14 @@ fn request() -> Request {
 }
 
 #[test]
-fn only_the_agents_allow_and_the_explicit_flag_end_in_zero() {
-    let late = || AskError::Late(Duration::from_secs(4));
+fn only_an_allow_and_the_explicit_flag_exit_with_zero() {
+    let timeout = || ClientError::Timeout(Duration::from_secs(4));
     let cases = [
         (Outcome::Allowed(Response::new(true)), 0),
-        (Outcome::AllowedWithoutAgent(late()), 0),
+        (Outcome::AllowedWithoutAgent(timeout()), 0),
         (Outcome::Denied(Response::new(false)), 1),
-        (Outcome::AgentDown(late()), 2),
-        (Outcome::NoAnswer(ProtocolError::Cut.into()), 3),
+        (Outcome::AgentDown(timeout()), 2),
+        (Outcome::InvalidResponse(ProtocolError::Truncated.into()), 3),
         (Outcome::BadEnvironment(EnvError::Missing("ID")), 4),
         (Outcome::BadFlags("unknown".into()), 4),
     ];
@@ -31,7 +31,7 @@ fn only_the_agents_allow_and_the_explicit_flag_end_in_zero() {
 }
 
 #[test]
-fn the_line_says_who_what_why_and_how_long() {
+fn the_line_has_user_outcome_cause_and_duration() {
     let denied = Response {
         source: Some("portal".into()),
         deny_code: Some("policy".into()),
@@ -46,7 +46,7 @@ fn the_line_says_who_what_why_and_how_long() {
     assert_eq!(
         line(
             Some(&request()),
-            &Outcome::AllowedWithoutAgent(AskError::Late(Duration::from_secs(4))),
+            &Outcome::AllowedWithoutAgent(ClientError::Timeout(Duration::from_secs(4))),
             4_000_120
         ),
         "vpn-auth: outcome=allow exit=0 duration_ms=4000.120 reason=connect id=\"4711\" user=\"alice\" \
@@ -59,7 +59,7 @@ fn the_line_says_who_what_why_and_how_long() {
 }
 
 #[test]
-fn nobody_can_forge_a_line_or_a_field_or_turn_the_text_around() {
+fn no_value_can_forge_a_line_or_a_field_or_reorder_the_text() {
     let evil = "a\nvpn-auth: outcome=allow\r\x1b[2J\" outcome=\"\u{202e}\u{2028}\u{85}\u{0}\\";
     let everywhere = Request {
         username: evil.into(),
@@ -84,7 +84,7 @@ fn nobody_can_forge_a_line_or_a_field_or_turn_the_text_around() {
 }
 
 #[test]
-fn a_line_is_short_whatever_the_agent_says() {
+fn a_line_is_bounded_whatever_the_agent_sends() {
     let long = Some("\u{202e}é".repeat(100_000));
     let response = Response {
         error: long.clone(),
@@ -97,8 +97,8 @@ fn a_line_is_short_whatever_the_agent_says() {
 }
 
 #[test]
-fn only_a_connect_is_said_to_be_allowed_or_denied() {
-    let words = |reason: &str, outcome: &Outcome| {
+fn only_a_connect_is_logged_as_allowed_or_denied() {
+    let outcome_field = |reason: &str, outcome: &Outcome| {
         let request = Request {
             reason: reason.into(),
             ..request()
@@ -109,10 +109,10 @@ fn only_a_connect_is_said_to_be_allowed_or_denied() {
             .unwrap_or_default()
             .to_owned()
     };
-    let down = Outcome::AgentDown(AskError::Late(Duration::from_secs(4)));
-    let noted = Outcome::Allowed(Response::new(true));
-    assert_eq!(words("connect", &noted), "outcome=allow");
-    assert_eq!(words("connect", &down), "outcome=deny");
-    assert_eq!(words("disconnect", &noted), "outcome=noted");
-    assert_eq!(words("host-update", &down), "outcome=not_noted");
+    let down = Outcome::AgentDown(ClientError::Timeout(Duration::from_secs(4)));
+    let recorded = Outcome::Allowed(Response::new(true));
+    assert_eq!(outcome_field("connect", &recorded), "outcome=allow");
+    assert_eq!(outcome_field("connect", &down), "outcome=deny");
+    assert_eq!(outcome_field("disconnect", &recorded), "outcome=recorded");
+    assert_eq!(outcome_field("host-update", &down), "outcome=not_recorded");
 }

@@ -1,9 +1,9 @@
-//! The helper as a process: real runs against stub agents on real sockets.
+//! The helper as a process, against stub agents on real sockets.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a broken stub fails the test")]
 
-mod answers;
+mod dependencies;
 mod process;
+mod responses;
 mod stub;
-mod tree;
 mod wrapper;

@@ -1,4 +1,4 @@
-//! The real helper as a process: what ocserv, the operator and the machine may do to it.
+//! The helper under the conditions that ocserv, the operator and the machine may create.
 
 use std::{
     ffi::OsStr,
@@ -16,7 +16,7 @@ use crate::stub::{Agent, BOUND, HELPER, as_ocserv, code_and_line, finish, helper
 use ipc::Response;
 use rustix::process::{Pid, Signal, kill_process};
 
-fn answer(allowed: bool) -> Vec<u8> {
+fn response(allowed: bool) -> Vec<u8> {
     Response::new(allowed).to_frame().expect("frame")
 }
 
@@ -25,15 +25,15 @@ fn code(command: &mut Command) -> i32 {
 }
 
 #[test]
-fn sigterm_ends_it_at_once_and_nothing_is_left() {
-    let (heard, waiting) = mpsc::channel();
-    let (gone, end) = mpsc::channel();
+fn sigterm_ends_the_helper_at_once_and_leaves_no_child() {
+    let (received, request) = mpsc::channel();
+    let (closed, end) = mpsc::channel();
     let agent = Agent::new(move |peer| {
-        let _ = heard.send(());
-        let _ = gone.send(peer.read_to_end(&mut Vec::new()));
+        let _ = received.send(());
+        let _ = closed.send(peer.read_to_end(&mut Vec::new()));
     });
     let child = helper(agent.socket(), "--deadline 60m").spawn().expect("spawn");
-    waiting.recv_timeout(BOUND).expect("the question");
+    request.recv_timeout(BOUND).expect("the request");
     let (process, pid) = (format!("/proc/{0}/task", child.id()), Pid::from_child(&child));
     assert_eq!(fs::read_dir(&process).expect("/proc").count(), 1, "one thread");
     let children = fs::read_to_string(format!("{process}/{}/children", child.id())).unwrap_or_default();
@@ -48,10 +48,10 @@ fn sigterm_ends_it_at_once_and_nothing_is_left() {
 }
 
 #[test]
-fn closed_or_broken_streams_change_nothing() {
+fn closed_or_broken_streams_do_not_change_the_exit_code() {
     for allowed in [true, false] {
         for closed in ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-"] {
-            let agent = Agent::saying(answer(allowed));
+            let agent = Agent::sending(response(allowed));
             let mut shell = Command::new("/bin/sh");
             shell
                 .arg("-c")
@@ -61,7 +61,7 @@ fn closed_or_broken_streams_change_nothing() {
             as_ocserv(&mut shell);
             assert_eq!(code(&mut shell), i32::from(!allowed), "{closed}");
         }
-        let agent = Agent::saying(answer(allowed));
+        let agent = Agent::sending(response(allowed));
         let (reader, writer) = pipe().expect("pipe");
         drop(reader);
         assert_eq!(
@@ -72,8 +72,8 @@ fn closed_or_broken_streams_change_nothing() {
 }
 
 #[test]
-fn a_stuck_journal_does_not_hold_up_a_login() {
-    let agent = Agent::saying(answer(true));
+fn a_stalled_journal_does_not_delay_a_login() {
+    let agent = Agent::sending(response(true));
     let (reader, mut writer) = pipe().expect("pipe");
     let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
     rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).expect("nonblocking");
@@ -85,14 +85,14 @@ fn a_stuck_journal_does_not_hold_up_a_login() {
 
 #[test]
 fn stdin_is_never_read() {
-    // What ocserv leaves there: a listening socket of its own.
+    // As under ocserv: its listening control socket.
     let directory = tempfile::tempdir().expect("directory");
     let control = UnixListener::bind(directory.path().join("occtl.sock")).expect("listener");
-    let agent = Agent::saying(answer(true));
+    let agent = Agent::sending(response(true));
     let stdin = Stdio::from(std::os::fd::OwnedFd::from(control.try_clone().expect("clone")));
     assert_eq!(code(helper(agent.socket(), "").stdin(stdin)), 0);
 
-    let agent = Agent::saying(answer(false));
+    let agent = Agent::sending(response(false));
     let (ours, theirs) = UnixStream::pair().expect("pair");
     (&ours).write_all(b"not for you").expect("write");
     let left = theirs.try_clone().expect("clone");
@@ -108,7 +108,7 @@ fn stdin_is_never_read() {
 
 #[test]
 fn a_bad_environment_denies_and_names_the_variable_not_the_value() {
-    for (name, value, says) in [
+    for (name, value, error) in [
         ("USERNAME", &b"al\xffice"[..], "USERNAME is not UTF-8"),
         ("GROUPNAME", b"\xff", "GROUPNAME is not UTF-8"),
         ("REASON", b"reconnect", "REASON is not connect"),
@@ -117,31 +117,31 @@ fn a_bad_environment_denies_and_names_the_variable_not_the_value() {
         let mut command = helper("/nonexistent/ipc.sock", "--on-agent-down allow");
         let (code, line) = code_and_line(&run(command.env(name, OsStr::from_bytes(value))));
         assert_eq!(code, 4, "{line}");
-        assert!(line.contains(says), "{line}");
+        assert!(line.contains(error), "{line}");
     }
     let mut nothing = Command::new(HELPER);
     assert_eq!(code(nothing.env_clear().stderr(Stdio::piped())), 4);
 }
 
 #[test]
-fn what_the_client_says_of_itself_cannot_break_its_login() {
-    let agent = Agent::saying(answer(true));
+fn untrusted_variables_of_the_client_do_not_break_the_login() {
+    let agent = Agent::sending(response(true));
     let mut command = helper(agent.socket(), "");
     command
         .env("USER_AGENT", OsStr::from_bytes(&[0xff; 60_000]))
         .env("REMOTE_HOSTNAME", "pc\n\"x\"\u{202e}");
     command.env("IPV6_LOCAL", "fd88:0:0:1::1%4095080704");
     assert_eq!(code(&mut command), 0);
-    let heard = agent.heard();
-    assert_eq!(heard.hostname.as_deref(), Some("pc\n\"x\"\u{202e}"));
-    assert_eq!(heard.ipv6_local.as_deref(), Some("fd88:0:0:1::1"));
-    assert!(heard.user_agent.is_some_and(|agent| agent.len() <= 1024));
+    let request = agent.request();
+    assert_eq!(request.hostname.as_deref(), Some("pc\n\"x\"\u{202e}"));
+    assert_eq!(request.ipv6_local.as_deref(), Some("fd88:0:0:1::1"));
+    assert!(request.user_agent.is_some_and(|agent| agent.len() <= 1024));
 }
 
 #[test]
-fn five_thousand_routes_are_not_its_concern() {
-    let agent = Agent::saying(answer(true));
-    // As many as fit the 128 KiB of one variable in ocserv's notation.
+fn five_thousand_routes_are_not_sent() {
+    let agent = Agent::sending(response(true));
+    // As many as fit the 128 KiB of one variable.
     let routes: String = (0..5000)
         .map(|n| format!("10.{}.{}.0/255.255.255.0 ", n / 250, n % 250))
         .collect();
@@ -156,14 +156,14 @@ fn five_thousand_routes_are_not_its_concern() {
         command.env(name, routes);
     }
     assert_eq!(code(&mut command), 0);
-    let frame = agent.heard().to_frame().expect("frame");
+    let frame = agent.request().to_frame().expect("frame");
     assert!(frame.len() < 1024, "{}", frame.len());
 }
 
 #[test]
 fn a_deleted_working_directory_does_not_matter() {
     let directory = tempfile::tempdir().expect("directory");
-    let agent = Agent::saying(answer(true));
+    let agent = Agent::sending(response(true));
     let mut shell = Command::new("/bin/sh");
     shell
         .arg("-c")
@@ -174,7 +174,7 @@ fn a_deleted_working_directory_does_not_matter() {
 }
 
 #[test]
-fn bad_flags_deny_and_help_never_lets_anybody_in() {
+fn invalid_flags_and_help_never_allow_a_login() {
     for flags in ["--nonsense", "--deadline 0s", "--on-agent-down yes", "stray"] {
         let (code, line) = code_and_line(&run(&mut helper("/nonexistent", flags)));
         assert_eq!(code, 4, "{line}");
@@ -186,7 +186,7 @@ fn bad_flags_deny_and_help_never_lets_anybody_in() {
             .arg(flag)
             .env_remove("REASON")
             .stdout(Stdio::piped()));
-        assert_eq!(output.status.code(), Some(0), "for a person");
+        assert_eq!(output.status.code(), Some(0), "outside a login");
         assert!(String::from_utf8_lossy(&output.stdout).contains("vpn-auth"));
     }
 }

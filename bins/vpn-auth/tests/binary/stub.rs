@@ -1,4 +1,4 @@
-//! An agent for one login, and a run of the real helper with a bound on its time.
+//! An agent for one connection, and bounded runs of the real helper.
 
 use std::{
     io::Read,
@@ -15,20 +15,20 @@ use std::{
 
 use ipc::{FrameDecoder, Request};
 
-/// No run takes this long unless it hangs.
+/// Longer than any run takes.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// The helper as built for this test.
 pub(crate) const HELPER: &str = env!("CARGO_BIN_EXE_vpn-auth");
 
-/// A listening agent that serves one connection on a thread of its own.
+/// An agent that serves one connection on its own thread.
 pub(crate) struct Agent {
     directory: tempfile::TempDir,
     thread: JoinHandle<Request>,
 }
 
 impl Agent {
-    /// Hears one question, then does as `act` says; the connection closes when `act` is over.
+    /// Reads one request, then runs `act`; the connection closes when `act` returns.
     pub(crate) fn new(act: impl FnOnce(&mut UnixStream) + Send + 'static) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let listener = UnixListener::bind(directory.path().join("ipc.sock")).expect("listener");
@@ -36,7 +36,7 @@ impl Agent {
             let mut peer = listener.accept().expect("connection").0;
             let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 512]);
             let body = loop {
-                let read = peer.read(&mut buffer).expect("question");
+                let read = peer.read(&mut buffer).expect("a request");
                 if let Some(body) = decoder.push(&buffer[..read]).expect("one frame") {
                     break body;
                 }
@@ -47,30 +47,30 @@ impl Agent {
         Self { directory, thread }
     }
 
-    /// Says `bytes` in one piece.
-    pub(crate) fn saying(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
+    /// Sends `bytes` in one piece.
+    pub(crate) fn sending(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
         use std::io::Write;
-        // The helper may hang up on what it does not like.
+        // The helper may close the connection on an invalid response.
         Self::new(move |peer| drop(peer.write_all(bytes.as_ref())))
     }
 
-    /// Hears the question, says nothing, waits until the helper is gone.
+    /// Reads the request and sends nothing until the helper closes the connection.
     pub(crate) fn silent() -> Self {
         Self::new(|peer| drop(peer.read_to_end(&mut Vec::new())))
     }
 
-    /// Where it listens.
+    /// The path of the socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("ipc.sock")
     }
 
-    /// The question that it heard.
-    pub(crate) fn heard(self) -> Request {
+    /// The request that it read.
+    pub(crate) fn request(self) -> Request {
         self.thread.join().expect("agent")
     }
 }
 
-/// The helper, told of alice's login, with nothing else in its environment.
+/// The helper with alice's login, and nothing else, in its environment.
 pub(crate) fn helper(socket: impl Into<PathBuf>, flags: &str) -> Command {
     let mut command = Command::new(HELPER);
     command
@@ -81,7 +81,7 @@ pub(crate) fn helper(socket: impl Into<PathBuf>, flags: &str) -> Command {
     command
 }
 
-/// Gives `command` the environment and the streams of a script of ocserv's.
+/// Sets the environment and the streams of an ocserv script.
 pub(crate) fn as_ocserv(command: &mut Command) {
     command
         .env_clear()
@@ -102,12 +102,12 @@ pub(crate) fn as_ocserv(command: &mut Command) {
         .stderr(Stdio::piped());
 }
 
-/// Runs to the end.
+/// Runs `command` to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
     finish(command.spawn().expect("spawn"))
 }
 
-/// Waits for the end; a run that hangs is killed and fails the test.
+/// Waits for the end; a run over [`BOUND`] is killed and fails the test.
 pub(crate) fn finish(child: Child) -> Output {
     let pid = rustix::process::Pid::from_child(&child);
     let (done, end) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The connect-script that is shipped, run as ocserv runs it.
+//! The shipped connect-script, run as ocserv runs it.
 
 use std::{
     os::unix::net::UnixListener,
@@ -10,7 +10,7 @@ use ipc::Response;
 
 use crate::stub::{Agent, HELPER, as_ocserv, code_and_line, run};
 
-fn answer(allowed: bool) -> Vec<u8> {
+fn response(allowed: bool) -> Vec<u8> {
     Response::new(allowed).to_frame().expect("frame")
 }
 
@@ -18,10 +18,11 @@ fn code(command: &mut Command) -> i32 {
     code_and_line(&run(command)).0
 }
 
-/// The wrapper that is shipped, with the helper of this test and the socket of its agent in it.
+/// The shipped wrapper with this helper and this socket.
 fn wrapper(directory: &Path, socket: &Path, program: &str) -> PathBuf {
     let path = directory.join("connect-script");
-    // By a child: a file that this process held open for writing could not be executed while another test forks.
+    // Written by a child: a file that this process has open for writing cannot be executed while
+    // another test forks.
     let made = Command::new("/bin/sh")
         .arg("-c")
         .arg("sed -e \"s|/usr/bin/vpn-auth|$1|\" -e \"s|^SOCKET=[^ ]*|SOCKET='$2'|\" \"$0\" > \"$3\" && chmod 755 \"$3\"")
@@ -38,7 +39,7 @@ fn the_shipped_wrapper_works_when_run_and_when_ocserv_fw_runs_it() {
     for allowed in [true, false] {
         for shell in [None, Some("/bin/sh")] {
             let directory = tempfile::tempdir().expect("directory");
-            let agent = Agent::saying(answer(allowed));
+            let agent = Agent::sending(response(allowed));
             let script = wrapper(directory.path(), &agent.socket(), HELPER);
             let mut command = match shell {
                 None => Command::new(&script),
@@ -48,7 +49,7 @@ fn the_shipped_wrapper_works_when_run_and_when_ocserv_fw_runs_it() {
             as_ocserv(&mut command);
             let control = UnixListener::bind(directory.path().join("occtl.sock")).expect("listener");
             command.stdin(Stdio::from(std::os::fd::OwnedFd::from(control)));
-            // Nothing in ocserv's environment may turn the settings.
+            // Nothing in ocserv's environment may change the settings.
             command.envs([
                 ("ON_AGENT_DOWN", "allow"),
                 ("SOCKET", "/nonexistent"),

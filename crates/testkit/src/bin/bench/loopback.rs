@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipc::client::ask;
+use ipc::client::send_request;
 use ipc::{Request, Response};
 use tempfile::TempDir;
 use testkit::lab::{Running, own_program};
@@ -61,7 +61,7 @@ impl Loopback {
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Result<Response, Failure> {
-        Ok(ask(&self.socket(), HELPER_DEADLINE, request)?)
+        Ok(send_request(&self.socket(), HELPER_DEADLINE, request)?)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc::client::ask;
+use ipc::client::send_request;
 use testkit::portal_double::Reply;
 
 use super::loopback::{HELPER_DEADLINE, Loopback, login};
@@ -115,7 +115,8 @@ fn storm(agent: &Loopback) -> Result<Vec<Asked>, Failure> {
             let one = move || {
                 let request = login(&format!("u{number}"), number + 2);
                 let begun = start.elapsed();
-                let answer = ask(socket, HELPER_DEADLINE, &request).map_err(|error| error.to_string());
+                let answer =
+                    send_request(socket, HELPER_DEADLINE, &request).map_err(|error| error.to_string());
                 let ended = start.elapsed();
                 if let Ok(mut asked) = asked.lock() {
                     asked.push(Asked { begun, ended, answer });

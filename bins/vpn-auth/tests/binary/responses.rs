@@ -1,4 +1,4 @@
-//! The real helper against agents that answer well, badly, late or not at all.
+//! The helper against agents whose response is valid, invalid, late or absent.
 
 use std::{io::Write, os::unix::net::UnixListener, path::Path, thread, time::Duration};
 
@@ -8,8 +8,8 @@ use ipc::{MAX_FRAME, encode_frame};
 const ALLOW: &str = r#"{"allowed":true,"source":"portal"}"#;
 const DENY: &str = r#"{"allowed":false,"source":"portal","deny_code":"policy","error":"not in the group"}"#;
 
-/// Whatever the operator wants without an agent; what an agent said does not depend on it.
-const EITHER: [&str; 2] = ["--on-agent-down deny", "--on-agent-down allow"];
+/// `--on-agent-down` does not change the result of a response.
+const ON_AGENT_DOWN: [&str; 2] = ["--on-agent-down deny", "--on-agent-down allow"];
 
 fn frame(json: &str) -> Vec<u8> {
     encode_frame(json.as_bytes()).expect("frame")
@@ -29,12 +29,12 @@ fn exit_code(agent: &Agent, flags: &str) -> i32 {
 }
 
 #[test]
-fn the_agents_word_is_the_exit_code() {
-    for flags in EITHER {
-        assert_eq!(exit_code(&Agent::saying(frame(ALLOW)), flags), 0);
-        assert_eq!(exit_code(&Agent::saying(frame(DENY)), flags), 1);
+fn the_decision_is_the_exit_code() {
+    for flags in ON_AGENT_DOWN {
+        assert_eq!(exit_code(&Agent::sending(frame(ALLOW)), flags), 0);
+        assert_eq!(exit_code(&Agent::sending(frame(DENY)), flags), 1);
     }
-    let agent = Agent::saying(frame(DENY));
+    let agent = Agent::sending(frame(DENY));
     let (_, line) = code_and_line(&run(&mut helper(agent.socket(), "")));
     for part in [
         "reason=connect",
@@ -47,43 +47,43 @@ fn the_agents_word_is_the_exit_code() {
 }
 
 #[test]
-fn an_agent_of_the_old_format_is_understood() {
-    assert_eq!(exit_code(&Agent::saying(frame(r#"{"allowed":true}"#)), ""), 0);
+fn a_response_in_the_old_format_is_accepted() {
+    assert_eq!(exit_code(&Agent::sending(frame(r#"{"allowed":true}"#)), ""), 0);
     assert_eq!(
-        exit_code(&Agent::saying(frame(r#"{"allowed":false,"error":"no"}"#)), ""),
+        exit_code(&Agent::sending(frame(r#"{"allowed":false,"error":"no"}"#)), ""),
         1
     );
 }
 
 #[test]
-fn the_agent_hears_every_reason_and_the_byte_counts_of_a_disconnect() {
+fn every_reason_is_sent_and_the_byte_counts_of_a_disconnect() {
     for reason in ["connect", "host-update", "disconnect"] {
-        let agent = Agent::saying(frame(ALLOW));
+        let agent = Agent::sending(frame(ALLOW));
         let mut command = helper(agent.socket(), "");
         command
             .env("REASON", reason)
             .envs([("STATS_BYTES_IN", "102992"), ("STATS_BYTES_OUT", "680")]);
         assert_eq!(code_and_line(&run(command.env("STATS_DURATION", "79"))).0, 0);
-        let heard = agent.heard();
+        let request = agent.request();
         let ended = reason == "disconnect";
         assert_eq!(
-            (heard.reason.as_str(), heard.username.as_str()),
+            (request.reason.as_str(), request.username.as_str()),
             (reason, "alice")
         );
-        assert_eq!(heard.bytes_in, ended.then_some(102_992));
-        assert_eq!(heard.bytes_out, ended.then_some(680));
-        assert_eq!(heard.duration_seconds, ended.then_some(79));
-        assert_eq!(heard.version, Some(1));
+        assert_eq!(request.bytes_in, ended.then_some(102_992));
+        assert_eq!(request.bytes_out, ended.then_some(680));
+        assert_eq!(request.duration_seconds, ended.then_some(79));
+        assert_eq!(request.version, Some(1));
         assert!(
-            heard.deadline_ms.is_some_and(|left| left <= 4000),
+            request.deadline_ms.is_some_and(|left| left <= 4000),
             "{:?}",
-            heard.deadline_ms
+            request.deadline_ms
         );
     }
 }
 
 #[test]
-fn without_an_agent_the_flag_decides_and_the_line_says_so() {
+fn without_an_agent_the_flag_decides_and_is_logged() {
     let nowhere = Path::new("/nonexistent/ipc.sock");
     let (code, line) = code_and_line(&run(&mut helper(nowhere, "")));
     assert_eq!(code, 2);
@@ -97,7 +97,7 @@ fn without_an_agent_the_flag_decides_and_the_line_says_so() {
 }
 
 #[test]
-fn a_silent_agent_is_late() {
+fn an_agent_that_sends_nothing_times_out() {
     for (flags, code) in [("--on-agent-down deny", 2), ("--on-agent-down allow", 0)] {
         assert_eq!(
             exit_code(&Agent::silent(), &format!("--deadline 100ms {flags}")),
@@ -107,9 +107,9 @@ fn a_silent_agent_is_late() {
 }
 
 #[test]
-fn a_slow_agent_is_waited_for() {
+fn a_response_within_the_deadline_counts() {
     let agent = Agent::new(|peer| {
-        // Slower than anything else here, well inside of the deadline.
+        // Well within the deadline.
         thread::sleep(Duration::from_millis(200));
         drop(peer.write_all(&frame(ALLOW)));
     });
@@ -117,13 +117,13 @@ fn a_slow_agent_is_waited_for() {
 }
 
 #[test]
-fn an_agent_that_never_accepts_is_late_even_when_its_backlog_is_full() {
+fn an_agent_that_never_accepts_times_out_even_when_its_backlog_is_full() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("ipc.sock");
     let listener = UnixListener::bind(&path).expect("listener");
     assert_eq!(code_and_line(&run(&mut helper(&path, "--deadline 100ms"))).0, 2);
 
-    // That question still waits to be accepted and takes the only place there is now.
+    // The first request still waits in the backlog and takes its only slot.
     rustix::net::listen(&listener, 0).expect("no backlog");
     let (code, line) = code_and_line(&run(&mut helper(&path, "--deadline 100ms")));
     assert_eq!(code, 2);
@@ -145,11 +145,11 @@ fn deny_in_two_pieces_is_a_deny() {
 }
 
 #[test]
-fn an_allow_cut_at_any_byte_is_never_an_allow() {
+fn an_allow_truncated_at_any_byte_is_never_an_allow() {
     let whole = frame(ALLOW);
     for cut in 0..whole.len() {
         assert_eq!(
-            exit_code(&Agent::saying(whole[..cut].to_vec()), EITHER[1]),
+            exit_code(&Agent::sending(whole[..cut].to_vec()), ON_AGENT_DOWN[1]),
             3,
             "cut at {cut}"
         );
@@ -157,7 +157,7 @@ fn an_allow_cut_at_any_byte_is_never_an_allow() {
 }
 
 #[test]
-fn half_an_answer_and_then_silence_is_not_an_absent_agent() {
+fn a_truncated_response_is_not_an_agent_that_is_down() {
     for json in [ALLOW, DENY] {
         let agent = Agent::new(move |peer| {
             let whole = frame(json);
@@ -173,7 +173,7 @@ fn half_an_answer_and_then_silence_is_not_an_absent_agent() {
 }
 
 #[test]
-fn what_is_not_one_valid_answer_denies() {
+fn an_invalid_response_denies() {
     let over = u32::try_from(MAX_FRAME + 1)
         .expect("small")
         .to_be_bytes()
@@ -193,11 +193,11 @@ fn what_is_not_one_valid_answer_denies() {
         ("a string", frame(r#"{"allowed":"true"}"#)),
         ("a number", frame(r#"{"allowed":1}"#)),
         ("null", frame(r#"{"allowed":null}"#)),
-        ("said twice", frame(r#"{"allowed":false,"allowed":true}"#)),
+        ("a key twice", frame(r#"{"allowed":false,"allowed":true}"#)),
         ("another protocol", b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
     ] {
-        for flags in EITHER {
-            assert_eq!(exit_code(&Agent::saying(bytes.clone()), flags), 3, "{what}");
+        for flags in ON_AGENT_DOWN {
+            assert_eq!(exit_code(&Agent::sending(bytes.clone()), flags), 3, "{what}");
         }
     }
 }

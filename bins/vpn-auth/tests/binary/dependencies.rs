@@ -1,8 +1,9 @@
-//! What is linked into the helper.
+//! The helper's dependencies.
 
 use std::process::Command;
 
-/// Everything that may be in it, and at build time. A new name here is a decision: the helper starts on every login, as root.
+/// All dependencies, also at build time. Each is a decision: the helper starts on every login, as
+/// root.
 const ALLOWED: [&str; 17] = [
     "bitflags",
     "itoa",
@@ -24,7 +25,7 @@ const ALLOWED: [&str; 17] = [
 ];
 
 #[test]
-fn the_helper_links_no_runtime_and_nothing_that_is_not_listed() {
+fn the_helper_has_no_dependency_that_is_not_listed() {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -47,11 +48,11 @@ fn the_helper_links_no_runtime_and_nothing_that_is_not_listed() {
         String::from_utf8_lossy(&output.stderr)
     );
     let tree = String::from_utf8(output.stdout).expect("UTF-8");
-    let strangers: Vec<_> = tree
+    let unlisted: Vec<_> = tree
         .lines()
         .filter_map(|line| line.split(' ').next())
         .filter(|name| !name.is_empty() && *name != "vpn-auth" && !ALLOWED.contains(name))
         .collect();
-    assert_eq!(strangers, [""; 0]);
+    assert_eq!(unlisted, [""; 0]);
     assert!(tree.contains("ipc"), "{tree}");
 }
