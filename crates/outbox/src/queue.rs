@@ -101,8 +101,8 @@ impl Outbox {
         }
     }
 
-    /// Adds an event. A full outbox drops and returns the oldest event that is not under way; when all
-    /// are under way, that is the new one.
+    /// Adds an event. A full outbox drops and returns the oldest event that is not under way; when
+    /// all are under way, that is the new one.
     #[must_use = "a dropped event is lost"]
     pub fn push(&mut self, event: Event) -> Option<Event> {
         self.sequence += 1;

@@ -9,8 +9,8 @@ use ocserv_agent_model::{
     Source, Usage, Username,
 };
 
-/// How many logins and sessions are stored at most: over ocserv's own practical limits, so that only
-/// entries whose end was never reported are evicted.
+/// How many logins and sessions are stored at most: over ocserv's own practical limits, so that
+/// only entries whose end was never reported are evicted.
 const MAX_SESSIONS: usize = 16_384;
 
 /// A login under way, between its request and its answer. Give it back with
@@ -102,8 +102,8 @@ impl SessionStore {
         }
     }
 
-    /// Adds a session that was connected before this agent started, so that it keeps its uid. An entry
-    /// with the same id stays as it is.
+    /// Adds a session that was connected before this agent started, so that it keeps its uid. An
+    /// entry with the same id stays as it is.
     pub fn import(&mut self, existing: ExistingSession) {
         if self.by_id.contains_key(&existing.id) {
             return;
@@ -116,8 +116,8 @@ impl SessionStore {
         self.insert(existing.id, existing.username, state);
     }
 
-    /// Adds a login that waits for its answer. The event, if any, is the end of an older session with
-    /// the same id, whose disconnect-script never reported.
+    /// Adds a login that waits for its answer. The event, if any, is the end of an older session
+    /// with the same id, whose disconnect-script never reported.
     pub fn login_started(&mut self, login: &Arc<Login>, now: SystemTime) -> (LoginHandle, Option<Event>) {
         let superseded = self
             .remove(login.id)
@@ -141,8 +141,9 @@ impl SessionStore {
         self.take(handle);
     }
 
-    /// Marks a login whose allow did not reach its helper. ocserv may still report an end of it: it runs
-    /// the disconnect-script when the connect-script was killed by a signal. Neither becomes an event.
+    /// Marks a login whose allow did not reach its helper. ocserv may still report an end of it: it
+    /// runs the disconnect-script when the connect-script was killed by a signal. Neither becomes
+    /// an event.
     pub fn answer_undelivered(&mut self, handle: LoginHandle) {
         // An end that was reported already was the last of it.
         if let Some(Entry {
@@ -157,9 +158,9 @@ impl SessionStore {
         }
     }
 
-    /// Makes a session of a login whose helper read its allow. `connected_at` is when ocserv accepted
-    /// the connection, in seconds since 1970, where ocserv said so; else the session's uid has the
-    /// second of its login. Returns the events in their order.
+    /// Makes a session of a login whose helper read its allow. `connected_at` is when ocserv
+    /// accepted the connection, in seconds since 1970, where ocserv said so; else the session's uid
+    /// has the second of its login. Returns the events in their order.
     #[must_use]
     pub fn session_started(
         &mut self,
@@ -207,9 +208,9 @@ impl SessionStore {
         events
     }
 
-    /// Removes a session whose disconnect-script reports at `now`. Returns the events in their order:
-    /// none while the login still waits for its answer ([`Self::session_started`] will return both) and
-    /// none for a login whose answer was not delivered.
+    /// Removes a session whose disconnect-script reports at `now`. Returns the events in their
+    /// order: none while the login still waits for its answer ([`Self::session_started`] will
+    /// return both) and none for a login whose answer was not delivered.
     #[must_use]
     pub fn session_ended(&mut self, report: DisconnectReport, now: SystemTime) -> Vec<Event> {
         let Some(entry) = self.by_id.get_mut(&report.id) else {
@@ -279,7 +280,8 @@ impl SessionStore {
             .count()
     }
 
-    /// Inserts an entry as the youngest and returns its sequence number; evicts the oldest of a full store.
+    /// Inserts an entry as the youngest and returns its sequence number; evicts the oldest of a
+    /// full store.
     fn insert(&mut self, id: OcservId, username: Username, state: State) -> u64 {
         self.remove(id);
         if self.by_id.len() >= self.max

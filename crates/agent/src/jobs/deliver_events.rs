@@ -1,9 +1,9 @@
 //! Delivers events to the portal until it has them.
 //!
-//! The portal knows an event by its `event_id`, so an event is sent again for as long as it takes. After
-//! an outage there is a pause, which ends early when the portal is connected again, and then one event
-//! goes ahead. An event that the portal defers gets a pause of its own, and only its own session waits
-//! for it. At a stop each event that is left is sent once more, without pauses.
+//! The portal knows an event by its `event_id`, so an event is sent again for as long as it takes.
+//! After an outage there is a pause, which ends early when the portal is connected again, and then
+//! one event goes ahead. An event that the portal defers gets a pause of its own, and only its own
+//! session waits for it. At a stop each event that is left is sent once more, without pauses.
 
 use std::time::Duration;
 
@@ -52,7 +52,8 @@ type UnderWay = FuturesUnordered<BoxFuture<'static, Ended>>;
 
 #[derive(Default)]
 struct DeliveryState {
-    /// Failures in a row to reach the portal; those of attempts that were under way together count as one.
+    /// Failures in a row to reach the portal; those of attempts that were under way together count
+    /// as one.
     outages: u32,
     /// Set by the first failure; nothing is sent before this time.
     paused_until: Option<Instant>,
@@ -83,8 +84,8 @@ impl EventDelivery {
         self.flush(under_way).await;
     }
 
-    /// Sends all that may be sent at `now`; returns when the next deferred event may be, if there is room
-    /// for it.
+    /// Sends all that may be sent at `now`; returns when the next deferred event may be, if there
+    /// is room for it.
     fn send_ready(&self, under_way: &mut UnderWay, state: &DeliveryState, now: Instant) -> Option<Instant> {
         let room = if state.outages > 0 { 1 } else { MAX_UNDER_WAY };
         while under_way.len() < room && state.paused_until.is_none() {
@@ -196,7 +197,8 @@ impl EventDelivery {
         let mut state = DeliveryState::default();
         loop {
             self.send_ready(&mut under_way, &state, start);
-            // An attempt under way is not cancelled: the portal might have the event without our knowing.
+            // An attempt under way is not cancelled: the portal might have the event without our
+            // knowing.
             match timeout_at(start + FLUSH_TIMEOUT, under_way.next()).await {
                 Ok(Some(ended)) => self.settle(ended, &mut state),
                 Ok(None) | Err(_) => break,

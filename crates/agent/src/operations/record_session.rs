@@ -11,8 +11,8 @@ use crate::metrics::Metrics;
 
 /// Owns the session store and reports each of its changes.
 pub struct SessionRecorder {
-    /// Locked until the events of a change are in the outbox: else a disconnect could get there before
-    /// its connect.
+    /// Locked until the events of a change are in the outbox: else a disconnect could get there
+    /// before its connect.
     store: Mutex<SessionStore>,
     /// `None` where there is no portal.
     outbox: Option<SharedOutbox>,
@@ -20,8 +20,8 @@ pub struct SessionRecorder {
 }
 
 impl SessionRecorder {
-    /// Creates a recorder with no session, for the server of `agent_id`. Without an `outbox` no event is
-    /// reported.
+    /// Creates a recorder with no session, for the server of `agent_id`. Without an `outbox` no
+    /// event is reported.
     pub(crate) fn new(agent_id: &str, outbox: Option<SharedOutbox>, metrics: Metrics) -> Self {
         Self {
             store: Mutex::new(SessionStore::new(agent_id)),
