@@ -1,11 +1,12 @@
 //! `agent.v1.VPNAgentService`: lists and disconnects the sessions of this server.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv::LiveSession;
-use ocserv_agent_model::{DisconnectReason, Username, one_line};
+use ocserv_agent_model::{DisconnectReason, Username, error_chain, one_line};
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentService;
 use ocserv_agent_proto::agent::v1::{
     DisconnectUserRequest, DisconnectUserResponse, GetActiveSessionsRequest, GetActiveSessionsResponse,
@@ -58,7 +59,7 @@ impl VpnAgent {
         };
         let list = &self.operations.list_sessions;
         let sessions = list.run(username.as_ref(), request.include_stats).await;
-        let sessions = sessions.map_err(|error| Status::unavailable(error.to_string()))?;
+        let sessions = sessions.map_err(|error| unavailable(&error))?;
         Ok(GetActiveSessionsResponse {
             total_count: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
             sessions: sessions.into_iter().map(to_proto).collect(),
@@ -81,7 +82,7 @@ impl VpnAgent {
                 sessions_disconnected: 0,
                 error_message: format!("{error}: set disconnect_all_sessions to disconnect them all"),
             }),
-            Err(error @ DisconnectError::Ocserv(_)) => Err(Status::unavailable(error.to_string())),
+            Err(error @ DisconnectError::Ocserv(_)) => Err(unavailable(&error)),
         }
     }
 }
@@ -108,6 +109,10 @@ fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
 
 fn username(field: &str, text: &str) -> Result<Username, Status> {
     Username::parse(text).map_err(|error| Status::invalid_argument(format!("{field} {error}")))
+}
+
+fn unavailable(error: &dyn Error) -> Status {
+    Status::unavailable(error_chain(error))
 }
 
 fn to_proto(listed: ListedSession) -> VpnSession {

@@ -58,7 +58,7 @@ pub(crate) struct DisconnectSummary {
 pub(crate) enum DisconnectError {
     #[error("the user has {0} sessions")]
     SeveralSessions(usize),
-    #[error("ocserv does not answer: {0}")]
+    #[error("ocserv does not answer")]
     Ocserv(#[from] ControlError),
 }
 

@@ -23,9 +23,9 @@ pub(crate) struct ListedSession {
 /// Why sessions could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
-    #[error("ocserv does not answer: {0}")]
+    #[error("ocserv does not answer")]
     Ocserv(#[from] ControlError),
-    #[error("could not read the byte counts: {0}")]
+    #[error("could not read the byte counts")]
     Usage(#[from] io::Error),
 }
 
