@@ -1,4 +1,5 @@
-//! A TCP listener whose address may be in use at first. Logins do not need it, so they do not wait for it.
+//! A TCP listener whose address may be in use at first. Logins do not need it, so they do not wait
+//! for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,8 +24,8 @@ pub struct RetryingListener {
 }
 
 impl RetryingListener {
-    /// Tries to bind `address`, the value of the config key `key`. A failure is logged and tried again by
-    /// [`Self::wait`].
+    /// Tries to bind `address`, the value of the config key `key`. A failure is logged and tried
+    /// again by [`Self::wait`].
     pub(crate) async fn bind(key: &'static str, address: SocketAddr) -> Self {
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => Some(listener),

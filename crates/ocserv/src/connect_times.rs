@@ -13,8 +13,9 @@ use crate::server::Ocserv;
 const MAX_SINGLE_LOOKUPS: usize = 8;
 
 impl Ocserv {
-    /// Looks up when ocserv accepted the connections of `logins`, in seconds since 1970 and in the same order.
-    /// `None` where ocserv did not say within `limit`, or has given the id to another user.
+    /// Looks up when ocserv accepted the connections of `logins`, in seconds since 1970 and in the
+    /// same order. `None` where ocserv did not say within `limit`, or has given the id to another
+    /// user.
     pub async fn connect_times(&self, logins: &[&Login], limit: Duration) -> Vec<Option<u64>> {
         let mut rows = HashMap::new();
         let error = match timeout(limit, self.look_up(logins, &mut rows)).await {
@@ -34,7 +35,8 @@ impl Ocserv {
         logins.iter().map(connect_time).collect()
     }
 
-    /// Adds the rows of `logins`, and perhaps others, to `rows`, by id. What was found before an error stays.
+    /// Adds the rows of `logins`, and perhaps others, to `rows`, by id. What was found before an
+    /// error stays.
     async fn look_up(&self, logins: &[&Login], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
         if logins.len() > MAX_SINGLE_LOOKUPS {
             let all = self.control.list().await?;

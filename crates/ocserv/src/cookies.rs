@@ -1,8 +1,9 @@
 //! Invalidating cookies, so that no client reconnects without a password.
 //!
-//! ocserv does that from 1.4.2 on, with `terminate`, which loses the byte counts of a session that is still
-//! connected. So a session is disconnected first, and its cookie is invalidated once the session is gone.
-//! Older releases void the cookie of a session that is disconnected, and offer nothing for a detached one.
+//! ocserv does that from 1.4.2 on, with `terminate`, which loses the byte counts of a session that
+//! is still connected. So a session is disconnected first, and its cookie is invalidated once the
+//! session is gone. Older releases void the cookie of a session that is disconnected, and offer
+//! nothing for a detached one.
 
 use occtl::{ControlError, Cookie, LoginState, SafeId, reports_session_start};
 use ocserv_agent_model::{Username, error_chain};
@@ -12,8 +13,8 @@ use crate::server::Ocserv;
 use crate::session::LiveSession;
 
 impl Ocserv {
-    /// Invalidates the cookies of `username` that no connection uses. Returns how many; always 0 before
-    /// ocserv 1.4.2, which cannot do it.
+    /// Invalidates the cookies of `username` that no connection uses. Returns how many; always 0
+    /// before ocserv 1.4.2, which cannot do it.
     ///
     /// # Errors
     /// When ocserv does not answer; some may have been invalidated by then.
@@ -36,8 +37,9 @@ impl Ocserv {
         Ok(invalidated)
     }
 
-    /// Invalidates the cookie of `session`, which was told to disconnect, once it is gone. A session that stays
-    /// is terminated, without its byte counts. A failure is logged: the disconnect is what was asked for.
+    /// Invalidates the cookie of `session`, which was told to disconnect, once it is gone. A
+    /// session that stays is terminated, without its byte counts. A failure is logged: the
+    /// disconnect is what was asked for.
     pub(crate) async fn invalidate_cookie_of(&self, session: &LiveSession) {
         let Some(cookie) = &session.row.safe_id else {
             return;

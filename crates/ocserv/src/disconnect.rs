@@ -12,8 +12,8 @@ use crate::session::{ConfirmedSession, LiveSession};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Ocserv {
-    /// Checks that `session` is still the same session and connected: ocserv may have given its id to another
-    /// one since it was listed. Returns `None` when the session has ended.
+    /// Checks that `session` is still the same session and connected: ocserv may have given its id
+    /// to another one since it was listed. Returns `None` when the session has ended.
     ///
     /// # Errors
     /// When ocserv does not answer.
@@ -23,9 +23,9 @@ impl Ocserv {
         Ok(confirmed.map(ConfirmedSession))
     }
 
-    /// Disconnects a session, which voids its cookie in every release of ocserv. From 1.4.2 on this also waits
-    /// up to 5 s until the session is gone and then invalidates its cookie for certain; a failure of that is
-    /// logged. Returns `false` when the session had ended.
+    /// Disconnects a session, which voids its cookie in every release of ocserv. From 1.4.2 on this
+    /// also waits up to 5 s until the session is gone and then invalidates its cookie for certain;
+    /// a failure of that is logged. Returns `false` when the session had ended.
     ///
     /// # Errors
     /// When ocserv does not answer; the session may have been disconnected all the same.
@@ -38,8 +38,9 @@ impl Ocserv {
         Ok(disconnected)
     }
 
-    /// Waits until `login` is a connected session; returns `false` when it is gone instead. A login is not
-    /// disconnected while its connect-script runs: ocserv would kill the script and block until it ends.
+    /// Waits until `login` is a connected session; returns `false` when it is gone instead. A login
+    /// is not disconnected while its connect-script runs: ocserv would kill the script and block
+    /// until it ends.
     ///
     /// # Errors
     /// When ocserv does not answer.
@@ -54,8 +55,8 @@ impl Ocserv {
         }
     }
 
-    /// Waits until ocserv no longer lists `session`. The cookie and the connect time identify it: for a moment
-    /// at the end ocserv lists it without its id.
+    /// Waits until ocserv no longer lists `session`. The cookie and the connect time identify it:
+    /// for a moment at the end ocserv lists it without its id.
     pub(crate) async fn wait_gone(&self, session: &LiveSession) -> Result<(), ControlError> {
         let is_listed = |row: &Session| {
             row.safe_id == session.row.safe_id && row.connected_at == Some(session.connected_at)

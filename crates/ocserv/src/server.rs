@@ -10,8 +10,8 @@ use ocserv_agent_model::{OcservId, Username};
 use crate::session::LiveSession;
 use crate::terminate::TerminateSupport;
 
-/// Longest time that a session may stay listed after it was told to disconnect. Workers are gone within
-/// a second.
+/// Longest time that a session may stay listed after it was told to disconnect. Workers are gone
+/// within a second.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What identifies one ocserv.
@@ -63,8 +63,8 @@ impl Ocserv {
         self.control.status().await
     }
 
-    /// Lists the connected sessions. Connections before the login, and logins whose connect-script still
-    /// runs, are left out.
+    /// Lists the connected sessions. Connections before the login, and logins whose connect-script
+    /// still runs, are left out.
     ///
     /// # Errors
     /// When ocserv does not answer.

@@ -8,8 +8,8 @@ use ocserv_agent_model::{OcservId, SessionUid, Username};
 /// A session, or a login that may become one, as ocserv listed it.
 #[derive(Debug, Clone)]
 pub struct LiveSession {
-    /// The user, as ocserv has it: it may be a name that the agent would deny. Bytes that are not UTF-8 are
-    /// replaced.
+    /// The user, as ocserv has it: it may be a name that the agent would deny. Bytes that are not
+    /// UTF-8 are replaced.
     pub username: String,
     /// ocserv's id of the connection, which it reuses.
     pub id: OcservId,
@@ -41,7 +41,7 @@ impl LiveSession {
         })
     }
 
-    /// Whether both are the same connection: the id alone does not tell.
+    /// Whether both are the same connection: an id alone does not identify one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.uid == other.uid && self.row.username_bytes == other.row.username_bytes
     }

@@ -12,9 +12,10 @@ type Start = (u32, u64);
 pub(crate) struct TerminateSupport(Mutex<Option<(Start, bool)>>);
 
 impl TerminateSupport {
-    /// Returns whether the ocserv behind `control` knows `terminate`. Asks once per start of ocserv, because
-    /// one that does not know the request writes an error to its log. `reports_session_start` is the hint of
-    /// [`occtl::reports_session_start`]: an ocserv that does not is older and is not asked.
+    /// Returns whether the ocserv behind `control` knows `terminate`. Asks once per start of
+    /// ocserv, because one that does not know the request writes an error to its log.
+    /// `reports_session_start` is the hint of [`occtl::reports_session_start`]: an ocserv that does
+    /// not is older and is not asked.
     pub(crate) async fn check(
         &self,
         control: &ControlSocket,

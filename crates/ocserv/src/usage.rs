@@ -8,10 +8,11 @@ use ocserv_agent_model::Usage;
 use crate::server::Ocserv;
 
 impl Ocserv {
-    /// Reads the byte counters of every network device in this process's network namespace, by device name.
+    /// Reads the byte counters of every network device in this process's network namespace, by
+    /// device name.
     ///
-    /// ocserv's control socket has no byte counts (`occtl` reads the devices too). What a tun device received
-    /// is what ocserv wrote to it, so the device's `rx` came from the client.
+    /// ocserv's control socket has no byte counts (`occtl` reads the devices too). What a tun
+    /// device received is what ocserv wrote to it, so the device's `rx` came from the client.
     ///
     /// # Errors
     /// When `/proc` cannot be read.

@@ -9,8 +9,8 @@ use tonic::{Code, Request, Response, Status};
 use super::roles::{Role, Roles};
 use crate::clock;
 
-/// An authorized call in progress, which writes one audit line when it ends. A call that is dropped before
-/// was cancelled by its caller or by the time limit; it may have taken effect all the same.
+/// An authorized call in progress, which writes one audit line when it ends. A call that is dropped
+/// before was cancelled by its caller or by the time limit; it may have taken effect all the same.
 pub(super) struct Call {
     rpc: &'static str,
     caller: String,
@@ -62,7 +62,8 @@ impl Call {
         self
     }
 
-    /// Writes the audit line of `result`, where `describe` says what was done, and returns the result.
+    /// Writes the audit line of `result`, where `describe` says what was done, and returns the
+    /// result.
     pub(super) fn finish<T>(
         mut self,
         result: Result<T, Status>,

@@ -1,7 +1,7 @@
 //! `grpc.health.v1.Health`, for every caller with a certificate.
 //!
-//! The agent is serving until it stops. Then watchers get the new status and their streams end, because a stop
-//! waits for calls in progress.
+//! The agent is serving until it stops. Then watchers get the new status and their streams end,
+//! because a stop waits for calls in progress.
 
 use std::pin::Pin;
 

@@ -1,7 +1,8 @@
 //! The gRPC server that the portal calls: authentication, roles, and the services.
 //!
-//! Every connection is authenticated before it gets here (mutual TLS 1.3, see `tls::accept`). A call needs a
-//! role, which the configuration gives to a name in the caller's certificate, and leaves an audit line.
+//! Every connection is authenticated before it gets here (mutual TLS 1.3, see `tls::accept`). A
+//! call needs a role, which the configuration gives to a name in the caller's certificate, and
+//! leaves an audit line.
 
 mod call;
 mod connection;
@@ -71,7 +72,8 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`; calls in progress are finished, and the task ends with the last of them.
+    /// Serves until `stop`; calls in progress are finished, and the task ends with the last of
+    /// them.
     pub(crate) fn spawn(self, operations: Operations, tracker: &TaskTracker, stop: CancellationToken) {
         let health = HealthServer::new(HealthService::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
         let settings = tls::accept::Settings {

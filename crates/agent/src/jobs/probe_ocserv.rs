@@ -1,4 +1,4 @@
-//! Probes ocserv, so that an outage shows although nobody logs in.
+//! Probes ocserv, so that an outage shows between logins too.
 
 use std::time::Duration;
 

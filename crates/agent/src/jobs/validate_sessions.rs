@@ -1,7 +1,8 @@
 //! Validates connected sessions, and disconnects those that the policy backend revokes.
 //!
-//! Each session is validated once per interval. The requests are spread evenly over it, so that a portal with
-//! many servers gets no burst. Without an answer a session stays connected: an outage never ends one.
+//! Each session is validated once per interval. The requests are spread evenly over it, so that a
+//! portal with many servers gets no burst. Without an answer a session stays connected: an outage
+//! never ends one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,8 +22,8 @@ pub(crate) fn open(path: &Path) -> Result<(PolicyFile, CurrentPolicy), PolicyFil
     Ok((file, Arc::new(ArcSwap::new(policy))))
 }
 
-/// Polls the file until `stop` and puts each valid change into effect. A fault is logged once, until the file
-/// changes again.
+/// Polls the file until `stop` and puts each valid change into effect. A fault is logged once,
+/// until the file changes again.
 pub(crate) async fn watch_policy(mut file: PolicyFile, current: CurrentPolicy, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL_INTERVAL)).await.is_some() {
         let poll = move || {

@@ -19,17 +19,17 @@ const MAX_CONCURRENT: usize = 16;
 
 /// Disconnects a user, or one session of a user; clones share everything.
 ///
-/// Both first revoke the decisions about the user, because a client that is disconnected tries again at once.
-/// Then they disconnect each session whose identity ocserv confirms, with the reason that its disconnect event
-/// is to bear. They differ, and both are right:
+/// Both first revoke the decisions about the user, because a client that is disconnected tries
+/// again at once. Then they disconnect each session whose identity ocserv confirms, with the reason
+/// that its disconnect event will have. They differ, and both are right:
 ///
-/// - [`run`](Self::run) obeys an order about the account (`DisconnectUser`). All sessions go, and so do
-///   admitted logins that are not connected yet. Cookies that no connection uses are invalidated. It fails
-///   when ocserv does not list its sessions, because the caller has to know.
-/// - [`run_for_session`](Self::run_for_session) follows a verdict about one session (`ValidateSession`). Other
-///   sessions of the user get verdicts of their own and stay, and so do their cookies: a client that reconnects
-///   has its login decided anew. A user whose name is not valid has no decisions to revoke, and the session is
-///   disconnected all the same.
+/// - [`run`](Self::run) obeys an order about the account (`DisconnectUser`). All sessions go, and
+///   so do admitted logins that are not connected yet. Cookies that no connection uses are
+///   invalidated. It fails when ocserv does not list its sessions, because the caller has to know.
+/// - [`run_for_session`](Self::run_for_session) follows a verdict about one session
+///   (`ValidateSession`). Other sessions of the user get verdicts of their own and stay, and so do
+///   their cookies: a client that reconnects has its login decided anew. A user whose name is not
+///   valid has no decisions to revoke, and the session is disconnected all the same.
 #[derive(Clone)]
 pub(crate) struct DisconnectUser {
     ocserv: Ocserv,
@@ -88,8 +88,8 @@ impl DisconnectUser {
         }
     }
 
-    /// Disconnects everything that `username` has; with `only_one`, nothing when that is several sessions.
-    /// `reason` goes into the disconnect events, `note` to the revoked decisions.
+    /// Disconnects everything that `username` has; with `only_one`, nothing when that is several
+    /// sessions. `reason` goes into the disconnect events, `note` to the revoked decisions.
     pub(crate) async fn run(
         &self,
         username: &Username,
@@ -106,8 +106,8 @@ impl DisconnectUser {
         Ok(summary)
     }
 
-    /// Disconnects `session`; returns `false` when it had ended. `reason` goes into the disconnect event,
-    /// `note` to the revoked decisions.
+    /// Disconnects `session`; returns `false` when it had ended. `reason` goes into the disconnect
+    /// event, `note` to the revoked decisions.
     pub(crate) async fn run_for_session(
         &self,
         session: &LiveSession,
@@ -141,8 +141,8 @@ impl DisconnectUser {
         admitted.collect()
     }
 
-    /// Disconnects the sessions of `username`, and those of `admitted` that ocserv lists, once they are
-    /// connected.
+    /// Disconnects the sessions of `username`, and those of `admitted` that ocserv lists, once they
+    /// are connected.
     async fn disconnect_connections(
         &self,
         username: &Username,
@@ -216,8 +216,8 @@ impl DisconnectUser {
     }
 }
 
-/// Whether `connection` is one of `admitted`. A login that was allowed under the same id before this
-/// connection was accepted is another one.
+/// Whether `connection` is one of `admitted`. A login that was allowed under the same id before
+/// this connection was accepted is another one.
 fn is_admitted(connection: &LiveSession, admitted: &[AdmittedLogin]) -> bool {
     admitted
         .iter()

@@ -1,5 +1,5 @@
-//! One file per use case. Endpoints and jobs call these and have no rules of their own. The state that they
-//! share is here.
+//! One file per use case. Endpoints and jobs call these and have no rules of their own. The state
+//! that they share is here.
 
 pub(crate) mod disconnect_user;
 pub(crate) mod list_sessions;

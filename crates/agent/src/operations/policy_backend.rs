@@ -102,8 +102,8 @@ impl PolicySource for PolicyBackend {
     }
 }
 
-/// A status by which the portal itself denies is a verdict of this moment, so it is not cached; every other
-/// error is an outage.
+/// A status by which the portal itself denies is a verdict of this moment, so it is not cached;
+/// every other error is an outage.
 fn deny_or_outage(error: &CheckError) -> Result<PolicyAnswer, SourceError> {
     match error.denial() {
         Some(denial) => Ok(PolicyAnswer {

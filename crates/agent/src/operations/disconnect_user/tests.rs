@@ -50,7 +50,8 @@ async fn an_admitted_login_is_disconnected_as_soon_as_it_is_connected_and_not_be
     let summary = disconnect(&operation, &[admitted(&login, 0)]).await;
     assert_eq!((summary.found, summary.disconnected), (1, 1));
     assert_eq!(fake.sessions(), [bob()]);
-    // Three requests while its script runs, one that finds it connected, one that confirms its identity.
+    // Three requests while its script runs, one that finds it connected, one that confirms its
+    // identity.
     let mut expected = vec![command::LIST];
     expected.extend([command::ID_INFO; 5]);
     expected.push(command::DISCONNECT_ID);
@@ -78,8 +79,8 @@ async fn an_admitted_login_that_ends_by_itself_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let login = FakeSession::in_script(9, "alice");
     let (fake, operation) = operation(dir.path(), vec![login.clone()]);
-    let nobody = [&[command::LIST_REPLY][..], &0_u32.to_ne_bytes()].concat();
-    fake.replay(command::ID_INFO, nobody);
+    let no_rows = [&[command::LIST_REPLY][..], &0_u32.to_ne_bytes()].concat();
+    fake.replay(command::ID_INFO, no_rows);
     let summary = disconnect(&operation, &[admitted(&login, 1)]).await;
     assert_eq!((summary.found, summary.disconnected), (1, 0));
     assert!(summary.pending.is_empty() && summary.failed.is_empty());
