@@ -1,10 +1,10 @@
-//! What can be wrong with a policy file, and where.
+//! Errors of the text of a policy file.
 
 use std::fmt;
 
 use ocserv_agent_model::NameError;
 
-/// Why a policy file was refused, and the place: prints as `policy.toml:12: rules[2].networks[0]: …`, in one line.
+/// Why and where a policy file is invalid, in one line: `policy.toml:12: rules[2].networks[0]: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyError {
     pub(crate) origin: String,
@@ -14,19 +14,20 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// The line of the file, from 1; `None` when the file as a whole is at fault.
+    /// Returns the line, from 1; `None` for the file as a whole.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// The key at fault, such as `rules[2].networks[0]` (rules count from 0); empty where the text is no TOML.
+    /// Returns the key, such as `rules[2].networks[0]` (rules count from 0); empty where the text
+    /// is not TOML.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// What is wrong there.
+    /// Returns what is wrong there.
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -56,32 +57,32 @@ impl std::error::Error for PolicyError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The text is no TOML, or a key is unknown, missing, twice there or of another type.
+    /// The text is not TOML, or a key is unknown, missing, given twice or of the wrong type.
     #[error("{0}")]
     Syntax(String),
     /// There is no `version`.
-    #[error("is missing: this program reads version {known}, write `version = {known}`")]
+    #[error("is missing: this program reads version {supported}, write `version = {supported}`")]
     NoVersion {
-        /// What this program reads.
-        known: i64,
+        /// The supported version.
+        supported: i64,
     },
-    /// The file is of a version that this program does not read.
-    #[error("is {found}, this program reads version {known}")]
+    /// The version is not supported.
+    #[error("is {found}, this program reads version {supported}")]
     OtherVersion {
-        /// What the file says.
+        /// The version in the file.
         found: i64,
-        /// What this program reads.
-        known: i64,
+        /// The supported version.
+        supported: i64,
     },
-    /// No user or group can have this name.
-    #[error("{text:?} {why}")]
+    /// Not a name of a user or group.
+    #[error("{text:?} {error}")]
     Name {
-        /// What the file says.
+        /// The text in the file.
         text: String,
-        /// Why it is no name.
-        why: NameError,
+        /// Why it is not a name.
+        error: NameError,
     },
-    /// A list without entries, which might be meant to match everyone or no one.
+    /// An empty list, which could mean everyone as well as no one.
     #[error("is an empty list: leave the key out to match everyone")]
     EmptyMatch,
     /// Not an address and not a network.
@@ -90,29 +91,29 @@ pub enum Problem {
     /// A network with bits set behind its mask.
     #[error("{text:?} has bits set behind its mask: write {network:?}")]
     HostBits {
-        /// What the file says.
+        /// The text in the file.
         text: String,
-        /// The network that it lies in.
+        /// The network that contains it.
         network: String,
     },
-    /// An IPv4 network in IPv6 clothes: clients that come this way are matched by their IPv4 address.
+    /// An IPv4-mapped IPv6 network: such clients are matched by their IPv4 address.
     #[error("{0:?} is an IPv4 network written as IPv6: write it as IPv4")]
     Mapped(String),
     /// Not `default` and not a network.
     #[error("{0:?} is neither \"default\" nor a network such as 10.0.0.0/8")]
     NotARoute(String),
-    /// A route without a mask, for which ocserv denies the whole session.
+    /// A route without a prefix length, for which ocserv denies the session.
     #[error("{text:?} has no mask, ocserv would deny the session: write {network:?}")]
     RouteWithoutMask {
-        /// What the file says.
+        /// The text in the file.
         text: String,
         /// The same as a network.
         network: String,
     },
-    /// A route of all addresses in CIDR notation, for which ocserv denies the whole session.
+    /// A route to all addresses in CIDR notation, for which ocserv denies the session.
     #[error("{0:?} makes ocserv deny the session: write \"default\" to route everything")]
     RouteOfAll(String),
-    /// `default` next to other routes, which ocserv would drop.
+    /// `default` with other routes, which ocserv would drop.
     #[error("\"default\" stands alone: ocserv drops the other routes")]
     DefaultAmongRoutes,
     /// Not an IP address.
@@ -121,10 +122,10 @@ pub enum Problem {
     /// Not a duration of whole seconds up to a day.
     #[error("{0:?} is not a time of whole seconds up to 24h, such as \"5m\" or \"0s\"")]
     Ttl(String),
-    /// A reason that is empty, too long or not one line.
+    /// A reason that is not one line of 1 to 200 characters.
     #[error("must be one line of 1 to 200 characters")]
     Reason,
-    /// A key that means something for the other verdict only.
+    /// A key of the other verdict.
     #[error("means nothing in a rule that {0}")]
     OtherVerdict(&'static str),
     /// An earlier rule matches every login.

@@ -1,8 +1,10 @@
 //! The policy file: who may connect to the VPN, and with which routes and name servers.
 //!
-//! One parser, one evaluation and one watcher for all that decide by a file: the reference portal and the agent's
-//! embedded mode. Leans on `model`. [`Policy`] is pure: text in, answers out. [`PolicyFile`] reads the disk when it is
-//! polled; neither knows a clock, a task or the wire.
+//! One parser, one evaluation and one watcher for both users of the format: the reference portal
+//! and the agent's embedded mode. [`Policy`] is pure. [`PolicyFile`] reads the disk when its owner
+//! polls it.
+//!
+//! Leans on `model`. Never knows a clock, a task or the wire.
 //!
 //! `docs/examples/policy.toml` shows every key; `docs/portal-dev.md` explains them.
 

@@ -1,11 +1,11 @@
-//! From a place in the text to the line and the key that a person looks for.
+//! Converts a position in the text to its line and key.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The line, from 1, in which byte `at` of `text` stands.
+/// Returns the line of byte `at`, from 1.
 pub(crate) fn line(text: &str, at: usize) -> usize {
     1 + text
         .as_bytes()
@@ -15,7 +15,8 @@ pub(crate) fn line(text: &str, at: usize) -> usize {
         .count()
 }
 
-/// The innermost key at byte `at`, such as `rules[2].networks[0]`; empty where there is none.
+/// Returns the innermost key at byte `at`, such as `rules[2].networks[0]`; empty outside of any
+/// key.
 pub(crate) fn key(root: &DeTable<'_>, at: usize) -> String {
     in_table(root, at, "").unwrap_or_default()
 }
@@ -28,7 +29,7 @@ fn in_table(table: &DeTable<'_>, at: usize, prefix: &str) -> Option<String> {
             format!("{prefix}.{key}")
         }
     };
-    // A table that is written under a header has the header's span alone, so what is inside is asked first.
+    // The span of a table under a header is the header alone, so the values are searched first.
     let inside = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         in_value(value, at, &path(AsRef::<str>::as_ref(key.get_ref())))
     };

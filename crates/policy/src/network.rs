@@ -1,29 +1,30 @@
-//! Networks and routes, read more strictly than ocserv does: what ocserv would misread is refused here.
+//! Parses networks and routes, more strictly than ocserv: what ocserv would misread is an error.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use ocserv_agent_model::Route;
 
 use crate::error::Problem;
 
-/// The route that sends everything through the tunnel, in ocserv's spelling.
+/// ocserv's keyword for a route to everything.
 const DEFAULT: &str = "default";
 
-/// Reads a network of clients; a bare address is the network of that one address.
+/// Parses a network of clients; an address is the network of that address alone.
 pub(crate) fn client_network(text: &str) -> Result<IpNetwork, Problem> {
-    let not_one = || Problem::NotANetwork(text.to_owned());
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNetwork::from(address.to_canonical()));
     }
-    cidr(text)
-        .ok_or_else(not_one)
-        .and_then(|network| whole(network, text))
+    let invalid = || Problem::NotANetwork(text.to_owned());
+    let network = cidr(text).ok_or_else(invalid)?;
+    check_canonical(network, text)?;
+    IpNetwork::new(network.address(), network.prefix_len()).map_err(|_| invalid())
 }
 
-/// Checks one route: `default`, or a network with a mask of at least one bit. ocserv denies the whole session for
-/// an IPv4 route without a mask or with `/0`.
-pub(crate) fn route(text: &str) -> Result<(), Problem> {
-    if text == DEFAULT {
+/// Checks a route: `default`, or a network with a prefix length of at least one. ocserv denies the
+/// session for an IPv4 route without a prefix length or with `/0`.
+pub(crate) fn check_route(text: &str) -> Result<(), Problem> {
+    if is_default(text) {
         return Ok(());
     }
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -33,41 +34,36 @@ pub(crate) fn route(text: &str) -> Result<(), Problem> {
             network,
         });
     }
-    let network = cidr(text).ok_or_else(|| Problem::NotARoute(text.to_owned()))?;
-    if network.prefix() == 0 {
+    let route = cidr(text).ok_or_else(|| Problem::NotARoute(text.to_owned()))?;
+    if route.prefix_len() == 0 {
         return Err(Problem::RouteOfAll(text.to_owned()));
     }
-    whole(network, text).map(|_| ())
+    check_canonical(route, text)
 }
 
-/// Whether `text` is the route of everything.
+/// Whether `text` is `default`.
 pub(crate) fn is_default(text: &str) -> bool {
     text == DEFAULT
 }
 
-/// `address/bits` and nothing else: no dotted mask, no sign, no leading zero.
-fn cidr(text: &str) -> Option<IpNetwork> {
-    let (address, bits) = text.split_once('/')?;
-    let plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-    plain
-        .then(|| IpNetwork::new(address.parse().ok()?, bits.parse().ok()?).ok())
-        .flatten()
+/// Parses `address/length` without a leading zero in the length.
+fn cidr(text: &str) -> Option<Route> {
+    let (_, length) = text.split_once('/')?;
+    let network = Route::parse(text).ok()?;
+    (length == network.prefix_len().to_string()).then_some(network)
 }
 
-/// Refuses host bits and IPv4 in IPv6 clothes.
-fn whole(network: IpNetwork, text: &str) -> Result<IpNetwork, Problem> {
+/// Rejects host bits and IPv4-mapped IPv6.
+fn check_canonical(network: Route, text: &str) -> Result<(), Problem> {
     let base = network.network();
-    if let IpAddr::V6(v6) = base
-        && v6.to_ipv4_mapped().is_some()
-    {
+    if base.address().to_canonical() != base.address() {
         Err(Problem::Mapped(text.to_owned()))
-    } else if base == network.ip() {
-        Ok(network)
+    } else if base == network {
+        Ok(())
     } else {
-        let network = format!("{base}/{}", network.prefix());
         Err(Problem::HostBits {
             text: text.to_owned(),
-            network,
+            network: base.to_string(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! From the text of a policy file to a checked [`Policy`].
+//! Parses the text of a policy file into a checked [`Policy`].
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -10,22 +10,22 @@ use ipnetwork::IpNetwork;
 use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict};
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::error::{PolicyError, Problem};
 use crate::rules::{Outcome, Policy, Rule, fingerprint};
 use crate::{locate, network};
 
-/// The version of the format that this program reads.
+/// The supported version of the format.
 const VERSION: i64 = 1;
-/// The longest TTL that a rule may set: a decision that no portal or policy was asked about for longer is a mistake.
-const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest TTL that a rule may set.
+const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest reason, in characters.
-const LONGEST_REASON: usize = 200;
-/// What a user hears when no rule matches and the default is to deny.
-const NO_RULE: &str = "no rule of the policy lets this user in";
-/// What a user hears when the rule that denies gives no reason.
-const NO_REASON: &str = "denied by policy";
+const MAX_REASON: usize = 200;
+/// The reason when no rule matches and the default is to deny.
+const NO_MATCH_REASON: &str = "no rule of the policy allows this user";
+/// The reason when the rule that denies gives none.
+const DEFAULT_REASON: &str = "denied by policy";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +33,7 @@ struct RawFile {
     #[serde(rename = "version")]
     _version: i64,
     #[serde(default)]
-    default: Word,
+    default: VerdictKeyword,
     ttl: Option<Spanned<String>>,
     #[serde(default)]
     rules: Vec<Spanned<RawRule>>,
@@ -41,7 +41,7 @@ struct RawFile {
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum Word {
+enum VerdictKeyword {
     Allow,
     #[default]
     Deny,
@@ -50,7 +50,7 @@ enum Word {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRule {
-    verdict: Word,
+    verdict: VerdictKeyword,
     users: Option<Spanned<Vec<Spanned<String>>>>,
     groups: Option<Spanned<Vec<Spanned<String>>>>,
     networks: Option<Spanned<Vec<Spanned<String>>>>,
@@ -60,80 +60,72 @@ struct RawRule {
     ttl: Option<Spanned<String>>,
 }
 
-/// A problem and the bytes of the text where it is.
-type At = (Range<usize>, Problem);
+/// A problem and its place, as bytes of the text.
+type LocatedProblem = (Range<usize>, Problem);
 
 impl Policy {
-    /// Parses and checks the text of a policy file. `origin` is what errors call it, usually its path.
+    /// Parses and checks the text of a policy file. `origin` is what errors call it, usually its
+    /// path.
     ///
     /// # Errors
-    /// [`PolicyError`] names the first fault with its line and key. A file with any fault gives no policy at all.
+    /// [`PolicyError`] names the first fault with its line and key. A file with any fault gives no
+    /// policy at all.
     pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
-        parse(text, origin)
-    }
-}
-
-fn parse(text: &str, origin: &str) -> Result<Policy, PolicyError> {
-    let refuse = |line, key, problem| PolicyError {
-        origin: origin.to_owned(),
-        line,
-        key,
-        problem,
-    };
-    let of_toml = |error: &toml::de::Error| Problem::Syntax(one_line(error.message()));
-
-    let document = DeTable::parse(text).map_err(|error| {
-        refuse(
-            error.span().map(|span| locate::line(text, span.start)),
-            String::new(),
-            of_toml(&error),
-        )
-    })?;
-    let root = document.get_ref();
-    let located = |span: Range<usize>, problem| {
-        refuse(
-            Some(locate::line(text, span.start)),
-            locate::key(root, span.start),
+        let error_at = |line, key, problem| PolicyError {
+            origin: origin.to_owned(),
+            line,
+            key,
             problem,
-        )
-    };
+        };
+        let of_toml = |error: &toml::de::Error| Problem::Syntax(join_lines(error.message()));
 
-    // The version comes before all else: what a newer file says otherwise is not ours to judge.
-    let Some(version) = root.get("version") else {
-        return Err(refuse(
-            None,
-            "version".to_owned(),
-            Problem::NoVersion { known: VERSION },
-        ));
-    };
-    let number = version.get_ref().as_integer();
-    match number.and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok()) {
-        Some(VERSION) => {}
-        Some(found) => {
-            return Err(located(
-                version.span(),
-                Problem::OtherVersion {
-                    found,
-                    known: VERSION,
-                },
+        let document = DeTable::parse(text).map_err(|error| {
+            error_at(
+                error.span().map(|span| locate::line(text, span.start)),
+                String::new(),
+                of_toml(&error),
+            )
+        })?;
+        let root = document.get_ref();
+        let located = |span: Range<usize>, problem| {
+            error_at(
+                Some(locate::line(text, span.start)),
+                locate::key(root, span.start),
+                problem,
+            )
+        };
+
+        // The version first: the keys of a newer version are unknown here.
+        let Some(version) = root.get("version") else {
+            return Err(error_at(
+                None,
+                "version".to_owned(),
+                Problem::NoVersion { supported: VERSION },
             ));
-        }
-        None => {
-            return Err(located(
-                version.span(),
-                Problem::Syntax("is not a whole number".to_owned()),
-            ));
-        }
+        };
+        check_version(version.get_ref()).map_err(|problem| located(version.span(), problem))?;
+
+        let raw: RawFile = toml::from_str(text).map_err(|error| match error.span() {
+            Some(span) => located(span, of_toml(&error)),
+            None => error_at(None, String::new(), of_toml(&error)),
+        })?;
+        build(raw, text).map_err(|(span, problem)| located(span, problem))
     }
-
-    let raw: RawFile = toml::from_str(text).map_err(|error| match error.span() {
-        Some(span) => located(span, of_toml(&error)),
-        None => refuse(None, String::new(), of_toml(&error)),
-    })?;
-    build(raw, text).map_err(|(span, problem)| located(span, problem))
 }
 
-fn build(raw: RawFile, text: &str) -> Result<Policy, At> {
+fn check_version(value: &DeValue<'_>) -> Result<(), Problem> {
+    let number = value.as_integer();
+    match number.and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok()) {
+        Some(VERSION) => Ok(()),
+        Some(found) => Err(Problem::OtherVersion {
+            found,
+            supported: VERSION,
+        }),
+        None => Err(Problem::Syntax("is not a whole number".to_owned())),
+    }
+}
+
+fn build(raw: RawFile, text: &str) -> Result<Policy, LocatedProblem> {
     let ttl = raw.ttl.as_ref().map(duration).transpose()?;
     let mut rules: Vec<Rule> = Vec::with_capacity(raw.rules.len());
     for raw_rule in raw.rules {
@@ -142,24 +134,24 @@ fn build(raw: RawFile, text: &str) -> Result<Policy, At> {
         }
         rules.push(rule(raw_rule.into_inner(), ttl)?);
     }
-    let otherwise = match raw.default {
-        Word::Allow => Outcome {
+    let default = match raw.default {
+        VerdictKeyword::Allow => Outcome {
             verdict: Verdict::Allow(Grant::default()),
             ttl,
         },
-        Word::Deny => Outcome::deny(NO_RULE, ttl),
+        VerdictKeyword::Deny => Outcome::deny(NO_MATCH_REASON, ttl),
     };
     Ok(Policy {
         rules,
-        otherwise,
+        default,
         fingerprint: fingerprint(text),
     })
 }
 
-fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, At> {
+fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, LocatedProblem> {
     let ttl = raw.ttl.as_ref().map(duration).transpose()?.or(file_ttl);
     let outcome = match raw.verdict {
-        Word::Allow => {
+        VerdictKeyword::Allow => {
             absent(raw.reason.as_ref(), "allows")?;
             let grant = Grant {
                 routes: routes(raw.routes)?,
@@ -170,10 +162,15 @@ fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, At> {
                 ttl,
             }
         }
-        Word::Deny => {
+        VerdictKeyword::Deny => {
             absent(raw.routes.as_ref(), "denies")?;
             absent(raw.dns.as_ref(), "denies")?;
-            let reason = raw.reason.as_ref().map(reason).transpose()?.unwrap_or(NO_REASON);
+            let reason = raw
+                .reason
+                .as_ref()
+                .map(reason)
+                .transpose()?
+                .unwrap_or(DEFAULT_REASON);
             Outcome::deny(reason, ttl)
         }
     };
@@ -185,7 +182,7 @@ fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, At> {
     })
 }
 
-fn absent<T>(value: Option<&Spanned<T>>, rule_does: &'static str) -> Result<(), At> {
+fn absent<T>(value: Option<&Spanned<T>>, rule_does: &'static str) -> Result<(), LocatedProblem> {
     value.map_or(Ok(()), |value| {
         Err((value.span(), Problem::OtherVerdict(rule_does)))
     })
@@ -194,15 +191,15 @@ fn absent<T>(value: Option<&Spanned<T>>, rule_does: &'static str) -> Result<(), 
 fn names<T: Eq + Hash>(
     list: Option<Spanned<Vec<Spanned<String>>>>,
     parse: fn(&str) -> Result<T, NameError>,
-) -> Result<Option<HashSet<T>>, At> {
+) -> Result<Option<HashSet<T>>, LocatedProblem> {
     let one = |text: Spanned<String>| {
-        parse(text.get_ref()).map_err(|why| {
+        parse(text.get_ref()).map_err(|error| {
             let span = text.span();
             (
                 span,
                 Problem::Name {
                     text: text.into_inner(),
-                    why,
+                    error,
                 },
             )
         })
@@ -211,14 +208,14 @@ fn names<T: Eq + Hash>(
         .transpose()
 }
 
-fn networks(list: Spanned<Vec<Spanned<String>>>) -> Result<Vec<IpNetwork>, At> {
+fn networks(list: Spanned<Vec<Spanned<String>>>) -> Result<Vec<IpNetwork>, LocatedProblem> {
     let one = |text: Spanned<String>| {
         network::client_network(text.get_ref()).map_err(|problem| (text.span(), problem))
     };
     not_empty(list)?.into_iter().map(one).collect()
 }
 
-fn not_empty(list: Spanned<Vec<Spanned<String>>>) -> Result<Vec<Spanned<String>>, At> {
+fn not_empty(list: Spanned<Vec<Spanned<String>>>) -> Result<Vec<Spanned<String>>, LocatedProblem> {
     if list.get_ref().is_empty() {
         Err((list.span(), Problem::EmptyMatch))
     } else {
@@ -226,10 +223,10 @@ fn not_empty(list: Spanned<Vec<Spanned<String>>>) -> Result<Vec<Spanned<String>>
     }
 }
 
-fn routes(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<String>, At> {
+fn routes(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<String>, LocatedProblem> {
     let list = list.map(Spanned::into_inner).unwrap_or_default();
     for text in &list {
-        network::route(text.get_ref()).map_err(|problem| (text.span(), problem))?;
+        network::check_route(text.get_ref()).map_err(|problem| (text.span(), problem))?;
     }
     match list.iter().find(|text| network::is_default(text.get_ref())) {
         Some(default) if list.len() > 1 => Err((default.span(), Problem::DefaultAmongRoutes)),
@@ -237,7 +234,7 @@ fn routes(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<String>, At
     }
 }
 
-fn name_servers(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<IpAddr>, At> {
+fn name_servers(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<IpAddr>, LocatedProblem> {
     let one = |text: Spanned<String>| match text.get_ref().parse() {
         Ok(address) => Ok(address),
         Err(_) => Err((text.span(), Problem::NotAnAddress(text.into_inner()))),
@@ -249,26 +246,25 @@ fn name_servers(list: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Vec<IpAdd
         .collect()
 }
 
-fn duration(text: &Spanned<String>) -> Result<Duration, At> {
+fn duration(text: &Spanned<String>) -> Result<Duration, LocatedProblem> {
     match humantime::parse_duration(text.get_ref()) {
-        Ok(time) if time.subsec_nanos() == 0 && time <= LONGEST_TTL => Ok(time),
+        Ok(time) if time.subsec_nanos() == 0 && time <= MAX_TTL => Ok(time),
         Ok(_) | Err(_) => Err((text.span(), Problem::Ttl(text.get_ref().clone()))),
     }
 }
 
-fn reason(text: &Spanned<String>) -> Result<&str, At> {
+fn reason(text: &Spanned<String>) -> Result<&str, LocatedProblem> {
     let reason = text.get_ref();
     let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if reason.trim().is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(breaks_lines)
-    {
+    if reason.trim().is_empty() || reason.chars().count() > MAX_REASON || reason.chars().any(breaks_lines) {
         Err((text.span(), Problem::Reason))
     } else {
         Ok(reason)
     }
 }
 
-/// The parser's messages may run over several lines; a located error is one.
-fn one_line(message: &str) -> String {
+/// Joins the lines of the parser's message.
+fn join_lines(message: &str) -> String {
     message
         .lines()
         .map(str::trim)

@@ -1,4 +1,4 @@
-//! A policy file on the disk, read again for as long as its owner polls it.
+//! Reads and watches a policy file.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use ocserv_agent_model::error_chain;
 use crate::error::PolicyError;
 use crate::rules::{Policy, fingerprint};
 
-/// The largest policy file, in bytes; what is larger is another file.
+/// The largest policy file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Why a policy file cannot be used.
@@ -39,9 +39,8 @@ pub enum PolicyFileError {
 
 /// Watches one policy file: a change counts once two reads in a row have found the same content.
 ///
-/// A file that is being written may parse as a policy at the end of any line, without the rules that are still to come.
-/// So a half-written file is never in effect as long as it stays so for less than the time between two polls, which is
-/// the caller's to choose.
+/// A half-written file may parse as a policy without its last rules. It is never in effect if it is
+/// complete within the time between two polls, which the caller chooses.
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
@@ -49,7 +48,7 @@ pub struct PolicyFile {
 }
 
 impl PolicyFile {
-    /// Reads the file for the first time. Blocks on the disk.
+    /// Reads the file for the first time; this read alone counts. Blocks on the disk.
     ///
     /// # Errors
     /// [`PolicyFileError`] when the file cannot be read or is not a valid policy.
@@ -63,22 +62,25 @@ impl PolicyFile {
         Ok((file, policy))
     }
 
-    /// The path given to [`PolicyFile::open`].
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads the file again; `Some` once per change, on the second read that finds it. Blocks on the disk.
+    /// Reads the file again; returns each change once, on the second read that finds it. Blocks on
+    /// the disk.
     ///
-    /// An error is a change too: the policy before it should stay in effect.
+    /// # Errors
+    /// [`PolicyFileError`] when the file has become unreadable or invalid; the previous policy
+    /// should stay in effect.
     pub fn poll(&mut self) -> Option<Result<Arc<Policy>, PolicyFileError>> {
         let content = read(&self.path);
-        let seen = match &content {
+        let read = match &content {
             Ok(text) => Ok(fingerprint(text)),
             Err(error) => Err(error_chain(error)),
         };
-        let changed = self.reads.observe(seen);
+        let changed = self.reads.observe(read);
         changed.then(|| content.and_then(|text| parse(&text, &self.path)))
     }
 }
@@ -103,28 +105,28 @@ fn parse(text: &str, path: &Path) -> Result<Arc<Policy>, PolicyFileError> {
     Ok(Arc::new(Policy::parse(text, &path.display().to_string())?))
 }
 
-/// What one read found: the content's fingerprint, or why there is none.
-type Observation = Result<String, String>;
+/// The result of one read: the fingerprint of the content, or the error.
+type Reading = Result<String, String>;
 
-/// Tells a change that has stayed from one read to the next.
+/// Detects a change that two reads in a row agree on.
 #[derive(Debug)]
 struct StableRead {
-    last: Observation,
-    /// What two reads in a row have agreed on.
-    stable: Observation,
+    last: Reading,
+    /// The last content that two reads in a row have agreed on.
+    stable: Reading,
 }
 
 impl StableRead {
-    /// Takes what the first read found as stable.
-    fn new(first: Observation) -> Self {
+    /// Starts with `first` as stable.
+    fn new(first: Reading) -> Self {
         Self {
             last: first.clone(),
             stable: first,
         }
     }
 
-    /// Whether this read makes another content stable.
-    fn observe(&mut self, read: Observation) -> bool {
+    /// Returns whether `read` makes another content stable.
+    fn observe(&mut self, read: Reading) -> bool {
         let repeated = read == self.last;
         self.last = read;
         let changed = repeated && self.last != self.stable;

@@ -1,4 +1,4 @@
-//! Promises of the policy file.
+//! Tests of parsing and evaluation.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
 
 use crate::{Evaluation, Policy};
 
-mod faults;
+mod errors;
 mod model_check;
-mod watching;
+mod policy_file;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/policy.toml");
 
@@ -17,14 +17,14 @@ fn policy(body: &str) -> Policy {
     Policy::parse(&format!("version = 1\n{body}"), "policy.toml").unwrap()
 }
 
-/// The error's whole line for a file whose first line is the version.
-fn refusal(body: &str) -> String {
+/// The error of an invalid file whose first line is the version.
+fn error(body: &str) -> String {
     Policy::parse(&format!("version = 1\n{body}"), "policy.toml")
         .unwrap_err()
         .to_string()
 }
 
-fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Evaluation {
+fn evaluate(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Evaluation {
     let group = group.map(|group| GroupName::parse(group).unwrap());
     policy.evaluate(
         &Username::parse(user).unwrap(),
@@ -33,9 +33,9 @@ fn ask(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Evaluati
     )
 }
 
-/// `allow`, or the reason of the refusal.
-fn outcome(answer: &Evaluation) -> String {
-    match &answer.verdict {
+/// `allow`, or the reason of the deny.
+fn outcome(evaluation: &Evaluation) -> String {
+    match &evaluation.verdict {
         Verdict::Allow(_) => "allow".to_owned(),
         Verdict::Deny(refusal) => {
             assert_eq!(refusal.code, DenyCode::Policy);
@@ -45,7 +45,7 @@ fn outcome(answer: &Evaluation) -> String {
 }
 
 #[test]
-fn the_example_file_is_valid_and_decides_as_its_comments_say() {
+fn the_example_file_is_valid_and_matches_its_comments() {
     let policy = Policy::parse(EXAMPLE, "policy.toml").unwrap();
     for (user, group, from, expected, ttl) in [
         ("alice", None, "192.0.2.1", "allow", 300),
@@ -83,19 +83,19 @@ fn the_example_file_is_valid_and_decides_as_its_comments_say() {
             "nobody",
             None,
             "192.0.2.1",
-            "no rule of the policy lets this user in",
+            "no rule of the policy allows this user",
             300,
         ),
     ] {
-        let answer = ask(&policy, user, group, from);
-        assert_eq!(outcome(&answer), expected, "{user} {group:?} {from}");
+        let evaluation = evaluate(&policy, user, group, from);
+        assert_eq!(outcome(&evaluation), expected, "{user} {group:?} {from}");
         assert_eq!(
-            answer.ttl,
+            evaluation.ttl,
             Some(Duration::from_secs(ttl)),
             "{user} {group:?} {from}"
         );
     }
-    let Verdict::Allow(grant) = ask(&policy, "bob", None, "192.0.2.1").verdict else {
+    let Verdict::Allow(grant) = evaluate(&policy, "bob", None, "192.0.2.1").verdict else {
         panic!("denied")
     };
     assert_eq!(grant.routes, ["10.0.0.0/8", "2001:db8:1::/48"]);
@@ -103,18 +103,18 @@ fn the_example_file_is_valid_and_decides_as_its_comments_say() {
 }
 
 #[test]
-fn an_empty_policy_lets_nobody_in_and_says_nothing_about_reuse() {
-    let answer = ask(&policy(""), "alice", Some("staff"), "192.0.2.1");
-    assert_eq!(outcome(&answer), "no rule of the policy lets this user in");
-    assert_eq!((answer.ttl, answer.rule), (None, None));
+fn an_empty_policy_denies_everyone_without_a_ttl() {
+    let evaluation = evaluate(&policy(""), "alice", Some("staff"), "192.0.2.1");
+    assert_eq!(outcome(&evaluation), "no rule of the policy allows this user");
+    assert_eq!((evaluation.ttl, evaluation.rule), (None, None));
 }
 
 #[test]
 fn default_allow_lets_in_whom_no_rule_denies() {
     let policy = policy("default = \"allow\"\nrules = [{ verdict = \"deny\", users = [\"mallory\"] }]");
-    assert_eq!(outcome(&ask(&policy, "alice", None, "192.0.2.1")), "allow");
+    assert_eq!(outcome(&evaluate(&policy, "alice", None, "192.0.2.1")), "allow");
     assert_eq!(
-        outcome(&ask(&policy, "mallory", None, "192.0.2.1")),
+        outcome(&evaluate(&policy, "mallory", None, "192.0.2.1")),
         "denied by policy"
     );
 }
@@ -136,9 +136,9 @@ fn the_first_rule_that_matches_decides_and_is_named() {
         "#,
     );
     for (user, expected, rule) in [("alice", "first", 0), ("bob", "allow", 1), ("carol", "last", 2)] {
-        let answer = ask(&policy, user, None, "192.0.2.1");
+        let evaluation = evaluate(&policy, user, None, "192.0.2.1");
         assert_eq!(
-            (outcome(&answer).as_str(), answer.rule),
+            (outcome(&evaluation).as_str(), evaluation.rule),
             (expected, Some(rule)),
             "{user}"
         );
@@ -166,7 +166,7 @@ fn every_condition_of_a_rule_must_hold() {
         ("alice", Some("Staff"), "192.0.2.200", false),
     ] {
         assert_eq!(
-            ask(&policy, user, group, from).verdict.is_allow(),
+            evaluate(&policy, user, group, from).verdict.is_allow(),
             allowed,
             "{user} {group:?} {from}"
         );
@@ -174,7 +174,7 @@ fn every_condition_of_a_rule_must_hold() {
 }
 
 #[test]
-fn a_bare_address_is_itself_alone() {
+fn an_address_matches_itself_alone() {
     let policy = policy("rules = [{ verdict = \"allow\", networks = [\"192.0.2.7\", \"2001:db8::7\"] }]");
     for (from, allowed) in [
         ("192.0.2.7", true),
@@ -183,7 +183,7 @@ fn a_bare_address_is_itself_alone() {
         ("2001:db8::6", false),
     ] {
         assert_eq!(
-            ask(&policy, "alice", None, from).verdict.is_allow(),
+            evaluate(&policy, "alice", None, from).verdict.is_allow(),
             allowed,
             "{from}"
         );
@@ -191,7 +191,7 @@ fn a_bare_address_is_itself_alone() {
 }
 
 #[test]
-fn an_ipv4_client_that_comes_mapped_into_ipv6_is_matched_as_ipv4() {
+fn an_ipv4_mapped_client_is_matched_as_ipv4() {
     let policy = policy(
         "default = \"allow\"\nrules = [{ verdict = \"deny\", networks = [\"192.0.2.0/24\", \"::ffff:198.51.100.1\"] }]",
     );
@@ -201,12 +201,15 @@ fn an_ipv4_client_that_comes_mapped_into_ipv6_is_matched_as_ipv4() {
         "198.51.100.1",
         "::ffff:198.51.100.1",
     ] {
-        assert!(!ask(&policy, "alice", None, from).verdict.is_allow(), "{from}");
+        assert!(
+            !evaluate(&policy, "alice", None, from).verdict.is_allow(),
+            "{from}"
+        );
     }
 }
 
 #[test]
-fn a_rules_own_ttl_wins_over_the_files_and_zero_stays_zero() {
+fn the_ttl_of_a_rule_overrides_that_of_the_file() {
     let policy = policy(
         r#"
         ttl = "5m"
@@ -225,7 +228,7 @@ fn a_rules_own_ttl_wins_over_the_files_and_zero_stays_zero() {
     );
     for (user, seconds) in [("zero", 0), ("own", 5400), ("files", 300), ("unknown", 300)] {
         assert_eq!(
-            ask(&policy, user, None, "::1").ttl,
+            evaluate(&policy, user, None, "::1").ttl,
             Some(Duration::from_secs(seconds)),
             "{user}"
         );
@@ -233,7 +236,7 @@ fn a_rules_own_ttl_wins_over_the_files_and_zero_stays_zero() {
 }
 
 #[test]
-fn without_the_group_there_is_an_answer_only_where_the_group_changes_nothing() {
+fn without_the_group_there_is_a_verdict_only_where_no_group_changes_it() {
     let policy = policy(
         r#"
         [[rules]]
@@ -258,9 +261,10 @@ fn without_the_group_there_is_an_answer_only_where_the_group_changes_nothing() {
         ("alice", "::ffff:203.0.113.1", None),
         ("bob", "192.0.2.1", None),
     ] {
-        let answer = policy.evaluate_without_group(&Username::parse(user).unwrap(), from.parse().unwrap());
+        let evaluation =
+            policy.evaluate_without_group(&Username::parse(user).unwrap(), from.parse().unwrap());
         assert_eq!(
-            answer.map(|answer| answer.verdict.is_allow()),
+            evaluation.map(|evaluation| evaluation.verdict.is_allow()),
             expected,
             "{user} from {from}"
         );

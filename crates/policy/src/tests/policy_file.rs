@@ -1,8 +1,5 @@
-//! Promises of the watcher of a policy file.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "an operator's editor may write in place"
-)]
+//! Tests of the watcher.
+#![expect(clippy::disallowed_methods, reason = "editors write in place, too")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +48,7 @@ impl Watched {
 }
 
 #[test]
-fn a_change_counts_once_two_reads_in_a_row_agree_and_is_returned_once() {
+fn a_change_is_returned_once_when_two_reads_in_a_row_agree() {
     let mut watched = Watched::open(WHOLE);
     for (text, expected) in [
         (WHOLE, None),
@@ -80,7 +77,7 @@ fn a_change_counts_once_two_reads_in_a_row_agree_and_is_returned_once() {
 }
 
 #[test]
-fn a_file_written_in_two_halves_between_two_reads_counts_whole_only() {
+fn a_file_written_in_two_halves_between_two_reads_is_never_returned_half_written() {
     let mut watched = Watched::open("version = 1\n");
     assert_eq!(watched.poll_with(HALF), None);
     assert_eq!(watched.poll_with(WHOLE), None);
@@ -88,7 +85,7 @@ fn a_file_written_in_two_halves_between_two_reads_counts_whole_only() {
 }
 
 #[test]
-fn a_missing_file_is_an_error_that_names_it() {
+fn a_missing_file_is_an_error_with_its_path() {
     let mut watched = Watched::open(WHOLE);
     fs::remove_file(&watched.path).unwrap();
     assert_eq!(watched.poll(), None);
@@ -102,7 +99,7 @@ fn a_missing_file_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_file_without_end_is_refused() {
+fn an_endless_file_is_too_large() {
     let error = PolicyFile::open("/dev/zero".as_ref()).unwrap_err();
     assert!(matches!(error, PolicyFileError::TooLarge { .. }), "{error}");
 }

@@ -1,12 +1,12 @@
-//! What is refused, and in which words.
+//! Errors of invalid files and their text.
 
 use proptest::prelude::*;
 
-use super::{EXAMPLE, policy, refusal};
+use super::{EXAMPLE, error, policy};
 use crate::Policy;
 
 #[test]
-fn a_fault_is_named_with_line_key_and_what_to_write() {
+fn an_error_names_the_line_the_key_and_the_correction() {
     for (body, expected) in [
         ("ttl = ", "policy.toml:2: "),
         (
@@ -83,7 +83,7 @@ fn a_fault_is_named_with_line_key_and_what_to_write() {
             "policy.toml:4: rules[1]: is never reached: rules[0] matches every login",
         ),
     ] {
-        let found = refusal(body);
+        let found = error(body);
         assert!(
             found.starts_with(expected),
             "{body:?}\nfound    {found}\nexpected {expected}"
@@ -93,7 +93,7 @@ fn a_fault_is_named_with_line_key_and_what_to_write() {
 }
 
 #[test]
-fn a_file_of_another_version_or_of_none_is_refused_before_its_keys_are_judged() {
+fn the_version_is_checked_before_the_keys() {
     for (text, expected) in [
         (
             "",
@@ -121,7 +121,7 @@ fn a_file_of_another_version_or_of_none_is_refused_before_its_keys_are_judged() 
 }
 
 #[test]
-fn a_route_that_ocserv_would_refuse_or_misread_is_refused() {
+fn a_route_that_ocserv_would_reject_or_misread_is_an_error() {
     let with = |route: &str| format!("[[rules]]\nverdict = \"allow\"\nroutes = [{route}]");
     for good in [
         "\"default\"",
@@ -169,7 +169,7 @@ fn a_route_that_ocserv_would_refuse_or_misread_is_refused() {
             "\"default\" stands alone: ocserv drops the other routes",
         ),
     ] {
-        let found = refusal(&with(bad));
+        let found = error(&with(bad));
         assert_eq!(found, format!("policy.toml:4: rules[0].routes[0]: {expected}"));
     }
     for bad in [
@@ -194,7 +194,7 @@ fn a_route_that_ocserv_would_refuse_or_misread_is_refused() {
         "foo",
         "Default",
     ] {
-        let found = refusal(&with(&format!("{bad:?}")));
+        let found = error(&with(&format!("{bad:?}")));
         assert!(
             found.ends_with("is neither \"default\" nor a network such as 10.0.0.0/8"),
             "{found}"
@@ -203,7 +203,7 @@ fn a_route_that_ocserv_would_refuse_or_misread_is_refused() {
 }
 
 #[test]
-fn a_client_network_with_host_bits_or_of_another_shape_is_refused() {
+fn a_client_network_with_host_bits_or_invalid_syntax_is_an_error() {
     let with = |network: &str| format!("[[rules]]\nverdict = \"allow\"\nnetworks = [{network:?}]");
     for good in [
         "0.0.0.0/0",
@@ -237,7 +237,7 @@ fn a_client_network_with_host_bits_or_of_another_shape_is_refused() {
         ),
     ] {
         assert_eq!(
-            refusal(&with(bad)),
+            error(&with(bad)),
             format!("policy.toml:4: rules[0].networks[0]: {expected}")
         );
     }
@@ -250,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_example_is_read_or_refused_with_a_line_inside_the_file(
+    fn a_damaged_example_is_valid_or_an_error_within_the_file(
         at in 0..EXAMPLE.len(), with in prop::sample::select(vec!["", "\"", "[", "]", "=", "\n", "x", "é", "0"]),
     ) {
         let mut text = EXAMPLE.to_owned();
