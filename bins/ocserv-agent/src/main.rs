@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket, preflight};
-use agent::{ConfigSource, Outcome};
+use agent::{ConfigSource, ExitReason};
 use clap::{Parser, Subcommand};
 
 /// It started, ran and stopped as asked; or the config is good.
@@ -78,9 +78,9 @@ fn run(arguments: Arguments) -> u8 {
         return EXIT_OK;
     }
     match agent::run(config, source) {
-        Ok(Outcome::Drained) => EXIT_OK,
-        Ok(Outcome::CutShort) => EXIT_CUT_SHORT,
-        Ok(Outcome::Failed) => EXIT_FAILED,
+        Ok(ExitReason::Drained) => EXIT_OK,
+        Ok(ExitReason::CutShort) => EXIT_CUT_SHORT,
+        Ok(ExitReason::Failed) => EXIT_FAILED,
         Err(error) => {
             eprintln!("could not start: {:#}", anyhow::Error::new(error));
             EXIT_FAILED
@@ -96,7 +96,7 @@ fn show_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) ->
             return EXIT_BAD_CONFIG;
         }
     };
-    match agent::decisions::ask(&socket, user) {
+    match agent::admin::decisions::ask(&socket, user) {
         Ok(table) => {
             // A reader that has seen enough (`| head`) is no failure.
             let _read = io::stdout().write_all(table.as_bytes());

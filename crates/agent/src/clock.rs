@@ -17,3 +17,11 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// The clock of the decision pipeline.
+pub(crate) fn of_decisions() -> authz::Clock {
+    authz::Clock::new(|| resilience::Now {
+        mono: now().into_std(),
+        wall: wall(),
+    })
+}

@@ -1,23 +1,29 @@
-//! The composition of the agent: its configuration, the IPC server that the connect-script asks, the gRPC server that the
-//! portal calls, what is known about sessions, and start, reload and drain.
+//! The agent: one process that decides logins, records sessions and obeys the portal.
 //!
-//! Leans on every other crate of ours; nothing but the binary leans on it. Here, and nowhere else, the clock and the
-//! environment are read, tasks are started and signals are taken. What is decided, and how, it leaves to the crates that
-//! know.
+//! Leans on every other crate of ours; nothing but the binary leans on it. From the top down, and arrows
+//! run down only:
+//!
+//! - `app` builds, starts, reloads and shuts down; it alone reads the configuration;
+//! - `ipc`, `grpc` and `admin` are the endpoints: they authenticate, parse, call one operation, answer;
+//! - `jobs` is what runs by itself;
+//! - `operations` is what the agent does, one file per use case, for endpoints and jobs alike;
+//! - `metrics` counts, one file per subsystem;
+//! - `config` is the schema, its loading and its checks.
+//!
+//! `clock` is the only reader of the time.
 
+pub mod admin;
+mod app;
 mod clock;
 pub mod config;
-mod decision_file;
-pub mod decisions;
 #[cfg(test)]
-mod example;
-pub mod grpc;
-pub mod ipc_server;
+mod fixture;
+mod grpc;
+mod ipc;
 mod jobs;
-mod lifecycle;
-pub mod metrics;
+mod live;
+mod metrics;
 mod operations;
-mod pipeline;
 mod retrying_listener;
 
-pub use lifecycle::{Agent, ConfigSource, Outcome, StartError, run};
+pub use app::{ConfigSource, ExitReason, StartError, run};

@@ -17,7 +17,7 @@ const RETRY_INTERVAL: Duration = if cfg!(test) {
 
 /// A listener that is bound, or will be as soon as that is possible.
 #[derive(Debug)]
-pub struct RetryingListener {
+pub(crate) struct RetryingListener {
     key: &'static str,
     address: SocketAddr,
     listener: Option<TcpListener>,

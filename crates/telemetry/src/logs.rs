@@ -26,7 +26,22 @@ pub enum Format {
 
 /// Where our own lines come from: the crates of this project by the beginning of their names, and the two kinds of lines
 /// with a name of their own.
-const OURS: [&str; 4] = ["ocserv_agent", "occtl", "audit", "session"];
+const OURS: [&str; 14] = [
+    "agent",
+    "audit",
+    "authz",
+    "ipc",
+    "occtl",
+    "ocserv",
+    "outbox",
+    "policy",
+    "portal",
+    "resilience",
+    "session",
+    "sessions",
+    "telemetry",
+    "tls",
+];
 
 /// Which lines are written: a level (`debug`), or a level and others for parts of the program (`debug,h2=warn`).
 ///
@@ -190,7 +205,7 @@ mod tests {
     #[test]
     fn a_level_is_that_of_our_own_lines_and_libraries_are_quiet_unless_they_are_listed() {
         let h2 = "h2::codec::framed_read";
-        let core = "agent::lifecycle";
+        let core = "agent::app";
         for (text, target, level, written) in [
             ("debug", core, L::DEBUG, true),
             ("debug", "portal::connection_manager", L::DEBUG, true),
@@ -202,8 +217,8 @@ mod tests {
             ("debug,h2=debug", h2, L::DEBUG, true),
             ("debug,h2=debug", "hyper::proto", L::DEBUG, false),
             ("debug,agent=info", core, L::DEBUG, false),
-            ("info,agent::lifecycle=debug", core, L::DEBUG, true),
-            ("info,ocserv_agent=warn", core, L::INFO, false),
+            ("info,agent::app=debug", core, L::DEBUG, true),
+            ("info,agent=warn", core, L::INFO, false),
             ("info", "audit", L::INFO, true),
             ("info", "session", L::INFO, true),
             ("warn", "session", L::INFO, false),

@@ -11,7 +11,6 @@ mod roles;
 mod vpn_agent;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
@@ -27,8 +26,8 @@ use crate::retrying_listener::RetryingListener;
 use connection::Connection;
 use health::HealthService;
 
-pub use roles::{Role, Roles};
-pub use vpn_agent::VpnAgent;
+pub(crate) use roles::{Role, Roles};
+pub(crate) use vpn_agent::VpnAgent;
 
 /// The largest request, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -39,7 +38,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The limits of the server.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Concurrent connections.
     pub max_connections: usize,
     /// Time from the TCP accept to the end of the TLS handshake.
@@ -47,17 +46,17 @@ pub struct Settings {
 }
 
 /// A server that does not serve yet.
-pub struct Server {
+pub(crate) struct Server {
     listener: RetryingListener,
     tls: ServerTls,
     settings: Settings,
-    roles: Arc<Roles>,
+    roles: Roles,
 }
 
 impl Server {
     /// Creates a server on `listener`, which it waits for.
     #[must_use]
-    pub fn new(listener: RetryingListener, tls: ServerTls, roles: Arc<Roles>, settings: Settings) -> Self {
+    pub(crate) fn new(listener: RetryingListener, tls: ServerTls, roles: Roles, settings: Settings) -> Self {
         Self {
             listener,
             tls,
@@ -68,7 +67,7 @@ impl Server {
 
     /// Returns the bound address; `None` while there is none.
     #[must_use]
-    pub fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
     }
 

@@ -2,31 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use arc_swap::ArcSwap;
 use tls::Peer;
 
-pub use crate::config::Role;
+use crate::live::Live;
 
-/// Roles by the names in certificates; a reload replaces them as a whole.
-#[derive(Debug, Default)]
-pub struct Roles(ArcSwap<BTreeMap<String, Role>>);
+/// What a caller may do; a higher role includes the lower ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Reads: lists the sessions.
+    Viewer,
+    /// Everything.
+    Operator,
+}
+
+/// The roles by subject alternative name, as configured; a reload replaces them as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Roles(Live<BTreeMap<String, Role>>);
 
 impl Roles {
-    /// `roles` has subject alternative names as keys.
+    /// Reads the roles from `names` at each call.
     #[must_use]
-    pub fn new(roles: BTreeMap<String, Role>) -> Self {
-        Self(ArcSwap::from_pointee(roles))
+    pub(crate) fn new(names: Live<BTreeMap<String, Role>>) -> Self {
+        Self(names)
     }
 
-    /// Replaces all roles; calls in progress keep theirs.
-    pub fn replace(&self, roles: BTreeMap<String, Role>) {
-        self.0.store(roles.into());
-    }
-
-    /// Returns the highest role of the peer's names, or `None`. The common name does not count.
+    /// The highest role of any name of the peer. The common name counts for nothing.
     #[must_use]
-    pub fn of(&self, peer: &Peer) -> Option<Role> {
-        let roles = self.0.load();
+    pub(crate) fn of(&self, peer: &Peer) -> Option<Role> {
+        let roles = self.0.current();
         peer.names
             .iter()
             .filter_map(|name| roles.get(name).copied())
@@ -36,6 +39,10 @@ impl Roles {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
     use super::*;
 
     fn peer(names: &[&str]) -> Peer {
@@ -47,11 +54,11 @@ mod tests {
 
     #[test]
     fn the_highest_role_of_any_name_counts_and_the_common_name_does_not() {
-        let roles = Roles::new(BTreeMap::from([
+        let roles = Roles::new(Live::fixed(BTreeMap::from([
             ("watch.example".to_owned(), Role::Viewer),
             ("portal.example".to_owned(), Role::Operator),
             ("portal".to_owned(), Role::Operator),
-        ]));
+        ])));
         assert_eq!(
             roles.of(&peer(&["watch.example", "portal.example"])),
             Some(Role::Operator)
@@ -63,8 +70,11 @@ mod tests {
 
     #[test]
     fn a_removed_role_is_gone_at_once() {
-        let roles = Roles::new(BTreeMap::from([("portal.example".to_owned(), Role::Operator)]));
-        roles.replace(BTreeMap::new());
+        let operator = BTreeMap::from([("portal.example".to_owned(), Role::Operator)]);
+        let (sender, configured) = watch::channel(Arc::new(operator));
+        let roles = Roles::new(Live::new(move || Arc::clone(&configured.borrow())));
+        assert_eq!(roles.of(&peer(&["portal.example"])), Some(Role::Operator));
+        sender.send_replace(Arc::default());
         assert_eq!(roles.of(&peer(&["portal.example"])), None);
     }
 }

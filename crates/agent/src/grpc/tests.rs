@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tls::Peer;
 use tonic::{Code, Request};
 
 use super::call::Call;
 use super::*;
+use crate::live::Live;
 
 fn request(names: &[&str]) -> Request<()> {
     let names = names.iter().map(ToString::to_string).collect();
@@ -17,10 +19,10 @@ fn request(names: &[&str]) -> Request<()> {
 }
 
 fn authorized(required: Role, request: &Request<()>) -> Result<(), (Code, String)> {
-    let roles = Roles::new(BTreeMap::from([
+    let roles = Roles::new(Live::fixed(BTreeMap::from([
         ("viewer.example".to_owned(), Role::Viewer),
         ("operator.example".to_owned(), Role::Operator),
-    ]));
+    ])));
     let call = Call::authorize("Test", required, &roles, request);
     call.map(|_| ())
         .map_err(|status| (status.code(), status.message().to_owned()))

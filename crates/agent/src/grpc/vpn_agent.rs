@@ -31,16 +31,16 @@ const MAX_DISCONNECTS: usize = 64;
 
 /// The service; clones share its limits.
 #[derive(Clone)]
-pub struct VpnAgent {
+pub(crate) struct VpnAgent {
     operations: Operations,
-    roles: Arc<Roles>,
-    /// Runs disconnects, which are completed even if their callers do not wait.
+    roles: Roles,
+    /// Where a disconnect goes on when its caller does not wait for it.
     tasks: TaskTracker,
     disconnects: Arc<Semaphore>,
 }
 
 impl VpnAgent {
-    pub(super) fn new(operations: Operations, roles: Arc<Roles>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(operations: Operations, roles: Roles, tasks: TaskTracker) -> Self {
         Self {
             operations,
             roles,

@@ -223,7 +223,7 @@ pub(crate) fn report_to(portal: Portal, metrics: Metrics) -> SendEvent {
                 EventKind::Disconnected(_) => "ReportDisconnect",
             };
             let status = if answer.is_ok() { "answered" } else { "outage" };
-            metrics.called(method, status, clock::now() - start);
+            metrics.portal_called(method, status, clock::now() - start);
             answer
         })
     })

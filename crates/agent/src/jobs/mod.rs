@@ -1,6 +1,7 @@
-//! What the agent does by itself. A job calls operations and ends with its cancellation token.
+//! What the agent does by itself, one file per job.
 
 pub(crate) mod deliver_events;
+pub(crate) mod persist_decisions;
 pub(crate) mod probe_ocserv;
 pub(crate) mod validate_sessions;
 pub(crate) mod watch_policy;

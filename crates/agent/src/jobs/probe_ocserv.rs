@@ -40,7 +40,7 @@ mod tests {
     use testkit::wait::{BOUND, until};
 
     use super::*;
-    use crate::example;
+    use crate::fixture;
 
     #[tokio::test]
     async fn ocserv_is_probed_again_whether_or_not_it_answers() {
@@ -48,7 +48,7 @@ mod tests {
         let fake = FakeControl::start(&dir.path().join("occtl.sock")).unwrap();
         fake.set_fault(Some(Fault::Refuse));
         let stop = CancellationToken::new();
-        let ocserv = example::ocserv(fake.path());
+        let ocserv = fixture::ocserv(fake.path());
         let probed = tokio::task::spawn_blocking(move || {
             until("three probes", BOUND, || {
                 (fake.count(command::STATUS) >= 3).then_some(())

@@ -87,7 +87,7 @@ impl SessionValidator {
             let is_outage = matches!(validity, SessionValidity::Unknown(_));
             let status = if is_outage { "outage" } else { "answered" };
             self.metrics
-                .called("ValidateSession", status, clock::now() - start);
+                .portal_called("ValidateSession", status, clock::now() - start);
         }
         match validity {
             SessionValidity::Valid => {}
@@ -108,7 +108,7 @@ impl SessionValidator {
                 .run_for_session(session, DisconnectReason::PolicyViolation, reason);
         match disconnected.await {
             Ok(true) => {
-                self.metrics.revoked();
+                self.metrics.session_revoked();
                 tracing::info!(target: "session", user, %id, %uid, reason, "session revoked");
             }
             Ok(false) => {}

@@ -4,16 +4,19 @@ use std::path::Path;
 use ::occtl::ControlSocket;
 use testkit::fake_control::{FakeControl, Fault};
 
+use std::time::Duration;
+use telemetry::Kind;
+
 use super::*;
 
-/// `docs/reference/metrics.md` as the declarations make it.
+/// `docs/reference/metrics.md` as generated from the declarations.
 fn documentation() -> String {
     let mut text = String::from(
-        "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Made of the declarations in `crates/agent/src/metrics.rs`;\n\
-         a test compares the two, and `UPDATE_DOCS=1 cargo test -p agent metrics` writes this page. No label\n\
-         holds a user name or an address.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
+        "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Generated from `crates/agent/src/metrics/`; a test\n\
+         compares the two, and `UPDATE_DOCS=1 cargo test -p agent metrics` writes this page. No label holds a\n\
+         user name or an address.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
-    for metric in DECLARED {
+    for metric in declared() {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -31,11 +34,8 @@ fn documentation() -> String {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the page is written on demand, by a developer"
-)]
-fn the_page_of_metrics_is_what_the_declarations_say() {
+#[expect(clippy::disallowed_methods, reason = "a developer writes the page on demand")]
+fn the_metrics_page_equals_the_declarations() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/metrics.md");
     if std::env::var("UPDATE_DOCS").is_ok() {
         std::fs::write(&page, documentation()).unwrap();
@@ -49,7 +49,7 @@ fn the_page_of_metrics_is_what_the_declarations_say() {
 }
 
 #[tokio::test]
-async fn what_ocserv_is_asked_is_counted_by_how_it_ends_and_the_last_answer_says_whether_it_is_up() {
+async fn requests_to_ocserv_are_counted_by_status_and_the_last_one_sets_ocserv_up() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("occtl.sock");
     let metrics = Metrics::new("vpn1").unwrap();
@@ -81,7 +81,7 @@ async fn what_ocserv_is_asked_is_counted_by_how_it_ends_and_the_last_answer_says
 
 #[test]
 fn the_names_that_dashboards_know_are_declared() {
-    let names: BTreeSet<_> = DECLARED.iter().map(|metric| metric.name).collect();
+    let names: BTreeSet<_> = declared().iter().map(|metric| metric.name).collect();
     for name in [
         "ocserv_agent_active_sessions",
         "ocserv_agent_portal_requests_total",
@@ -99,7 +99,7 @@ fn the_names_that_dashboards_know_are_declared() {
 }
 
 #[test]
-fn the_declarations_do_not_contradict_each_other_and_zeros_are_shown_from_the_start() {
+fn declarations_are_consistent_and_zeros_are_shown_from_the_start() {
     let metrics = Metrics::new("vpn1").unwrap();
     let text = metrics.registry().render();
     for line in [

@@ -1,10 +1,13 @@
 //! One file per use case. Endpoints and jobs call these and have no rules of their own. The state
 //! that they share is here.
 
+pub(crate) mod authorize_login;
 pub(crate) mod disconnect_user;
+pub(crate) mod list_decisions;
 pub(crate) mod list_sessions;
 pub(crate) mod policy_backend;
 pub(crate) mod record_session;
+pub(crate) mod register_sessions;
 pub(crate) mod shared_outbox;
 
 use std::sync::Arc;

@@ -10,9 +10,9 @@ use crate::clock;
 use crate::metrics::Metrics;
 
 /// Owns the session store and reports each of its changes.
-pub struct SessionRecorder {
-    /// Locked until the events of a change are in the outbox: else a disconnect could get there
-    /// before its connect.
+pub(crate) struct SessionRecorder {
+    /// Locked until the events of a change are in the outbox: else a disconnect could get there before
+    /// its connect.
     store: Mutex<SessionStore>,
     /// `None` where there is no portal.
     outbox: Option<SharedOutbox>,

@@ -12,27 +12,28 @@ use tonic::Code;
 
 use super::*;
 use crate::clock;
-use crate::example::{self, AllowingPortal, login};
+use crate::fixture::{self, AllowingPortal, login};
+use crate::live::Live;
 
 /// The service, and everything around it.
-struct Rig {
+struct Harness {
     fake: FakeControl,
     portal: AllowingPortal,
     authorizer: Authorizer,
     service: VpnAgent,
 }
 
-impl Rig {
+impl Harness {
     /// In fail mode `open`.
     fn new(dir: &Path, sessions: Vec<FakeSession>) -> Self {
         let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
         fake.set_sessions(sessions);
         let portal = AllowingPortal::default();
-        let authorizer = example::authorizer(portal.clone());
-        let ocserv = example::ocserv(fake.path());
-        let operations = Operations::new(&ocserv, &example::recorder(), &authorizer);
+        let authorizer = fixture::authorizer(portal.clone());
+        let ocserv = fixture::ocserv(fake.path());
+        let operations = Operations::new(&ocserv, &fixture::recorder(), &authorizer);
         let roles = BTreeMap::from([("portal.example".to_owned(), Role::Operator)]);
-        let service = VpnAgent::new(operations, Arc::new(Roles::new(roles)), TaskTracker::new());
+        let service = VpnAgent::new(operations, Roles::new(Live::fixed(roles)), TaskTracker::new());
         Self {
             fake,
             portal,
@@ -74,7 +75,7 @@ impl Rig {
 #[tokio::test]
 async fn an_admitted_login_is_disconnected_and_the_user_is_denied_in_an_outage() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(
+    let harness = Harness::new(
         dir.path(),
         vec![
             FakeSession::connected(7, "alice"),
@@ -82,17 +83,17 @@ async fn an_admitted_login_is_disconnected_and_the_user_is_denied_in_an_outage()
             FakeSession::in_script(10, "alice"),
         ],
     );
-    rig.fake.set_script(2);
-    assert!(rig.decide(9).await.verdict.is_allow());
-    let response = rig.disconnect(true).await.unwrap().into_inner();
+    harness.fake.set_script(2);
+    assert!(harness.decide(9).await.verdict.is_allow());
+    let response = harness.disconnect(true).await.unwrap().into_inner();
     assert_eq!(
         (response.success, response.sessions_disconnected),
         (true, 2),
         "{response:?}"
     );
-    let left: Vec<i32> = rig.fake.sessions().iter().map(|session| session.id).collect();
+    let left: Vec<i32> = harness.fake.sessions().iter().map(|session| session.id).collect();
     assert_eq!(left, [10], "this login is not allowed yet: it is decided anew");
-    assert!(!rig.is_allowed_in_outage().await);
+    assert!(!harness.is_allowed_in_outage().await);
 }
 
 #[tokio::test]
@@ -102,42 +103,42 @@ async fn a_rejected_call_disconnects_and_revokes_nothing() {
         FakeSession::connected(7, "alice"),
         FakeSession::connected(8, "alice"),
     ];
-    let rig = Rig::new(dir.path(), two.clone());
-    let response = rig.disconnect(false).await.unwrap().into_inner();
+    let harness = Harness::new(dir.path(), two.clone());
+    let response = harness.disconnect(false).await.unwrap().into_inner();
     assert!(response.error_message.contains("disconnect_all_sessions"));
     assert!(!response.success);
-    assert_eq!(rig.fake.sessions(), two);
-    assert!(rig.is_allowed_in_outage().await);
+    assert_eq!(harness.fake.sessions(), two);
+    assert!(harness.is_allowed_in_outage().await);
 }
 
 #[tokio::test]
 async fn a_user_without_a_session_is_revoked_and_the_caller_learns_that_there_was_none() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(dir.path(), vec![FakeSession::connected(7, "bob")]);
-    let response = rig.disconnect(true).await.unwrap().into_inner();
+    let harness = Harness::new(dir.path(), vec![FakeSession::connected(7, "bob")]);
+    let response = harness.disconnect(true).await.unwrap().into_inner();
     assert!(!response.success);
     assert_eq!(response.error_message, "the user has no session");
-    assert!(!rig.is_allowed_in_outage().await);
+    assert!(!harness.is_allowed_in_outage().await);
 }
 
 #[tokio::test]
 async fn a_user_is_revoked_although_ocserv_does_not_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(dir.path(), Vec::new());
-    rig.fake.set_fault(Some(Fault::Refuse));
-    let status = rig.disconnect(true).await.unwrap_err();
+    let harness = Harness::new(dir.path(), Vec::new());
+    harness.fake.set_fault(Some(Fault::Refuse));
+    let status = harness.disconnect(true).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(!rig.is_allowed_in_outage().await);
+    assert!(!harness.is_allowed_in_outage().await);
 }
 
 #[tokio::test]
 async fn a_disconnect_whose_caller_does_not_wait_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let login = FakeSession::in_script(9, "alice");
-    let rig = Rig::new(dir.path(), vec![login]);
-    rig.decide(9).await;
-    let call = TaskTracker::new().spawn(rig.disconnect(true));
-    let fake = Arc::new(rig.fake);
+    let harness = Harness::new(dir.path(), vec![login]);
+    harness.decide(9).await;
+    let call = TaskTracker::new().spawn(harness.disconnect(true));
+    let fake = Arc::new(harness.fake);
     let polled = wait_for(&fake, |fake| fake.count(command::ID_INFO) >= 3);
     polled.await;
     call.abort();

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 use testkit::fake_control::{FakeControl, FakeSession, Fault, Release, command};
 
 use super::*;
-use crate::example;
+use crate::fixture;
 
 fn alice() -> FakeSession {
     FakeSession::connected(7, "alice")
@@ -17,9 +17,9 @@ fn bob() -> FakeSession {
 fn operation(dir: &Path, sessions: Vec<FakeSession>) -> (FakeControl, DisconnectUser) {
     let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
     fake.set_sessions(sessions);
-    let ocserv = example::ocserv(fake.path());
-    let authorizer = example::authorizer(example::AllowingPortal::default());
-    let operation = DisconnectUser::new(ocserv, example::recorder(), authorizer);
+    let ocserv = fixture::ocserv(fake.path());
+    let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
+    let operation = DisconnectUser::new(ocserv, fixture::recorder(), authorizer);
     (fake, operation)
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 use ocserv_agent_model::{OcservId, Username};
 
 use super::*;
-use crate::example::login;
+use crate::fixture::login;
 
 /// Enough for a disconnect to overtake its connect, were it possible.
 const SESSIONS: i32 = 20_000;

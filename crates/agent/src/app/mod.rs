@@ -1,0 +1,98 @@
+//! The table of contents of the process: build, start, reload, shut down.
+//!
+//! `build` acquires what can fail to be acquired (identities, ports, the socket, signals) before
+//! anything is served; `start` starts every part; `run` serves until a signal, then shuts down in
+//! order. Only this module reads the configuration; every part gets its own small settings.
+
+mod build;
+mod live_config;
+mod pipeline;
+mod reload;
+mod run;
+mod shutdown;
+mod signals;
+mod start;
+mod status;
+mod systemd;
+
+use std::path::PathBuf;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::clock;
+use crate::config::{self, Config, ConfigError};
+use crate::ipc::IpcListener;
+use build::Agent;
+
+pub use build::StartError;
+pub use run::ExitReason;
+
+/// Threads for blocking work (name lookups, small files), for each of the two runtimes.
+const BLOCKING_THREADS: usize = 4;
+
+/// Where the configuration comes from: it is read again on SIGHUP.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The environment of the process, names and values; names without [`config::ENV_PREFIX`] are
+    /// ignored.
+    pub environment: Vec<(String, String)>,
+}
+
+impl ConfigSource {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Every problem that it has.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        config::load(&self.path, self.environment.iter().cloned())
+    }
+}
+
+/// Runs the agent to its end: takes over systemd's socket, if any, starts the log and the runtimes,
+/// builds, serves, shuts down. Must be called before any thread is started.
+///
+/// # Errors
+/// When it could not start; nothing was served.
+pub fn run(config: Config, source: ConfigSource) -> Result<ExitReason, StartError> {
+    let inherited = IpcListener::inherited()?;
+    raise_file_limit();
+    let logs = telemetry::init(&config.log.settings()?, clock::wall)?;
+    // This thread serves logins alone; see docs/decisions/0010-login-thread.md.
+    let logins = runtime(&mut Builder::new_current_thread())?;
+    let background = runtime(
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background"),
+    )?;
+    let handle = background.handle().clone();
+    let reason = logins.block_on(async {
+        match Agent::build(config, source, inherited, handle).await {
+            Ok(agent) => Ok(agent.run(Some(&logs)).await),
+            Err(error) => Err(error),
+        }
+    });
+    // Blocking work that is still running, such as a name lookup, is abandoned.
+    logins.shutdown_background();
+    background.shutdown_background();
+    reason
+}
+
+fn runtime(builder: &mut Builder) -> Result<Runtime, StartError> {
+    builder
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(StartError::Runtime)
+}
+
+/// Raises the soft limit of open files to the hard one: each login in progress holds one, and the
+/// usual soft limit of 1,024 is meant for programs that use select(2).
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where this fails, accepting pauses at the lower limit.
+    let _unchanged = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,77 @@
+//! Serving until a signal, then shutting down.
+
+use telemetry::Logs;
+use tokio_util::sync::CancellationToken;
+
+use super::build::Agent;
+use super::reload::Reloader;
+use super::signals::{Request, Signals};
+use super::start::{Started, start};
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Every login was answered, every event delivered, every decision stored.
+    Drained,
+    /// A second signal or the time limit ended the shutdown, or events were left.
+    CutShort,
+    /// The IPC server failed; the rest was shut down in order.
+    Failed,
+}
+
+impl Agent {
+    /// Serves until SIGTERM or SIGINT, then shuts down within `ipc.deadline` and 7 s; a second such
+    /// signal ends it at once. SIGHUP reloads; `logs` then changes its level.
+    pub(crate) async fn run(self, logs: Option<&Logs>) -> ExitReason {
+        let Started {
+            stages,
+            outbox,
+            ipc_ended,
+            mut reloader,
+            mut signals,
+        } = start(self).await;
+        let failed = serve(&ipc_ended, &mut reloader, &mut signals, logs).await;
+        let login = reloader.current().ipc.deadline.0;
+        let in_time = tokio::select! {
+            in_time = stages.shut_down(login) => in_time,
+            signal = signals.stop() => {
+                tracing::warn!(signal, "stopping at once");
+                false
+            }
+        };
+        if failed {
+            ExitReason::Failed
+        } else if in_time && outbox.stats().pending == 0 {
+            ExitReason::Drained
+        } else {
+            ExitReason::CutShort
+        }
+    }
+}
+
+/// Serves until a signal asks to stop; `true` when the IPC server ended before that.
+async fn serve(
+    ipc_ended: &CancellationToken,
+    reloader: &mut Reloader,
+    signals: &mut Signals,
+    logs: Option<&Logs>,
+) -> bool {
+    loop {
+        let signal = tokio::select! {
+            request = signals.next() => match request {
+                Request::Stop(signal) => signal,
+                // A disk that hangs must not delay a stop.
+                Request::Reload => tokio::select! {
+                    () = reloader.reload(logs) => continue,
+                    signal = signals.stop() => signal,
+                },
+            },
+            () = ipc_ended.cancelled() => {
+                tracing::error!("the IPC server failed: stopping");
+                return true;
+            }
+        };
+        tracing::info!(signal, "stopping");
+        return false;
+    }
+}

@@ -1,0 +1,338 @@
+//! Starts every part of the agent.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authz::Authorizer;
+use ocserv::{LiveSession, Ocserv};
+use ocserv_agent_model::Username;
+use portal::Portal;
+use resilience::Backoff;
+use sessions::ExistingSession;
+use tls::ClientTls;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::build::{Agent, Context, PolicySetup};
+use super::reload::Reloader;
+use super::shutdown::Stages;
+use super::signals::Signals;
+use super::status::{ReadinessCheck, Refresh, pages};
+use super::{pipeline, systemd};
+use crate::config::{self, Config};
+use crate::ipc;
+use crate::jobs::deliver_events::{EventDelivery, report_to};
+use crate::jobs::persist_decisions;
+use crate::jobs::probe_ocserv::probe_ocserv;
+use crate::jobs::validate_sessions::SessionValidator;
+use crate::jobs::watch_policy::watch_policy;
+use crate::operations::Operations;
+use crate::operations::authorize_login::LoginAuthorizer;
+use crate::operations::list_decisions::RecentDecisions;
+use crate::operations::policy_backend::PolicyBackend;
+use crate::operations::record_session::SessionRecorder;
+use crate::operations::shared_outbox::SharedOutbox;
+use crate::retrying_listener::RetryingListener;
+
+/// Longest time that the start waits for ocserv's list of sessions: a hung ocserv must not delay
+/// logins.
+const LIST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An agent that serves.
+pub(super) struct Started {
+    pub(super) stages: Stages,
+    pub(super) outbox: SharedOutbox,
+    /// Cancelled when the IPC server has ended, for whatever reason.
+    pub(super) ipc_ended: CancellationToken,
+    pub(super) reloader: Reloader,
+    pub(super) signals: Signals,
+}
+
+/// Starts every part; reports to systemd that the agent is ready at the end.
+pub(super) async fn start(agent: Agent) -> Started {
+    let Agent {
+        context,
+        guard,
+        source,
+        signals,
+        listener,
+        policy,
+        grpc,
+        http,
+        ocserv,
+        recorder,
+        outbox,
+    } = agent;
+    guard.disarm();
+    let config = context.config.current();
+    let inherited = listener.is_inherited();
+    let grpc_addr = grpc.as_ref().map(|grpc| grpc.server.local_addr());
+
+    context.start_metrics_upkeep();
+    let (policy, portal) = context.start_policy(policy);
+    let authorizer = context.start_authorizer(&policy);
+    tokio::join!(
+        import_sessions(&ocserv, &recorder),
+        context.start_persistence(&authorizer, portal.is_some()),
+    );
+    let connected = portal
+        .as_ref()
+        .map(|(portal, _)| context.start_delivery(portal, &outbox));
+    let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv);
+    context.start_http(http, &authorizer, &recorder, &outbox, connected);
+    let operations = Operations::new(&ocserv, &recorder, &authorizer);
+    context.start_jobs(policy, &operations, &ocserv);
+    let grpc = grpc.map(|grpc| {
+        let calls = &context.stages.calls;
+        let _runtime = context.background.enter();
+        grpc.server.spawn(operations, &calls.tasks, calls.stop.clone());
+        grpc.tls
+    });
+
+    announce(&config, inherited, grpc_addr);
+    Started {
+        stages: context.stages,
+        outbox,
+        ipc_ended,
+        reloader: Reloader {
+            config: context.config,
+            source,
+            portal,
+            grpc,
+        },
+        signals,
+    }
+}
+
+impl Context {
+    /// Folds histograms regularly, whether or not `/metrics` is scraped.
+    fn start_metrics_upkeep(&self) {
+        let (registry, stop) = (self.metrics.registry(), self.stages.process.stop.clone());
+        let upkeep = async move { registry.upkeep(stop).await };
+        self.stages.process.spawn_on(&self.background, upkeep);
+    }
+
+    /// Starts the policy source; returns the portal's client where there is one.
+    fn start_policy(&self, setup: PolicySetup) -> (PolicyBackend, Option<(Portal, ClientTls)>) {
+        match setup {
+            PolicySetup::Portal(portal, tls) => (PolicyBackend::Portal(portal.clone()), Some((portal, tls))),
+            PolicySetup::Embedded(file, policy) => {
+                let process = &self.stages.process;
+                let watch = watch_policy(file, Arc::clone(&policy), process.stop.clone());
+                process.spawn_on(&self.background, watch);
+                (PolicyBackend::Embedded(policy), None)
+            }
+        }
+    }
+
+    fn start_authorizer(&self, policy: &PolicyBackend) -> Authorizer {
+        let config = self.config.current();
+        let authorizer = pipeline::build(&config, policy.clone(), &self.metrics, &self.stages.queries);
+        let configured = authorizer.clone();
+        let follow = self
+            .config
+            .follow(move |config| configured.configure(pipeline::settings(config)));
+        self.stages.process.spawn_until_stop(follow);
+        authorizer
+    }
+
+    /// Restores the decisions of an earlier run and persists new ones. The policy file needs neither:
+    /// it answers from memory.
+    async fn start_persistence(&self, authorizer: &Authorizer, has_portal: bool) {
+        if !has_portal {
+            return;
+        }
+        let config = self.config.current();
+        let store = persist_decisions::open(&config.state_dir, &config.agent_id, authorizer).await;
+        if let Some(store) = store {
+            let storage = &self.stages.storage;
+            let persist = persist_decisions::run(store, authorizer.clone(), storage.stop.clone());
+            storage.spawn_on(&self.background, persist);
+        }
+    }
+
+    /// Starts the delivery of events; returns whether the portal is connected.
+    fn start_delivery(&self, portal: &Portal, outbox: &SharedOutbox) -> watch::Receiver<bool> {
+        let connected = self.watch_connected(portal);
+        let delivery = EventDelivery {
+            outbox: outbox.clone(),
+            send: report_to(portal.clone(), self.metrics.clone()),
+            backoff: backoff(&self.config.current().portal.reconnect),
+            connected: connected.clone(),
+        };
+        let group = &self.stages.delivery;
+        group.spawn_on(&self.background, delivery.run(group.stop.clone()));
+        connected
+    }
+
+    /// Whether the portal is connected, as a plain bool.
+    fn watch_connected(&self, portal: &Portal) -> watch::Receiver<bool> {
+        let mut state = portal.state();
+        let (sender, connected) = watch::channel(state.borrow().is_connected());
+        self.stages.process.spawn_until_stop(async move {
+            while state.changed().await.is_ok() {
+                sender.send_replace(state.borrow_and_update().is_connected());
+            }
+        });
+        connected
+    }
+
+    /// Starts the IPC server; the token is cancelled when it has ended.
+    fn start_ipc(
+        &self,
+        listener: ipc::IpcListener,
+        authorizer: &Authorizer,
+        recorder: &Arc<SessionRecorder>,
+        ocserv: &Ocserv,
+    ) -> CancellationToken {
+        let dependencies = ipc::Dependencies {
+            authorizer: LoginAuthorizer::with(authorizer.clone(), Arc::clone(recorder)),
+            recorder: Arc::clone(recorder),
+            ocserv: ocserv.clone(),
+            recent: RecentDecisions::of(authorizer.clone()),
+            metrics: self.metrics.clone(),
+            background: self.background.clone(),
+        };
+        let settings = self.config.view(|config| ipc::DynamicSettings {
+            deadline: config.ipc.deadline.0,
+            allowed_uids: config.ipc.allowed_uids.clone(),
+        });
+        let max_logins = self.config.current().ipc.max_connections;
+        let server = ipc::Server::new(listener, dependencies, settings, max_logins);
+        let logins = &self.stages.logins;
+        let (ended, stop) = (CancellationToken::new(), logins.stop.clone());
+        let guard = ended.clone().drop_guard();
+        logins.tasks.spawn(async move {
+            let _ended = guard;
+            if let Err(error) = server.serve(stop).await {
+                tracing::error!(%error, "the IPC server failed");
+            }
+        });
+        ended
+    }
+
+    fn start_http(
+        &self,
+        port: RetryingListener,
+        authorizer: &Authorizer,
+        recorder: &Arc<SessionRecorder>,
+        outbox: &SharedOutbox,
+        connected: Option<watch::Receiver<bool>>,
+    ) {
+        let readiness = ReadinessCheck {
+            connected: connected.clone(),
+            fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
+            draining: self.stages.logins.stop.clone(),
+        };
+        let refreshes: Vec<Refresh> = vec![
+            self.refresh(recorder, |metrics, recorder| {
+                metrics.show_sessions(recorder.live_count())
+            }),
+            self.refresh(outbox, |metrics, outbox| metrics.show_outbox(&outbox.stats())),
+            self.refresh(authorizer, |metrics, authorizer| {
+                let stats = authorizer.stats();
+                metrics.show_breaker(stats.breaker_state, &stats.breaker);
+                metrics.show_cache(&stats.cache);
+            }),
+            self.refresh(&connected, |metrics, connected| {
+                let connected = connected.as_ref().is_some_and(|connected| *connected.borrow());
+                metrics.show_portal_connected(connected);
+            }),
+        ];
+        let pages = pages(&self.metrics, readiness, refreshes);
+        let process = &self.stages.process;
+        let (tasks, stop) = (process.tasks.clone(), process.stop.clone());
+        process.spawn_on(&self.background, async move {
+            if let Some(listener) = port.wait(&stop).await {
+                telemetry::serve(listener, pages, &tasks, stop);
+            }
+        });
+    }
+
+    /// Brings the metrics of `part` up to date for a scrape.
+    fn refresh<T: Clone + Send + Sync + 'static>(
+        &self,
+        part: &T,
+        show: impl Fn(&crate::metrics::Metrics, &T) + Send + Sync + 'static,
+    ) -> Refresh {
+        let (metrics, part) = (self.metrics.clone(), part.clone());
+        Box::new(move || show(&metrics, &part))
+    }
+
+    fn start_jobs(&self, policy: PolicyBackend, operations: &Operations, ocserv: &Ocserv) {
+        let calls = &self.stages.calls;
+        let validator = SessionValidator {
+            ocserv: ocserv.clone(),
+            policy,
+            disconnect_user: operations.disconnect_user.clone(),
+            metrics: self.metrics.clone(),
+            interval: self.config.current().sessions.sync_interval.0,
+        };
+        let validate = validator.run(calls.tasks.clone(), calls.stop.clone());
+        calls.spawn_on(&self.background, validate);
+        calls.spawn_on(&self.background, probe_ocserv(ocserv.clone(), calls.stop.clone()));
+    }
+}
+
+/// Imports the sessions that are connected already, so that they keep the uids that an earlier run
+/// gave them.
+async fn import_sessions(ocserv: &Ocserv, recorder: &SessionRecorder) {
+    const WITHOUT: &str = "sessions that are connected already are unknown until they disconnect";
+    let sessions = match timeout(LIST_TIMEOUT, ocserv.sessions()).await {
+        Ok(Ok(sessions)) => sessions,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "ocserv does not list its sessions: {WITHOUT}");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(limit = ?LIST_TIMEOUT, "ocserv does not list its sessions in time: {WITHOUT}");
+            return;
+        }
+    };
+    let existing = |session: LiveSession| {
+        Some(ExistingSession {
+            id: session.id,
+            username: Username::parse(session.row.username.as_deref()?).ok()?,
+            connected_at: session.connected_at,
+        })
+    };
+    recorder.import(sessions.into_iter().filter_map(existing));
+    tracing::info!(sessions = recorder.live_count(), "ocserv listed its sessions");
+}
+
+/// Reports that the agent is ready. `grpc` is `None` without a gRPC server, and has no address while
+/// its port is taken.
+fn announce(config: &Config, inherited: bool, grpc: Option<Option<SocketAddr>>) {
+    let policy = match (config.portal.remote(), &config.portal.policy_file) {
+        (Some((address, _)), _) => address.to_string(),
+        (None, Some(file)) => format!("off: {} decides", file.display()),
+        (None, None) => "off".to_owned(),
+    };
+    let grpc = match grpc {
+        Some(Some(address)) => address.to_string(),
+        Some(None) => "waiting for grpc.listen".to_owned(),
+        None => "off: there is no [grpc] section".to_owned(),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        agent_id = config.agent_id,
+        hostname = config.hostname(),
+        environment = config.environment,
+        portal = policy,
+        fail_mode = %config.resilience.fail_mode.0,
+        ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
+        grpc,
+        "agent is ready"
+    );
+    systemd::ready("serving");
+}
+
+fn backoff(reconnect: &config::Reconnect) -> Backoff {
+    Backoff {
+        initial: reconnect.initial_delay.0,
+        max: reconnect.max_delay.0,
+        multiplier: reconnect.multiplier,
+    }
+}

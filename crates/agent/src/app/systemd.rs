@@ -1,0 +1,40 @@
+//! Notifies systemd (sd_notify) of the state of the service; without systemd it does nothing.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Added to the time that systemd is asked to wait for a shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "could not notify systemd");
+    }
+}
+
+pub(super) fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(&line(status))]);
+}
+
+pub(super) fn reloading() {
+    let Ok(since) = NotifyState::monotonic_usec_now() else {
+        return;
+    };
+    notify(&[NotifyState::Reloading, since]);
+}
+
+/// Announces a shutdown; systemd waits `limit` and 5 s where the unit has a shorter timeout.
+pub(super) fn stopping(status: &str, limit: Duration) {
+    let timeout = u32::try_from((limit + GRACE).as_micros()).unwrap_or(u32::MAX);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::ExtendTimeoutUsec(timeout),
+        NotifyState::Status(&line(status)),
+    ]);
+}
+
+/// A message consists of lines: a status must be one.
+fn line(status: &str) -> String {
+    status.replace(['\n', '\r'], " ")
+}

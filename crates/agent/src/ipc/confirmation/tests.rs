@@ -1,0 +1,169 @@
+use std::io::Write as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use ocserv_agent_model::{Event, Source};
+use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::fixture::{self, login};
+use crate::metrics::Metrics;
+use crate::operations::shared_outbox::SharedOutbox;
+
+const CAPACITY: usize = 64;
+
+struct Harness {
+    fake: FakeControl,
+    recorder: Arc<SessionRecorder>,
+    events: SharedOutbox,
+    confirmation: Confirmation,
+    allows: mpsc::Sender<WrittenAllow>,
+    _dir: tempfile::TempDir,
+}
+
+/// An ocserv with `sessions`.
+fn harness(sessions: Vec<FakeSession>) -> Harness {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("occtl.sock");
+    let fake = FakeControl::start(&path).unwrap();
+    fake.set_sessions(sessions);
+    let events = SharedOutbox::new(1_000);
+    let recorder = Arc::new(SessionRecorder::new(
+        "a1",
+        Some(events.clone()),
+        Metrics::new("a1").unwrap(),
+    ));
+    let ocserv = fixture::ocserv(&path);
+    let registrar = SessionRegistrar::new(Arc::clone(&recorder), ocserv);
+    let (confirmation, allows) = Confirmation::new(Arc::clone(&recorder), registrar, CAPACITY);
+    Harness {
+        fake,
+        recorder,
+        events,
+        confirmation,
+        allows,
+        _dir: dir,
+    }
+}
+
+fn session(id: i32, name: &str) -> FakeSession {
+    FakeSession {
+        connected_at: 1_000_000 + id.unsigned_abs(),
+        ..FakeSession::connected(id, name)
+    }
+}
+
+/// A connection and the helper's end of it.
+fn connection() -> (Connection, UnixStream) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let helper = UnixStream::connect(&path).unwrap();
+    (Connection::accept(&listener).unwrap(), helper)
+}
+
+/// The connection of a helper that read its response and exited.
+fn closed() -> Connection {
+    connection().0
+}
+
+impl Harness {
+    async fn allow(&self, id: i32, name: &str) {
+        self.allow_over(closed(), id, name).await;
+    }
+
+    async fn allow_over(&self, connection: Connection, id: i32, name: &str) {
+        let login = Arc::new(login(id, name));
+        let allow = WrittenAllow {
+            connection,
+            at: clock::now(),
+            session: PendingSession {
+                handle: self.recorder.login_started(&login),
+                login,
+                source: Source::Cache,
+            },
+        };
+        self.allows.send(allow).await.unwrap();
+    }
+
+    /// Registers all allows; returns the uids of their sessions.
+    async fn close(self) -> (FakeControl, Vec<String>) {
+        drop(self.allows);
+        self.confirmation.run().await;
+        let uid = |event: Event| event.uid.to_string();
+        (self.fake, self.events.pending().into_iter().map(uid).collect())
+    }
+}
+
+#[tokio::test]
+async fn many_allows_are_one_request_and_each_uid_holds_its_own_second() {
+    let harness = harness((1..=20).map(|id| session(id, "alice")).collect());
+    for id in 1..=20 {
+        harness.allow(id, "alice").await;
+    }
+    let (fake, uids) = harness.close().await;
+    let expected: Vec<_> = (1..=20).map(|id| format!("a1/{id}/{}", 1_000_000 + id)).collect();
+    assert_eq!(uids, expected);
+    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_few_allows_are_one_request_each_and_no_list() {
+    let harness = harness(vec![session(7, "alice"), session(8, "bob"), session(9, "carol")]);
+    harness.allow(7, "alice").await;
+    harness.allow(8, "bob").await;
+    let (fake, uids) = harness.close().await;
+    assert_eq!(uids, ["a1/7/1000007", "a1/8/1000008"]);
+    assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (0, 2));
+}
+
+#[tokio::test]
+async fn an_id_reused_by_another_user_gives_no_second() {
+    let harness = harness(vec![session(7, "bob"), session(8, "bob")]);
+    for id in [7, 8] {
+        harness.allow(id, "alice").await;
+    }
+    let (_fake, uids) = harness.close().await;
+    assert_eq!(uids.len(), 2, "the session is reported anyway");
+    assert!(
+        !uids
+            .iter()
+            .any(|name| name.ends_with("/1000007") || name.ends_with("/1000008")),
+        "{uids:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_hung_ocserv_costs_the_exact_second_and_no_event() {
+    let harness = harness(vec![session(7, "alice")]);
+    harness.fake.set_fault(Some(Fault::Hang));
+    harness.allow(7, "alice").await;
+    let closed = timeout(Duration::from_secs(4), harness.close()).await;
+    let (_fake, uids) = closed.expect("the wait is shorter than the socket's own timeout");
+    assert_eq!(uids.len(), 1);
+    assert_ne!(uids, ["a1/7/1000007"]);
+}
+
+#[tokio::test]
+async fn a_helper_that_keeps_sending_delays_no_other() {
+    let harness = harness(vec![session(7, "alice"), session(8, "bob")]);
+    let (connection, mut helper) = connection();
+    harness.allow_over(connection, 7, "alice").await;
+    harness.allow(8, "bob").await;
+    let events = harness.events.clone();
+    let sender = std::thread::spawn(move || {
+        let start = clock::now();
+        while events.pending().is_empty() && start.elapsed() < Duration::from_secs(10) {
+            helper.write_all(&[b' '; 4096]).unwrap();
+        }
+        events.pending().len()
+    });
+    let (_fake, uids) = harness.close().await;
+    assert_eq!(
+        sender.join().unwrap(),
+        1,
+        "the other session is registered meanwhile"
+    );
+    assert_eq!(uids, ["a1/8/1000008", "a1/7/1000007"]);
+}

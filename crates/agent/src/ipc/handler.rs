@@ -1,0 +1,363 @@
+//! Handles one connection: authenticates the peer, reads the request, calls one operation, answers.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocserv::Ocserv;
+use ocserv_agent_model::{DenyCode, Login, Username, one_line};
+use resilience::{ConnectionLimiter, LogLimiter};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::confirmation::{Confirmation, WrittenAllow};
+use super::connection::Connection;
+use super::frames::{ReadError, read_frame, write, write_bounded};
+use super::request::{Command, parse_request};
+use super::response;
+use crate::clock;
+use crate::live::Live;
+use crate::metrics::{IpcError, Metrics};
+use crate::operations::authorize_login::LoginAuthorizer;
+use crate::operations::list_decisions::RecentDecisions;
+use crate::operations::record_session::SessionRecorder;
+use crate::operations::register_sessions::SessionRegistrar;
+
+/// Longest time from the accept to a complete request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Kept of the helper's own deadline for the way of the answer.
+const RESPONSE_MARGIN: Duration = Duration::from_millis(50);
+/// Longest time to read what a rejected peer still sends, so that it can read its response.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// Rejected peers that are read from at once.
+const MAX_DRAINS: usize = 64;
+/// Decision tables built at once; logins have permits of their own.
+const MAX_TABLES: usize = 4;
+/// Time between two warnings of one kind.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest unchecked text in an audit line, in characters.
+const MAX_UNCHECKED: usize = 64;
+/// The longest problem in a warning, in characters.
+const MAX_PROBLEM: usize = 256;
+
+/// The settings that a reload may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DynamicSettings {
+    /// Longest time from the accept of a login to its answer.
+    pub deadline: Duration,
+    /// The users of the system whose requests are served.
+    pub allowed_uids: Vec<u32>,
+}
+
+/// What a handler calls.
+pub(crate) struct Dependencies {
+    /// Decides logins.
+    pub authorizer: LoginAuthorizer,
+    /// Records sessions.
+    pub recorder: Arc<SessionRecorder>,
+    /// Tells when sessions connected.
+    pub ocserv: Ocserv,
+    /// Lists the last decisions.
+    pub recent: RecentDecisions,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Runs what no login waits for.
+    pub background: Handle,
+}
+
+/// Handles connections; shared by all of them.
+pub(super) struct RequestHandler {
+    authorizer: LoginAuthorizer,
+    recorder: Arc<SessionRecorder>,
+    registrar: SessionRegistrar,
+    recent: RecentDecisions,
+    metrics: Metrics,
+    background: Handle,
+    settings: Live<DynamicSettings>,
+    allows: mpsc::Sender<WrittenAllow>,
+    silent: ConnectionLimiter<()>,
+    logins: Semaphore,
+    tables: Semaphore,
+    drains: Semaphore,
+    warnings: Warnings,
+}
+
+struct Warnings {
+    peer: LogLimiter,
+    overload: LogLimiter,
+    request: LogLimiter,
+    accept: LogLimiter,
+}
+
+impl Default for Warnings {
+    fn default() -> Self {
+        let limiter = || LogLimiter::new(NonZeroU32::MIN, WARNING_INTERVAL);
+        Self {
+            peer: limiter(),
+            overload: limiter(),
+            request: limiter(),
+            accept: limiter(),
+        }
+    }
+}
+
+/// The outcome of reading a request.
+enum Received<'a> {
+    /// The peer closed without a request.
+    Nothing,
+    /// A login, the time by which it must be answered, and its permit.
+    Login(Arc<Login>, Instant, SemaphorePermit<'a>),
+    /// A request for the last decisions: of one user, or all; and its permit.
+    Decisions(Option<Username>, SemaphorePermit<'a>),
+    /// The response is known: a rejection, or the answer to a report.
+    Response(ipc::Response),
+}
+
+impl RequestHandler {
+    /// Creates a handler for at most `max_logins` logins that wait at once, and as many connections
+    /// without a request; and the task that registers the sessions of its allows.
+    pub(super) fn new(
+        dependencies: Dependencies,
+        settings: Live<DynamicSettings>,
+        max_logins: usize,
+    ) -> (Self, Confirmation) {
+        let Dependencies {
+            authorizer,
+            recorder,
+            ocserv,
+            recent,
+            metrics,
+            background,
+        } = dependencies;
+        let registrar = SessionRegistrar::new(Arc::clone(&recorder), ocserv);
+        let (confirmation, allows) = Confirmation::new(Arc::clone(&recorder), registrar.clone(), max_logins);
+        let handler = Self {
+            authorizer,
+            recorder,
+            registrar,
+            recent,
+            metrics,
+            background,
+            settings,
+            allows,
+            silent: ConnectionLimiter::new(max_logins),
+            logins: Semaphore::new(max_logins),
+            tables: Semaphore::new(MAX_TABLES),
+            drains: Semaphore::new(MAX_DRAINS),
+            warnings: Warnings::default(),
+        };
+        (handler, confirmation)
+    }
+
+    /// The runtime of what no login waits for.
+    pub(super) fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    /// Handles one connection from its accept to its end.
+    pub(super) async fn handle(self: Arc<Self>, mut connection: Connection) {
+        let arrived = clock::now();
+        match self.receive(&mut connection, arrived).await {
+            Received::Nothing => {}
+            Received::Login(login, deadline, _permit) => {
+                let decided = self.authorizer.authorize(login, arrived, deadline).await;
+                let response = response::decision(decided.decision());
+                let written = write_bounded(&mut connection, &response).await;
+                if let Some(session) = self.authorizer.answered(decided, written) {
+                    self.confirm(WrittenAllow {
+                        connection,
+                        at: clock::now(),
+                        session,
+                    });
+                }
+            }
+            Received::Decisions(user, _permit) => {
+                let recent = self.recent.clone();
+                let table = self.background.spawn(async move { recent.table(user.as_ref()) });
+                if let Ok(table) = table.await {
+                    write_bounded(&mut connection, &response::table(table)).await;
+                }
+            }
+            Received::Response(response) => self.reject(connection, &response).await,
+        }
+    }
+
+    /// Hands an allow to the confirmation task. When its queue is full the session is registered at
+    /// once, without ocserv's connect time.
+    fn confirm(&self, allow: WrittenAllow) {
+        if let Err(TrySendError::Full(allow) | TrySendError::Closed(allow)) = self.allows.try_send(allow) {
+            self.registrar.register_without_time(allow.session);
+        }
+    }
+
+    async fn receive(&self, connection: &mut Connection, arrived: Instant) -> Received<'_> {
+        let settings = self.settings.current();
+        if !self.is_allowed(connection, &settings) {
+            let why = "requests of this user of the system are refused";
+            return Received::Response(response::rejection(DenyCode::PeerRefused, why));
+        }
+        match self.read(connection, arrived, &settings).await {
+            Ok(request) => self.dispatch(&request, arrived, &settings),
+            Err(ReadError::Closed) => Received::Nothing,
+            Err(ReadError::Evicted) => Received::Response(self.overloaded()),
+            Err(ReadError::Invalid(problem)) => Received::Response(self.bad_request(&problem)),
+        }
+    }
+
+    fn dispatch(&self, request: &ipc::Request, arrived: Instant, settings: &DynamicSettings) -> Received<'_> {
+        let command = match parse_request(request) {
+            Ok(command) => command,
+            Err(error) => return self.rejected(request, self.bad_request(&error.to_string()), arrived),
+        };
+        match command {
+            Command::Connect(login) => {
+                let Ok(permit) = self.logins.try_acquire() else {
+                    return self.rejected(request, self.overloaded(), arrived);
+                };
+                self.metrics.ipc_login();
+                Received::Login(login, deadline(request, arrived, settings), permit)
+            }
+            // A report waits for nothing and needs no permit; a rejected one would not come again.
+            Command::Disconnect(report) => {
+                self.metrics.ipc_request("disconnect");
+                self.recorder.session_ended(report);
+                Received::Response(response::acknowledged())
+            }
+            Command::HostUpdate => {
+                self.metrics.ipc_request("host-update");
+                Received::Response(response::acknowledged())
+            }
+            Command::Decisions(user) => match self.tables.try_acquire() {
+                Ok(permit) => Received::Decisions(user, permit),
+                Err(_) => Received::Response(self.overloaded()),
+            },
+        }
+    }
+
+    fn is_allowed(&self, connection: &Connection, settings: &DynamicSettings) -> bool {
+        let uid = match connection.peer_uid() {
+            Ok(uid) if settings.allowed_uids.contains(&uid) => return true,
+            Ok(uid) => Some(uid),
+            Err(_) => None,
+        };
+        self.metrics.ipc_peer_rejected();
+        if let Some(suppressed) = self.warnings.peer.admit(clock::now().into_std()) {
+            tracing::warn!(
+                uid,
+                suppressed,
+                "rejected a peer on the IPC socket that is not in ipc.allowed_uids"
+            );
+        }
+        false
+    }
+
+    async fn read(
+        &self,
+        connection: &mut Connection,
+        arrived: Instant,
+        settings: &DynamicSettings,
+    ) -> Result<ipc::Request, ReadError> {
+        let (slot, evicted_another) = self.silent.register(());
+        if evicted_another && let Some(suppressed) = self.warnings.overload.admit(clock::now().into_std()) {
+            tracing::warn!(
+                suppressed,
+                "too many connections without a request on the IPC socket: the oldest is evicted"
+            );
+        }
+        let limit = REQUEST_TIMEOUT.min(settings.deadline);
+        let body = tokio::select! {
+            biased;
+            body = timeout_at(arrived + limit, read_frame(connection)) => body,
+            () = slot.evicted() => return Err(ReadError::Evicted),
+        };
+        let Ok(body) = body else {
+            return Err(ReadError::Invalid(format!(
+                "no complete request within {limit:?}"
+            )));
+        };
+        ipc::Request::from_json(&body?).map_err(|error| ReadError::Invalid(error.to_string()))
+    }
+
+    /// Writes a response that nothing depends on, and reads for a moment what the peer still sends, so
+    /// that it can read the response. Too many such peers are closed at once.
+    async fn reject(&self, mut connection: Connection, response: &ipc::Response) {
+        let drain = async {
+            if write(&mut connection, response).await.is_err() {
+                return;
+            }
+            let Ok(_permit) = self.drains.try_acquire() else {
+                return;
+            };
+            let mut sink = Vec::with_capacity(4096);
+            while matches!(connection.read(&mut sink).await, Ok(1..)) {
+                sink.clear();
+            }
+        };
+        let _closed_or_late = timeout(DRAIN_TIMEOUT, drain).await;
+    }
+
+    /// Audits a login that was rejected before it was decided.
+    fn rejected(&self, request: &ipc::Request, response: ipc::Response, arrived: Instant) -> Received<'_> {
+        if request.reason == "connect" {
+            audit_rejection(request, &response, arrived);
+        }
+        Received::Response(response)
+    }
+
+    fn overloaded(&self) -> ipc::Response {
+        self.metrics.ipc_error(IpcError::Overloaded);
+        if let Some(suppressed) = self.warnings.overload.admit(clock::now().into_std()) {
+            tracing::warn!(suppressed, "rejected a request on the IPC socket: overloaded");
+        }
+        response::rejection(DenyCode::Overloaded, "the agent has too many logins in progress")
+    }
+
+    fn bad_request(&self, problem: &str) -> ipc::Response {
+        self.metrics.ipc_error(IpcError::BadRequest);
+        if let Some(suppressed) = self.warnings.request.admit(clock::now().into_std()) {
+            let problem = one_line(problem, MAX_PROBLEM);
+            tracing::warn!(
+                suppressed,
+                problem,
+                "rejected an invalid request on the IPC socket"
+            );
+        }
+        response::rejection(DenyCode::BadRequest, problem)
+    }
+
+    /// Counts and logs a failed accept.
+    pub(super) fn accept_failed(&self, error: &std::io::Error) {
+        self.metrics.ipc_error(IpcError::Accept);
+        if let Some(suppressed) = self.warnings.accept.admit(clock::now().into_std()) {
+            tracing::error!(%error, suppressed, "could not accept a connection on the IPC socket");
+        }
+    }
+}
+
+/// The time by which a login must be answered: our deadline, or a little before the helper's.
+fn deadline(request: &ipc::Request, arrived: Instant, settings: &DynamicSettings) -> Instant {
+    let ours = arrived + settings.deadline;
+    let helpers = request
+        .deadline_ms
+        .map(|ms| clock::now() + Duration::from_millis(ms).saturating_sub(RESPONSE_MARGIN));
+    helpers.map_or(ours, |helpers| helpers.min(ours))
+}
+
+/// Writes the audit line of a login that was rejected before it was decided. The request's texts are
+/// unchecked: they are cut, and logged as texts, which both formats quote.
+fn audit_rejection(request: &ipc::Request, response: &ipc::Response, arrived: Instant) {
+    tracing::info!(
+        target: "audit",
+        user = one_line(&request.username, MAX_UNCHECKED),
+        client_ip = one_line(&request.ip_real, MAX_UNCHECKED),
+        id = one_line(&request.session_id, MAX_UNCHECKED),
+        outcome = "deny",
+        source = response.source,
+        deny_code = response.deny_code,
+        reason = response.error,
+        duration_ms = u64::try_from((clock::now() - arrived).as_millis()).unwrap_or(u64::MAX),
+        "login decided"
+    );
+}

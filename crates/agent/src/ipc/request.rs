@@ -1,0 +1,133 @@
+//! Parses requests into checked types.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocserv_agent_model::{GroupName, Login, OcservId, Usage, Username, VhostName};
+
+use sessions::DisconnectReport;
+
+/// The longest name of a network device, in bytes (`IFNAMSIZ` 16 with its NUL).
+const MAX_DEVICE: usize = 15;
+
+/// A checked request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Authorize this login.
+    Connect(Arc<Login>),
+    /// A session has ended.
+    Disconnect(DisconnectReport),
+    /// The client sent its host name; there is nothing to decide.
+    HostUpdate,
+    /// List the last decisions: of one user, or all.
+    Decisions(Option<Username>),
+}
+
+/// An invalid request; names the field, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub(crate) struct BadRequest {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+fn bad(field: &'static str, problem: impl Into<String>) -> BadRequest {
+    BadRequest {
+        field,
+        problem: problem.into(),
+    }
+}
+
+/// Makes an error about `field` of the error of its type.
+fn invalid<E: fmt::Display>(field: &'static str) -> impl Fn(E) -> BadRequest {
+    move |error| bad(field, error.to_string())
+}
+
+/// Parses a request.
+///
+/// # Errors
+/// The first field that is invalid.
+pub(crate) fn parse_request(request: &ipc::Request) -> Result<Command, BadRequest> {
+    match request.reason.as_str() {
+        "connect" => login(request).map(|login| Command::Connect(Arc::new(login))),
+        "disconnect" => ended(request).map(Command::Disconnect),
+        "host-update" => Ok(Command::HostUpdate),
+        "decisions" => decisions(request).map(Command::Decisions),
+        _ => Err(bad(
+            "reason",
+            "is none of connect, disconnect, host-update, decisions",
+        )),
+    }
+}
+
+fn login(request: &ipc::Request) -> Result<Login, BadRequest> {
+    let group = Some(request.groupname.as_str()).filter(|name| !name.is_empty());
+    let vhost = request.vhost.as_deref().filter(|name| !name.is_empty());
+    let vpn_v4 = optional_address("ip_remote", Some(&request.ip_remote))?;
+    let vpn_v6 = optional_address("ipv6_remote", request.ipv6_remote.as_deref())?;
+    Ok(Login {
+        username: Username::parse(&request.username).map_err(invalid("username"))?,
+        group: group
+            .map(GroupName::parse)
+            .transpose()
+            .map_err(invalid("groupname"))?,
+        client_ip: address("ip_real", &request.ip_real)?,
+        vhost: vhost
+            .map(VhostName::parse)
+            .transpose()
+            .map_err(invalid("vhost"))?,
+        id: id(request)?,
+        vpn_ip: vpn_v4.or(vpn_v6),
+        device: device(&request.device)?,
+    })
+}
+
+fn decisions(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
+    let user = Some(request.username.as_str()).filter(|name| !name.is_empty());
+    user.map(Username::parse).transpose().map_err(invalid("username"))
+}
+
+fn ended(request: &ipc::Request) -> Result<DisconnectReport, BadRequest> {
+    Ok(DisconnectReport {
+        id: id(request)?,
+        username: Username::parse(&request.username).map_err(invalid("username"))?,
+        usage: request
+            .bytes_in
+            .zip(request.bytes_out)
+            .map(|(received, sent)| Usage { received, sent }),
+        duration: request.duration_seconds.map(Duration::from_secs),
+    })
+}
+
+fn id(request: &ipc::Request) -> Result<OcservId, BadRequest> {
+    OcservId::parse(&request.session_id).map_err(invalid("session_id"))
+}
+
+fn device(name: &str) -> Result<String, BadRequest> {
+    let printable = name.chars().all(|c| c.is_ascii_graphic() && c != '/');
+    if name.len() > MAX_DEVICE || !printable {
+        return Err(bad("device", "is no name of a network device"));
+    }
+    Ok(name.to_owned())
+}
+
+/// Reads an address. ocserv hands out IPv6 addresses with a scope that is garbage (`fd88::1%4095080704`): it is cut off.
+/// Canonicalises IPv4-mapped IPv6, so that one client has one address.
+fn address(field: &'static str, text: &str) -> Result<IpAddr, BadRequest> {
+    let plain = text.split('%').next().unwrap_or_default();
+    let address: IpAddr = plain.parse().map_err(|_| bad(field, "is no IP address"))?;
+    Ok(address.to_canonical())
+}
+
+fn optional_address(field: &'static str, text: Option<&str>) -> Result<Option<IpAddr>, BadRequest> {
+    text.filter(|text| !text.is_empty())
+        .map(|text| address(field, text))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests;

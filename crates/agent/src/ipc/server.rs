@@ -1,0 +1,126 @@
+//! The accept loop and its graceful shutdown.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::IpcListener;
+use super::confirmation::Confirmation;
+use super::connection::Connection;
+use super::handler::{Dependencies, DynamicSettings, RequestHandler};
+use crate::live::Live;
+
+/// The first and the longest pause after a failed accept.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// The server of the IPC socket.
+pub(crate) struct Server {
+    listener: IpcListener,
+    handler: Arc<RequestHandler>,
+    confirmation: Confirmation,
+}
+
+impl Server {
+    /// Creates a server on `listener`; `max_logins` may wait for their answer at once, and as many
+    /// connections may be without a request.
+    #[must_use]
+    pub(crate) fn new(
+        listener: IpcListener,
+        dependencies: Dependencies,
+        settings: Live<DynamicSettings>,
+        max_logins: usize,
+    ) -> Self {
+        let (handler, confirmation) = RequestHandler::new(dependencies, settings, max_logins);
+        Self {
+            listener,
+            handler: Arc::new(handler),
+            confirmation,
+        }
+    }
+
+    /// Serves until `stop`. Then every connection in the backlog is answered, the socket is removed
+    /// (unless systemd holds it), and it returns once the last answer is written and the sessions of
+    /// all allows are registered.
+    ///
+    /// # Errors
+    /// When the socket cannot be served at all.
+    pub(crate) async fn serve(self, stop: CancellationToken) -> io::Result<()> {
+        let Self {
+            listener,
+            handler,
+            confirmation,
+        } = self;
+        let incoming = UnixListener::from_std(listener.try_clone()?)?;
+        let connections = TaskTracker::new();
+        connections.spawn_on(confirmation.run(), handler.background());
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = incoming.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    start(&handler, Connection::new(stream), &connections);
+                }
+                Err(error) => {
+                    handler.accept_failed(&error);
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE.1),
+                    }
+                }
+            }
+        }
+        drop(incoming);
+        if !listener.is_inherited() {
+            // Helpers in the backlog are answered, later ones find no socket. (With systemd's socket
+            // they wait there for the next agent.)
+            accept_backlog(&listener, &handler, &connections);
+            listener.unlink();
+            accept_backlog(&listener, &handler, &connections);
+        }
+        drop(listener);
+        // The confirmation task ends when the last sender is gone.
+        drop(handler);
+        connections.close();
+        connections.wait().await;
+        Ok(())
+    }
+}
+
+/// Accepts every connection that waits.
+fn accept_backlog(listener: &IpcListener, handler: &Arc<RequestHandler>, connections: &TaskTracker) {
+    loop {
+        match listener.accept() {
+            Ok(connection) => start(handler, connection, connections),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return handler.accept_failed(&error),
+        }
+    }
+}
+
+/// Starts to handle a connection. The first poll is made at once: a login with a cached decision never
+/// waits and needs no task (`docs/decisions/0010-login-thread.md`).
+fn start(handler: &Arc<RequestHandler>, connection: Connection, connections: &TaskTracker) {
+    let mut handling = Box::pin(Arc::clone(handler).handle(connection));
+    let first_poll = || handling.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    match catch_unwind(AssertUnwindSafe(first_poll)) {
+        Ok(Poll::Ready(())) => {}
+        // The task polls again before it waits, so no wake-up is lost to the no-op waker.
+        Ok(Poll::Pending) => drop(connections.spawn(handling)),
+        // As in a task, other connections go on. The panic itself is on standard error.
+        Err(_) => tracing::error!("the handler of a connection on the IPC socket panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

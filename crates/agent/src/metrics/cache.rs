@@ -1,0 +1,37 @@
+//! Metrics of the decision cache.
+
+use resilience::CacheStats;
+use telemetry::Kind;
+
+use super::{Metrics, declare, gauge_value};
+
+declare! {
+    CACHE_SIZE = "ocserv_agent_cache_size", Kind::Gauge, [],
+        "Decisions in the cache.";
+    CACHE_HIT_RATIO = "ocserv_agent_cache_hit_ratio", Kind::Gauge, [],
+        "Share of lookups that found a fresh decision since the agent started, 0 to 1.";
+    CACHE_HITS = "ocserv_agent_cache_hits_total", Kind::Counter, [],
+        "Lookups that found a fresh decision.";
+    CACHE_MISSES = "ocserv_agent_cache_misses_total", Kind::Counter, [],
+        "Lookups that found no fresh decision.";
+    CACHE_STALE_HITS = "ocserv_agent_cache_stale_hits_total", Kind::Counter, [],
+        "Stale decisions that were used in an outage.";
+    CACHE_EVICTIONS = "ocserv_agent_cache_evictions_total", Kind::Counter, [],
+        "Decisions evicted to make room.";
+}
+
+impl Metrics {
+    /// Shows the cache's size, hit ratio and totals.
+    pub(crate) fn show_cache(&self, stats: &CacheStats) {
+        self.registry.gauge(&CACHE_SIZE, &[]).set(gauge_value(stats.size));
+        self.registry.gauge(&CACHE_HIT_RATIO, &[]).set(stats.hit_ratio());
+        for (metric, value) in [
+            (&CACHE_HITS, stats.hits),
+            (&CACHE_MISSES, stats.misses),
+            (&CACHE_STALE_HITS, stats.stale_hits),
+            (&CACHE_EVICTIONS, stats.evictions),
+        ] {
+            self.registry.counter(metric, &[]).absolute(value);
+        }
+    }
+}
