@@ -1,8 +1,8 @@
 //! ocserv's control socket without an ocserv.
 //!
-//! Speaks what `occtl/ctl.h` and `ctl.proto` of ocserv say: one frame each way per connection, made of a command byte, a
-//! length in the host's order and a protobuf message, which is encoded here independently of the code under test.
-//! Answers from a list of sessions, from recorded bytes, or wrongly.
+//! Implements `occtl/ctl.h` and `ctl.proto` of ocserv: one frame each way per connection, made of a
+//! command byte, a length in host byte order and a protobuf message, encoded here independently of
+//! the code under test. Replies come from a list of sessions, from recorded bytes, or with a fault.
 //!
 //! ```no_run
 //! use testkit::fake_control::{FakeControl, FakeSession, Fault};
@@ -12,6 +12,7 @@
 //! ocserv.set_fault(Some(Fault::Hang));
 //! ```
 
+mod behavior;
 mod messages;
 mod state;
 
@@ -24,66 +25,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+pub use behavior::{ControlRequest, Fault, Release, Terminated};
 pub use messages::{FakeLogin, FakeSession, command};
 
-use state::{State, answer};
+use state::{State, reply_to};
 
-/// How long a peer may take with its request, and how long [`Fault::Hang`] lasts at most.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// ocserv reads no more than this of a request.
+/// Longest wait for a request, and longest [`Fault::Hang`].
+const IO_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest request that ocserv reads, in bytes.
 const MAX_REQUEST: usize = 256;
-
-/// What goes wrong with every reply until it is taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The connection is closed without a reply: as ocserv does with who is not root, and with unknown commands.
-    Refuse,
-    /// Nothing comes, and the connection stays.
-    Hang,
-    /// The reply comes in pieces of this many bytes with a pause after each.
-    Slow {
-        /// The size of a piece.
-        piece: usize,
-        /// The pause after each.
-        pause: Duration,
-    },
-    /// Only so many bytes of the reply come, then the connection is closed.
-    Torn(usize),
-    /// The reply bears this command.
-    WrongCommand(u8),
-    /// These bytes come instead.
-    Raw(Vec<u8>),
-}
-
-/// Which ocserv it plays, by what the releases differ in here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Release {
-    /// Debian 12's.
-    #[default]
-    V1_1_6,
-    /// The first that tells when a login began.
-    V1_4_1,
-    /// The first that knows `terminate`.
-    V1_4_2,
-}
-
-/// A login that was ended by `terminate session`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terminated {
-    /// Which.
-    pub safe_id: String,
-    /// Whether a connection used it, which then reports no byte counts.
-    pub connected: bool,
-}
-
-/// A request that has arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ControlRequest {
-    /// Its command; see [`command`].
-    pub command: u8,
-    /// Its message.
-    pub payload: Vec<u8>,
-}
 
 /// The socket. Dropping it closes it and removes its file.
 pub struct FakeControl {
@@ -118,65 +68,65 @@ impl FakeControl {
         })
     }
 
-    /// Who is there from now on. Disconnect commands take sessions out.
+    /// Replaces the sessions. Disconnect commands remove them.
     pub fn set_sessions(&self, sessions: Vec<FakeSession>) {
         let mut state = self.state();
         state.sessions = sessions;
-        state.leaving.clear();
+        state.lingering.clear();
     }
 
-    /// Who is still there.
+    /// Returns the remaining sessions.
     #[must_use]
     pub fn sessions(&self) -> Vec<FakeSession> {
         self.state().sessions.clone()
     }
 
-    /// Sessions that are told to end stay listed until the list has been asked for so many times, as those of a real
-    /// ocserv stay until their worker is gone.
-    pub fn set_linger(&self, looks: u32) {
-        self.state().linger = looks;
+    /// Keeps disconnected sessions listed for this many lists, as ocserv does until the worker has
+    /// exited.
+    pub fn set_linger(&self, lists: u32) {
+        self.state().linger = lists;
     }
 
-    /// Sessions whose connect-script runs are connected once each has been asked for by its number so many times.
-    pub fn set_script(&self, looks: u32) {
-        self.state().script = Some(looks);
+    /// Ends a session's connect-script after this many queries for its id.
+    pub fn set_script(&self, queries: u32) {
+        self.state().script = Some(queries);
     }
 
-    /// Starts anew as this release, with the sessions and logins that are there.
+    /// Restarts as this release, with the same sessions and logins.
     pub fn restart_as(&self, release: Release) {
         let mut state = self.state();
         state.release = release;
         state.starts += 1;
     }
 
-    /// Which logins are remembered from now on.
+    /// Replaces the logins whose cookies are valid.
     pub fn set_logins(&self, logins: Vec<FakeLogin>) {
         self.state().logins = logins;
     }
 
-    /// What was ended by `terminate session`, in order.
+    /// Returns what `terminate session` has ended, in order.
     #[must_use]
     pub fn terminated(&self) -> Vec<Terminated> {
         self.state().terminated.clone()
     }
 
-    /// Answers a command with these bytes, a whole recorded reply with its header, from now on.
+    /// Sets a recorded reply to a command, with its header.
     pub fn replay(&self, command: u8, reply: Vec<u8>) {
         self.state().recorded.insert(command, reply);
     }
 
-    /// What goes wrong from now on.
+    /// Sets or removes a fault.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.state().fault = fault;
     }
 
-    /// What has arrived, in order.
+    /// Returns the received requests, in order.
     #[must_use]
     pub fn requests(&self) -> Vec<ControlRequest> {
         self.state().requests.clone()
     }
 
-    /// How many requests with a command have arrived.
+    /// Returns the number of received requests with a command.
     #[must_use]
     pub fn count(&self, command: u8) -> usize {
         self.state()
@@ -186,7 +136,7 @@ impl FakeControl {
             .count()
     }
 
-    /// Where it listens.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -210,14 +160,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One request, one reply. A peer that goes away or talks nonsense gets what it gets from ocserv: the end.
+/// Serves one request. Closes the connection of a peer that disconnects or sends no valid frame, as
+/// ocserv does.
 fn serve(mut stream: UnixStream, state: &Mutex<State>, stop: &AtomicBool) {
-    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_read_timeout(Some(IO_TIMEOUT));
     let Ok(request) = read(&mut stream) else { return };
     let (reply, fault) = {
         let mut state = lock(state);
         let reply = state.recorded.get(&request.command).cloned();
-        let reply = reply.or_else(|| answer(&mut state, &request));
+        let reply = reply.or_else(|| reply_to(&mut state, &request));
         state.requests.push(request);
         (reply, state.fault.clone())
     };
@@ -229,7 +180,7 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, stop: &AtomicBool) {
             hang(&mut stream, stop);
             return;
         }
-        Some(Fault::Slow { piece, pause }) => slowly(&mut stream, &reply, piece.max(1), pause),
+        Some(Fault::Slow { piece, pause }) => write_slowly(&mut stream, &reply, piece.max(1), pause),
         Some(Fault::Torn(length)) => stream.write_all(&reply[..length.min(reply.len())]),
         Some(Fault::WrongCommand(command)) => {
             reply[0] = command;
@@ -239,11 +190,11 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, stop: &AtomicBool) {
     };
 }
 
-/// Holds the connection until the peer gives up or the socket is closed.
+/// Keeps the connection open until the peer closes it or the socket is closed.
 fn hang(stream: &mut UnixStream, stop: &AtomicBool) {
     let step = Duration::from_millis(50);
     let _ = stream.set_read_timeout(Some(step));
-    let mut left = PATIENCE;
+    let mut left = IO_TIMEOUT;
     while !stop.load(Ordering::SeqCst) && !left.is_zero() {
         match stream.read(&mut [0; 64]) {
             Ok(0) => return,
@@ -254,7 +205,7 @@ fn hang(stream: &mut UnixStream, stop: &AtomicBool) {
     }
 }
 
-fn slowly(stream: &mut UnixStream, reply: &[u8], piece: usize, pause: Duration) -> io::Result<()> {
+fn write_slowly(stream: &mut UnixStream, reply: &[u8], piece: usize, pause: Duration) -> io::Result<()> {
     for part in reply.chunks(piece) {
         stream.write_all(part)?;
         thread::sleep(pause);

@@ -1,12 +1,13 @@
-//! A gRPC client connection over a socket at hand, with mutual TLS: how a test calls an agent as a portal does.
+//! A gRPC client connection over a given socket, with mutual TLS, to call an agent as a portal
+//! does.
 //!
 //! ```no_run
 //! # async fn run(lab: &testkit::lab::Lab) -> std::io::Result<()> {
 //! use ocserv_agent_proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
 //! use testkit::grpc::Channel;
-//! use testkit::lab::{AGENT_GRPC, Place};
+//! use testkit::lab::{AGENT_GRPC, Node};
 //!
-//! let stream = lab.connect_tcp(Place::Portal, AGENT_GRPC.parse().unwrap())?;
+//! let stream = lab.connect_tcp(Node::Portal, AGENT_GRPC.parse().unwrap())?;
 //! let portal = lab.pki().portal().unwrap();
 //! let agent = VpnAgentServiceClient::new(Channel::open(stream, &portal, "agent.lab").await?);
 //! # drop(agent); Ok(()) }
@@ -33,7 +34,7 @@ use tower_service::Service;
 use crate::mtls;
 use crate::pki::Issued;
 
-/// One HTTP/2 connection; its clones share it, and it ends with the last of them.
+/// One HTTP/2 connection, shared by its clones and closed with the last of them.
 #[derive(Debug, Clone)]
 pub struct Channel {
     send: SendRequest<Body>,
@@ -42,11 +43,12 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Shakes hands on a connected socket as `identity`, with a server whose certificate must bear `server_name`.
+    /// Opens a connection over a connected socket as `identity`, to a server whose certificate must
+    /// be for `server_name`.
     ///
     /// # Errors
-    /// When the files cannot be read or the handshake fails. A server that refuses our certificate says so only later, as
-    /// an error of the first call.
+    /// When the files cannot be read or the handshake fails. A server that rejects the client's
+    /// certificate says so later, as an error of the first call.
     pub async fn open(stream: TcpStream, identity: &Issued, server_name: &str) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = tokio::net::TcpStream::from_std(stream)?;
@@ -59,7 +61,7 @@ impl Channel {
             .map_err(io::Error::other)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // How it ended is what the calls on it say.
+            // The calls on the connection report how it ended.
             let _ = connection.await;
         });
         let authority = server_name.parse().map_err(io::Error::other)?;

@@ -1,21 +1,23 @@
-//! What tests run the product against, from the real thing to the scripted one. Dev only.
+//! Test tools, from real programs to scripted doubles. Development only.
 //!
-//! - [`lab`]: real ocserv and openconnect, with the agent and the reference portal, in network namespaces of their own.
-//! - [`pki`]: certificates, the good and the bad.
-//! - [`portal_double`]: a portal in this process that answers, lies, hangs or hangs up, as told.
+//! - [`lab`]: real ocserv and openconnect, with the agent and the reference portal, in network
+//!   namespaces.
+//! - [`pki`]: certificates, valid and invalid.
+//! - [`portal_double`]: a portal in this process that replies as a test tells it.
 //! - [`fake_control`]: ocserv's control socket without an ocserv.
-//! - [`grpc`]: a client connection over a socket at hand, to call an agent as a portal does.
-//! - [`scene`]: what the tests on real ocserv have in common.
-//! - [`wait`]: waiting for a state, with a bound.
+//! - [`grpc`]: a client connection over a given socket, to call an agent as a portal does.
+//! - [`harness`]: what the tests on real ocserv share.
+//! - [`wait`]: waiting for a state, with a timeout.
 //!
-//! Leans on the wire types (`proto`) and on nothing else of ours: what it checks by is not what it checks. Only the program
-//! `bench` uses more (`ipc`, `occtl`): it measures those.
+//! Depends on the wire types (`ocserv-agent-proto`) and on nothing else of the product:
+//! expectations must not come from the code under test. Only the program `bench` uses more (`ipc`,
+//! `occtl`), because it measures those.
 
 pub mod fake_control;
 pub mod grpc;
+pub mod harness;
 pub mod lab;
 mod mtls;
 pub mod pki;
 pub mod portal_double;
-pub mod scene;
 pub mod wait;

@@ -1,5 +1,4 @@
-//! TLS 1.3 with a certificate on both sides, as plainly as rustls does it. The product's own TLS is not used here: it is what
-//! the tests look at.
+//! Plain mutual TLS 1.3. The product's own TLS is not used, because it is under test.
 
 use std::io;
 use std::sync::Arc;
@@ -42,14 +41,14 @@ pub(crate) fn client(identity: &Issued) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-type Parts = (
+type Loaded = (
     Arc<CryptoProvider>,
     RootCertStore,
     Vec<CertificateDer<'static>>,
     PrivateKeyDer<'static>,
 );
 
-fn load(identity: &Issued) -> io::Result<Parts> {
+fn load(identity: &Issued) -> io::Result<Loaded> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&identity.ca).map_err(io::Error::other)? {
         roots

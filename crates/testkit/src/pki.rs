@@ -1,4 +1,5 @@
-//! Certificates for tests, the good and the bad. Private keys are files that only their owner may read.
+//! Certificates for tests, valid and invalid. Private keys are files that only their owner may
+//! read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,25 +14,25 @@ use rcgen::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why a certificate could not be made.
+/// Why a certificate could not be issued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PkiError {
     /// The parameters or the signature failed.
     #[error("could not make a certificate for {name}")]
     Certificate {
-        /// For whom.
+        /// Its subject.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: rcgen::Error,
     },
     /// A file could not be written.
     #[error("could not write {path}")]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -40,7 +41,7 @@ pub enum PkiError {
 /// The files of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
-    /// The certificate authority that its peers are checked against.
+    /// The certificate authority that it trusts.
     pub ca: PathBuf,
     /// Its certificate.
     pub cert: PathBuf,
@@ -48,16 +49,16 @@ pub struct Issued {
     pub key: PathBuf,
 }
 
-/// When a certificate is valid.
+/// The period for which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
     /// From yesterday for a month.
     Now,
-    /// It ended yesterday.
+    /// Until yesterday.
     Expired,
-    /// It begins tomorrow.
+    /// From tomorrow.
     NotYet,
-    /// From yesterday until this much from now.
+    /// From yesterday until this time from now.
     For(Duration),
 }
 
@@ -73,7 +74,7 @@ impl Validity {
     }
 }
 
-/// A certificate authority with a directory that its identities are written to.
+/// A certificate authority that writes the identities that it issues to a directory.
 #[derive(Debug)]
 pub struct Pki {
     directory: PathBuf,
@@ -83,15 +84,15 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Makes the authority `lab CA` with its certificate in `directory/ca.pem`.
+    /// Creates the authority `lab CA`, with its certificate in `directory/ca.pem`.
     ///
     /// # Errors
-    /// When the certificate or the file cannot be made.
+    /// When the certificate or the file cannot be created.
     pub fn create(directory: &Path) -> Result<Self, PkiError> {
         Self::named(directory, "ca", "lab CA")
     }
 
-    /// Makes another authority in the same directory, which nobody trusts: its identities are well made and foreign.
+    /// Creates another authority in the same directory, which no other identity trusts.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -119,17 +120,17 @@ impl Pki {
         })
     }
 
-    /// The file with the authority's certificate.
+    /// Returns the path of the authority's certificate.
     #[must_use]
     pub fn ca(&self) -> &Path {
         &self.ca
     }
 
-    /// Issues an identity for servers and clients alike, in `file.pem` and `file.key`; an earlier one of that name is
-    /// replaced. `names` are DNS names and IP addresses.
+    /// Issues an identity for servers and clients, in `file.pem` and `file.key`, replacing an
+    /// earlier one. `names` are DNS names and IP addresses.
     ///
     /// # Errors
-    /// When a name is none, or a file cannot be written.
+    /// When a name is not valid, or a file cannot be written.
     pub fn issue(&self, file: &str, names: &[&str], validity: Validity) -> Result<Issued, PkiError> {
         let common_name = names.first().copied().unwrap_or(file);
         let failed = |source| PkiError::Certificate {
@@ -160,7 +161,7 @@ impl Pki {
         Ok(issued)
     }
 
-    /// The portal, under the name and the addresses that the lab and loopback know it by.
+    /// Issues the portal's identity, with its names and addresses in a lab and on loopback.
     ///
     /// # Errors
     /// As [`Self::issue`].
@@ -168,7 +169,7 @@ impl Pki {
         self.issue("portal", &PORTAL_NAMES, Validity::Now)
     }
 
-    /// The agent.
+    /// Issues the agent's identity.
     ///
     /// # Errors
     /// As [`Self::issue`].
@@ -177,13 +178,13 @@ impl Pki {
     }
 }
 
-/// What the portal's certificate says; the first is the name.
+/// The names in the portal's certificate; the first is the common name.
 pub const PORTAL_NAMES: [&str; 5] = ["portal.lab", "localhost", "127.0.0.1", "10.78.0.2", "fd78::2"];
-/// What the agent's certificate says; the first is the name.
+/// The names in the agent's certificate; the first is the common name.
 pub const AGENT_NAMES: [&str; 5] = ["agent.lab", "localhost", "127.0.0.1", "10.78.0.1", "fd78::1"];
 
 impl Issued {
-    /// The same identity that trusts another authority.
+    /// Returns the same identity, trusting another authority.
     #[must_use]
     pub fn trusting(&self, ca: &Path) -> Self {
         Self {
@@ -207,7 +208,7 @@ fn parameters(
     Ok(params)
 }
 
-/// Replaces a file as a whole, so that a reader sees the old one or the new one.
+/// Replaces a file atomically.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let failed = |source| PkiError::Write {
         path: path.to_owned(),

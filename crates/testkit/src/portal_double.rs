@@ -1,7 +1,8 @@
-//! A portal in this process that does what a test says: answers, lies, hangs, hangs up.
+//! A portal in this process that replies, hangs or closes connections as a test tells it.
 //!
-//! It speaks HTTP/2 by hand, so that it can also say what no gRPC library would: a reply without a message, a message of
-//! garbage, half a message. It has a runtime of its own; a test need not be async.
+//! It serves gRPC on plain HTTP/2, so that it can send what no gRPC library would: a reply without
+//! a message, a message of garbage, half a message. It has its own runtime; a test need not be
+//! async.
 //!
 //! ```no_run
 //! use testkit::pki::Pki;
@@ -16,6 +17,7 @@
 //! assert_eq!(portal.checks().len(), 0);
 //! ```
 
+mod accept_mode;
 mod connection;
 mod reply;
 mod services;
@@ -32,27 +34,28 @@ use ocserv_agent_proto::vpn::v1::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-pub use connection::Door;
+pub use accept_mode::AcceptMode;
 pub use reply::{Acknowledgement, Reply};
 pub use state::PortalEvent;
 
-use crate::lab::{Lab, PORTAL, Place};
+use crate::lab::{Lab, Node, PORTAL};
 use crate::mtls;
 use crate::pki::Issued;
-use crate::wait::{self, Late};
+use crate::wait::{self, WaitTimeout};
 use state::State;
 
 type Binder = Box<dyn Fn(Option<SocketAddr>) -> io::Result<TcpListener> + Send>;
 
-/// The double. It allows everyone until it is told otherwise; dropping it ends it.
+/// The double. It allows every login until it is told otherwise; dropping it stops it.
 pub struct PortalDouble {
     state: Arc<State>,
     address: SocketAddr,
-    door: Mutex<Listening>,
+    listener: Mutex<Listener>,
     runtime: Option<Runtime>,
 }
 
-struct Listening {
+/// How the double listens, and the means to stop.
+struct Listener {
     bind: Binder,
     stop: Option<CancellationToken>,
 }
@@ -69,13 +72,13 @@ impl PortalDouble {
         )
     }
 
-    /// Listens where a lab's agent looks for its portal.
+    /// Listens at the address of the portal of a lab.
     ///
     /// # Errors
     /// As [`Self::on_loopback`].
     pub fn in_lab(lab: &Lab, identity: &Issued) -> io::Result<Self> {
         let address = PORTAL.parse().map_err(io::Error::other)?;
-        let bind = lab.binder(Place::Portal, address);
+        let bind = lab.binder(Node::Portal, address);
         Self::start(identity, Box::new(move |_| bind()))
     }
 
@@ -91,56 +94,56 @@ impl PortalDouble {
         let double = Self {
             state,
             address,
-            door: Mutex::new(Listening { bind, stop: None }),
+            listener: Mutex::new(Listener { bind, stop: None }),
             runtime: Some(runtime),
         };
         double.listen_on(listener)?;
         Ok(double)
     }
 
-    /// Where it listens.
+    /// Returns its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it listens, as an agent's `portal.address`.
+    /// Returns its address as a URI, for `portal.address`.
     #[must_use]
     pub fn uri(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    /// What every CheckPolicy gets from now on, those of single users excepted.
+    /// Sets the reply to every CheckPolicy, except for users with a reply of their own.
     pub fn on_check(&self, reply: Reply<CheckPolicyResponse>) {
-        self.state.script().check = reply;
+        self.state.replies().check = reply;
     }
 
-    /// What CheckPolicy for one user gets from now on.
+    /// Sets the reply to CheckPolicy for one user.
     pub fn on_check_of(&self, user: &str, reply: Reply<CheckPolicyResponse>) {
-        self.state.script().check_of.insert(user.to_owned(), reply);
+        self.state.replies().check_of.insert(user.to_owned(), reply);
     }
 
-    /// What every ValidateSession gets from now on.
+    /// Sets the reply to every ValidateSession.
     pub fn on_validate(&self, reply: Reply<ValidateSessionResponse>) {
-        self.state.script().validate = reply;
+        self.state.replies().validate = reply;
     }
 
-    /// What every event gets from now on.
+    /// Sets the reply to every event.
     pub fn on_event(&self, reply: Reply<Acknowledgement>) {
-        self.state.script().event = reply;
+        self.state.replies().event = reply;
     }
 
-    /// Lets this much time pass before each reply from now on.
+    /// Sets a delay before each reply.
     pub fn delay(&self, delay: Duration) {
-        self.state.script().delay = delay;
+        self.state.replies().delay = delay;
     }
 
-    /// What happens to new connections from now on; those that are there are left alone.
-    pub fn set_door(&self, door: Door) {
-        *self.state.door() = door;
+    /// Sets the treatment of new connections; open ones are not affected.
+    pub fn set_accept_mode(&self, mode: AcceptMode) {
+        *self.state.accept_mode() = mode;
     }
 
-    /// Shows another certificate, and trusts another authority, on new connections from now on.
+    /// Sets the certificate, and the authority that is trusted, for new connections.
     ///
     /// # Errors
     /// When the files cannot be read.
@@ -149,14 +152,14 @@ impl PortalDouble {
         Ok(())
     }
 
-    /// Stops listening and cuts every connection: as a portal that is killed.
+    /// Stops listening and closes every connection, as when a portal is killed.
     ///
     /// The port is free when this returns.
     pub fn stop(&self) {
-        if let Some(stop) = self.listening().stop.take() {
+        if let Some(stop) = self.listener().stop.take() {
             stop.cancel();
         }
-        // The accept loop owns the listener and drops it when it ends.
+        // The accept loop owns the socket and closes it when it ends.
         let _ = wait::until("the listener to be closed", wait::BOUND, || {
             (!self.state.is_listening()).then_some(())
         });
@@ -169,34 +172,34 @@ impl PortalDouble {
     /// When it cannot.
     pub fn resume(&self) -> io::Result<()> {
         self.stop();
-        let listener = (self.listening().bind)(Some(self.address))?;
+        let listener = (self.listener().bind)(Some(self.address))?;
         self.listen_on(listener)
     }
 
-    /// Cuts every connection and goes on listening.
+    /// Closes every connection and keeps listening.
     pub fn cut_connections(&self) {
         self.state.cut();
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.open_connections()
     }
 
-    /// Why handshakes failed, in order.
+    /// Returns the errors of failed handshakes, in order.
     #[must_use]
     pub fn handshake_failures(&self) -> Vec<String> {
-        self.state.record().handshake_failures.clone()
+        self.state.received().handshake_failures.clone()
     }
 
-    /// The CheckPolicy calls that have arrived, in order.
+    /// Returns the received CheckPolicy calls, in order.
     #[must_use]
     pub fn checks(&self) -> Vec<CheckPolicyRequest> {
-        self.state.record().checks.clone()
+        self.state.received().checks.clone()
     }
 
-    /// The CheckPolicy calls for one user.
+    /// Returns the received CheckPolicy calls for one user.
     #[must_use]
     pub fn checks_of(&self, user: &str) -> Vec<CheckPolicyRequest> {
         self.checks()
@@ -205,44 +208,48 @@ impl PortalDouble {
             .collect()
     }
 
-    /// The ValidateSession calls that have arrived, in order.
+    /// Returns the received ValidateSession calls, in order.
     #[must_use]
     pub fn validations(&self) -> Vec<ValidateSessionRequest> {
-        self.state.record().validations.clone()
+        self.state.received().validations.clone()
     }
 
-    /// The events that have arrived, in order, each as often as it came.
+    /// Returns the received events, in order and with repetitions.
     #[must_use]
     pub fn events(&self) -> Vec<PortalEvent> {
-        self.state.record().events.clone()
+        self.state.received().events.clone()
     }
 
-    /// Forgets what has arrived.
-    pub fn forget(&self) {
-        *self.state.record() = state::Record::default();
+    /// Clears the received calls.
+    pub fn clear_received(&self) {
+        *self.state.received() = state::Received::default();
     }
 
-    /// Waits until so many CheckPolicy calls have arrived.
+    /// Waits for `count` CheckPolicy calls.
     ///
     /// # Errors
-    /// When they do not come within the bound.
-    pub fn wait_for_checks(&self, count: usize, bound: Duration) -> Result<Vec<CheckPolicyRequest>, Late> {
+    /// When they have not been received within `bound`.
+    pub fn wait_for_checks(
+        &self,
+        count: usize,
+        bound: Duration,
+    ) -> Result<Vec<CheckPolicyRequest>, WaitTimeout> {
         wait::until(&format!("{count} policy checks"), bound, || {
             let checks = self.checks();
             (checks.len() >= count).then_some(checks)
         })
     }
 
-    /// Waits for an event that `wanted` accepts; `what` names it in the error.
+    /// Waits for an event that `wanted` accepts; `what` describes it in the error.
     ///
     /// # Errors
-    /// When it does not come within the bound.
+    /// When it has not been received within `bound`.
     pub fn wait_for_event(
         &self,
         what: &str,
         bound: Duration,
         wanted: impl Fn(&PortalEvent) -> bool,
-    ) -> Result<PortalEvent, Late> {
+    ) -> Result<PortalEvent, WaitTimeout> {
         wait::until(what, bound, || {
             self.events().into_iter().find(|event| wanted(event))
         })
@@ -256,14 +263,14 @@ impl PortalDouble {
         let entered = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = CancellationToken::new();
-        self.listening().stop = Some(stop.clone());
+        self.listener().stop = Some(stop.clone());
         connection::listen(Arc::clone(&self.state), listener, stop);
         drop(entered);
         Ok(())
     }
 
-    fn listening(&self) -> MutexGuard<'_, Listening> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listener(&self) -> MutexGuard<'_, Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,36 +1,37 @@
-//! Waiting for a state, with a bound.
+//! Waits for a state, with a timeout.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a state is waited for where a test does not say: far more than it takes on a loaded machine.
+/// Longest wait for a state unless a test says otherwise, far longer than any takes on a busy
+/// machine.
 pub const BOUND: Duration = Duration::from_secs(20);
 
 const STEP: Duration = Duration::from_millis(5);
 
-/// The state did not come.
+/// A state was not reached in time.
 #[derive(Debug, thiserror::Error)]
-#[error("waited {bound:?} in vain for {what}")]
-pub struct Late {
-    /// What was waited for.
+#[error("no {what} within {bound:?}")]
+pub struct WaitTimeout {
+    /// The state.
     pub what: String,
-    /// How long.
+    /// The timeout.
     pub bound: Duration,
 }
 
-/// Asks again and again until there is an answer.
+/// Calls `probe` until it returns a value.
 ///
 /// # Errors
-/// When there is none within the bound; the last attempt is made at its end.
-pub fn until<T>(what: &str, bound: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T, Late> {
+/// When it has returned none within `bound`; the last call is made at its end.
+pub fn until<T>(what: &str, bound: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T, WaitTimeout> {
     let end = Instant::now() + bound;
     loop {
         let last = Instant::now() >= end;
-        if let Some(answer) = probe() {
-            return Ok(answer);
+        if let Some(value) = probe() {
+            return Ok(value);
         }
         if last {
-            return Err(Late {
+            return Err(WaitTimeout {
                 what: what.to_owned(),
                 bound,
             });

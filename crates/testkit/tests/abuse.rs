@@ -1,4 +1,5 @@
-//! Whatever a portal answers and whoever knocks at the agent's socket: nobody gets in by it, and logins of others go on.
+//! Invalid replies of a portal allow no login, and abuse of the IPC socket does not delay other
+//! logins.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -12,18 +13,18 @@ use std::time::Duration;
 
 use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
 use serde_json::Value;
-use testkit::lab::{AgentOptions, Lab, Question};
+use testkit::harness::{fast_reconnect, lab, last_decision, reload};
+use testkit::lab::{AgentOptions, IpcRequest, Lab};
 use testkit::portal_double::{PortalDouble, Reply};
-use testkit::scene::{eager, lab, last_decision, reload};
 use testkit::wait::{self, BOUND};
 use tonic::Code;
 
-/// How a deny by status reads: the portal works and says no, which no fail mode overrules.
-const NO: [Code; 3] = [Code::InvalidArgument, Code::NotFound, Code::PermissionDenied];
+/// Statuses that are a deny: the portal is up, so no fail mode applies.
+const DENY_CODES: [Code; 3] = [Code::InvalidArgument, Code::NotFound, Code::PermissionDenied];
 
-/// Every answer that is none.
-fn no_answers() -> Vec<Reply<CheckPolicyResponse>> {
-    // An allow with something to say, cut after each of its bytes.
+/// Replies that are no complete, valid allow.
+fn invalid_replies() -> Vec<Reply<CheckPolicyResponse>> {
+    // An allow with a route, truncated after each of its bytes.
     let allow = [8, 1, 26, 10]
         .iter()
         .copied()
@@ -33,7 +34,7 @@ fn no_answers() -> Vec<Reply<CheckPolicyResponse>> {
         .map(|end| Reply::Torn(allow[..end].to_vec()))
         .collect();
     replies.extend((0..17).map(|number| Reply::code(Code::from(number))));
-    // An allow with a field that nobody knows, which would be nothing to object to, were it not so long.
+    // An allow with an unknown field, valid except for its length.
     let mut too_large = vec![8, 1, 122, 0x81, 0x80, 0x40];
     too_large.resize(too_large.len() + (1 << 20) + 1, b'x');
     replies.extend([
@@ -43,7 +44,7 @@ fn no_answers() -> Vec<Reply<CheckPolicyResponse>> {
         Reply::contradictory(),
         Reply::Message(CheckPolicyResponse {
             allowed: true,
-            deny_reason: "and yet not".to_owned(),
+            deny_reason: "contradiction".to_owned(),
             ..CheckPolicyResponse::default()
         }),
         Reply::Message(CheckPolicyResponse {
@@ -61,16 +62,16 @@ fn no_answers() -> Vec<Reply<CheckPolicyResponse>> {
     replies
 }
 
-/// The connect-script's exit code for a login of `user`.
-fn script(lab: &Lab, user: &str) -> i32 {
-    let output = Question::login(user).run_script(lab).unwrap();
+/// Runs the connect-script for a login and returns its exit code.
+fn run_script(lab: &Lab, user: &str) -> i32 {
+    let output = IpcRequest::login(user).run_script(lab).unwrap();
     output.status.code().unwrap()
 }
 
 #[test]
-fn no_answer_but_a_whole_allow_lets_anyone_in_and_none_overrules_what_the_portal_said_before() {
+fn only_a_complete_allow_allows_and_no_invalid_reply_replaces_an_earlier_decision() {
     let options = |mode: &str| {
-        eager(&format!(
+        fast_reconnect(&format!(
             r#"
             resilience.fail_mode = "{mode}"
             resilience.cache = {{ ttl = "1ms", deny_ttl = "1ms" }}
@@ -78,80 +79,81 @@ fn no_answer_but_a_whole_allow_lets_anyone_in_and_none_overrules_what_the_portal
             "#
         ))
     };
-    let lab = Lab::builder("no-answers")
+    let lab = Lab::builder("invalid-replies")
         .agent(options("close"))
         .deployed_script()
         .start()
         .unwrap();
     let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
-    for reply in no_answers() {
+    for reply in invalid_replies() {
         portal.on_check(reply.clone());
-        assert_eq!(script(&lab, "newcomer"), 1, "close, {reply:?}");
+        assert_eq!(run_script(&lab, "newcomer"), 1, "close, {reply:?}");
     }
 
     reload(&lab, &options("open"));
-    for reply in no_answers() {
+    for reply in invalid_replies() {
         decide(&lab, &portal, "mallory", Reply::deny("never"));
         portal.on_check(reply.clone());
-        assert_eq!(script(&lab, "mallory"), 1, "open, {reply:?}");
+        assert_eq!(run_script(&lab, "mallory"), 1, "open, {reply:?}");
     }
 
     reload(&lab, &options("stale"));
-    for reply in no_answers() {
+    for reply in invalid_replies() {
         decide(&lab, &portal, "alice", Reply::allow());
-        let is_no = NO.iter().any(|code| reply == Reply::code(*code));
+        let is_deny = DENY_CODES.iter().any(|code| reply == Reply::code(*code));
         portal.on_check(reply.clone());
-        assert_eq!(script(&lab, "alice"), i32::from(is_no), "stale, {reply:?}");
+        assert_eq!(run_script(&lab, "alice"), i32::from(is_deny), "stale, {reply:?}");
         let decision = last_decision(&lab, "alice");
-        let source = if is_no { "portal" } else { "stale" };
+        let source = if is_deny { "portal" } else { "stale" };
         assert_eq!(decision["source"], source, "{reply:?}: {decision}");
     }
 }
 
-/// Has the portal decide about a user, so that this is what is remembered.
+/// Logs a user in until the portal has decided, so that its reply is cached.
 fn decide(lab: &Lab, portal: &PortalDouble, user: &str, reply: Reply<CheckPolicyResponse>) {
     portal.on_check(reply);
-    // The answer before may have taken the connection with it.
-    wait::until("an answer of the portal", BOUND, || {
-        let answer = Question::login(user).ask(lab).unwrap();
-        (answer["source"] == "portal").then_some(())
+    // The reply before may have closed the connection.
+    wait::until("decision of the portal", BOUND, || {
+        let response = IpcRequest::login(user).call(lab).unwrap();
+        (response["source"] == "portal").then_some(())
     })
     .unwrap();
 }
 
 #[test]
-fn a_no_of_the_portal_is_remembered_in_an_outage_in_whatever_words_it_came() {
-    let options =
-        eager("resilience.fail_mode = \"open\"\nresilience.cache = { ttl = \"1ms\", deny_ttl = \"1ms\" }");
-    let lab = Lab::builder("no-is-no")
+fn a_deny_of_the_portal_outlasts_an_outage_in_whatever_form_it_was_sent() {
+    let options = fast_reconnect(
+        "resilience.fail_mode = \"open\"\nresilience.cache = { ttl = \"1ms\", deny_ttl = \"1ms\" }",
+    );
+    let lab = Lab::builder("deny-forms")
         .agent(options)
         .deployed_script()
         .start()
         .unwrap();
     let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
-    let words = [
-        ("said", Reply::deny("never")),
-        ("not-to-be-kept", Reply::deny_for("never", Duration::ZERO)),
+    let denies = [
+        ("denied", Reply::deny("never")),
+        ("not-cached", Reply::deny_for("never", Duration::ZERO)),
         ("missing", Reply::code(Code::NotFound)),
         ("forbidden", Reply::code(Code::PermissionDenied)),
     ];
-    for (user, reply) in words.clone() {
+    for (user, reply) in denies.clone() {
         portal.on_check_of(user, reply);
-        assert_eq!(script(&lab, user), 1, "{user}");
+        assert_eq!(run_script(&lab, user), 1, "{user}");
     }
     portal.stop();
-    for (user, _) in words {
-        assert_eq!(script(&lab, user), 1, "{user}: {}", last_decision(&lab, user));
+    for (user, _) in denies {
+        assert_eq!(run_script(&lab, user), 1, "{user}: {}", last_decision(&lab, user));
     }
 }
 
 #[test]
-fn an_allow_that_comes_too_late_lets_nobody_in_and_is_not_kept() {
+fn a_late_allow_allows_no_login_and_is_not_cached() {
     let options = AgentOptions {
         portal_timeout: Duration::from_millis(300),
-        ..eager("resilience.circuit_breaker.failure_threshold = 1000")
+        ..fast_reconnect("resilience.circuit_breaker.failure_threshold = 1000")
     };
     let lab = Lab::builder("too-late")
         .agent(options)
@@ -161,64 +163,64 @@ fn an_allow_that_comes_too_late_lets_nobody_in_and_is_not_kept() {
     let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     portal.delay(Duration::from_millis(900));
-    assert_eq!(script(&lab, "alice"), 1);
+    assert_eq!(run_script(&lab, "alice"), 1);
     portal.delay(Duration::ZERO);
     portal.on_check(Reply::Hang);
-    // The late answer has arrived at the agent before the second one is due.
+    // The late reply reaches the agent before the second check times out.
     for _ in 0..4 {
-        assert_eq!(script(&lab, "alice"), 1, "{}", last_decision(&lab, "alice"));
+        assert_eq!(run_script(&lab, "alice"), 1, "{}", last_decision(&lab, "alice"));
     }
 }
 
-/// A way to be a nuisance on the socket until it is over.
-type Nuisance = fn(&Path, &Progress);
+/// Abuses the socket until told to stop.
+type Abuse = fn(&Path, &Progress);
 
-/// How far a nuisance has come.
+/// The state of an abuse.
 #[derive(Default)]
 struct Progress {
-    /// It is as bad as it gets.
-    under_way: AtomicBool,
-    /// It shall end.
-    over: AtomicBool,
+    /// It has reached its full extent.
+    established: AtomicBool,
+    /// It must stop.
+    stopped: AtomicBool,
 }
 
 impl Progress {
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
-    fn is_under_way(&self) {
-        self.under_way.store(true, Ordering::Relaxed);
+    fn set_established(&self) {
+        self.established.store(true, Ordering::Relaxed);
     }
 }
 
-/// Ends a nuisance, also when the test fails meanwhile.
-struct End<'a>(&'a Progress);
+/// Stops an abuse, also when the test fails.
+struct StopOnDrop<'a>(&'a Progress);
 
-impl Drop for End<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::Relaxed);
+        self.0.stopped.store(true, Ordering::Relaxed);
     }
 }
 
 #[test]
-fn logins_go_on_whatever_else_knocks_at_the_socket() {
-    let nuisances: [(&str, Nuisance); 4] = [
+fn abuse_of_the_socket_does_not_stop_logins() {
+    let abuses: [(&str, Abuse); 4] = [
         ("slow loris", slow_loris),
         ("a thousand idle connections", idle),
-        ("peers that never read", deaf),
+        ("peers that never read", send_only),
         ("garbage at line speed", garbage),
     ];
     allow_many_files();
-    let lab = lab("nuisances").start().unwrap();
+    let lab = lab("abuse").start().unwrap();
     let socket = lab.agent().socket();
-    for (what, nuisance) in nuisances {
+    for (what, abuse) in abuses {
         let progress = Progress::default();
         thread::scope(|scope| {
-            scope.spawn(|| nuisance(&socket, &progress));
-            let _end = End(&progress);
+            scope.spawn(|| abuse(&socket, &progress));
+            let _stop = StopOnDrop(&progress);
             wait::until(what, BOUND, || {
-                progress.under_way.load(Ordering::Relaxed).then_some(())
+                progress.established.load(Ordering::Relaxed).then_some(())
             })
             .unwrap();
             for user in ["alice", "bob"] {
@@ -226,7 +228,7 @@ fn logins_go_on_whatever_else_knocks_at_the_socket() {
                 login.unwrap_or_else(|rejected| panic!("{what}: {rejected}"));
             }
             let rejected = lab.server().connect("mallory").unwrap_err();
-            assert!(rejected.is_by_script(), "{what}: {rejected}");
+            assert!(rejected.is_session_denied(), "{what}: {rejected}");
             assert_eq!(last_decision(&lab, "mallory")["deny_code"], "policy", "{what}");
         });
     }
@@ -234,7 +236,7 @@ fn logins_go_on_whatever_else_knocks_at_the_socket() {
     assert!(!helper.contains("exit=2"), "{helper}");
 }
 
-/// Lets this program have a thousand connections where the system's default does not.
+/// Raises this process's limit of open files where it is below a thousand connections.
 fn allow_many_files() {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits
@@ -254,11 +256,11 @@ fn allow_many_files() {
     }
 }
 
-/// Two hundred connections that send a request byte by byte; one that is thrown out begins again.
+/// Keeps two hundred connections open that send a request byte by byte; replaces evicted ones.
 fn slow_loris(socket: &Path, progress: &Progress) {
-    let frame = Question::login("loris").frame();
+    let frame = IpcRequest::login("loris").frame();
     let mut open: Vec<(UnixStream, usize)> = Vec::new();
-    while !progress.is_over() {
+    while !progress.is_stopped() {
         while open.len() < 200 {
             open.push((UnixStream::connect(socket).unwrap(), 0));
         }
@@ -267,77 +269,77 @@ fn slow_loris(socket: &Path, progress: &Progress) {
             *sent += 1;
             !byte.is_empty() && stream.write_all(byte).is_ok()
         });
-        progress.is_under_way();
+        progress.set_established();
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// A thousand connections that say nothing; one that is thrown out is not noticed and stays open on this side.
+/// Keeps a thousand connections open that send nothing; evicted ones stay open on this side.
 fn idle(socket: &Path, progress: &Progress) {
     let mut open = Vec::new();
-    while !progress.is_over() {
+    while !progress.is_stopped() {
         if open.len() < 1_000 {
             open.push(UnixStream::connect(socket).unwrap());
         } else {
-            progress.is_under_way();
-            // In their place come others, so that there are always some that the agent has to wait for.
+            progress.set_established();
+            // Others replace them, so that some are always younger than the agent's timeout.
             open.drain(..100);
             thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Whole questions whose answers nobody reads.
-fn deaf(socket: &Path, progress: &Progress) {
+/// Sends complete requests and reads no response.
+fn send_only(socket: &Path, progress: &Progress) {
     let mut open = Vec::new();
-    while !progress.is_over() {
+    while !progress.is_stopped() {
         if open.len() == 100 {
-            progress.is_under_way();
+            progress.set_established();
             open.drain(..50);
         }
-        open.push(Question::login("deaf").put(socket).unwrap());
+        open.push(IpcRequest::login("unread").send(socket).unwrap());
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Bytes without a meaning, as fast as they are taken.
+/// Sends meaningless bytes as fast as they are read.
 fn garbage(socket: &Path, progress: &Progress) {
     let bytes: Vec<u8> = (0..1 << 16)
         .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    while !progress.is_over() {
+    while !progress.is_stopped() {
         let mut stream = UnixStream::connect(socket).unwrap();
-        // Announced as less than a mebibyte, so that all of it is read.
+        // Announces less than a mebibyte, so that all of it is read.
         let _ = stream.write_all(&(1_u32 << 19).to_be_bytes());
-        while !progress.is_over() && stream.write_all(&bytes).is_ok() {
-            progress.is_under_way();
+        while !progress.is_stopped() && stream.write_all(&bytes).is_ok() {
+            progress.set_established();
         }
     }
 }
 
 #[test]
-fn a_helper_that_knows_only_the_first_seven_keys_gets_an_answer_that_it_understands() {
+fn a_helper_of_the_first_protocol_version_gets_a_response_that_it_can_read() {
     let lab = lab("seven-keys").start().unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     for (user, allowed) in [("alice", true), ("mallory", false)] {
-        let question = Question::login(user).without("vhost");
-        let answer = question.ask(&lab).unwrap();
-        assert_eq!(answer["allowed"], allowed, "{answer}");
+        let request = IpcRequest::login(user).without("vhost");
+        let response = request.call(&lab).unwrap();
+        assert_eq!(response["allowed"], allowed, "{response}");
         for key in ["error", "message"] {
             assert!(
-                matches!(answer.get(key), None | Some(Value::String(_))),
-                "{answer}"
+                matches!(response.get(key), None | Some(Value::String(_))),
+                "{response}"
             );
         }
-        let answer = question.end().ask(&lab).unwrap();
-        assert_eq!(answer["allowed"], true, "{answer}");
+        let response = request.into_disconnect().call(&lab).unwrap();
+        assert_eq!(response["allowed"], true, "{response}");
     }
 }
 
 #[test]
-fn a_user_or_an_address_that_asks_too_often_is_refused_and_others_are_not() {
+fn a_rate_limited_user_or_address_is_denied_and_others_are_not() {
     let options = |limit: &str| {
-        eager(&format!(
+        fast_reconnect(&format!(
             "resilience.rate_limit.{limit} = {{ burst = 2, every = \"1h\" }}"
         ))
     };
@@ -345,17 +347,20 @@ fn a_user_or_an_address_that_asks_too_often_is_refused_and_others_are_not() {
     lab.server().connect("alice").unwrap();
     lab.server().connect("alice").unwrap();
     let rejected = lab.server().connect("alice").unwrap_err();
-    assert!(rejected.is_by_script(), "{rejected}");
+    assert!(rejected.is_session_denied(), "{rejected}");
     assert_eq!(last_decision(&lab, "alice")["deny_code"], "rate_limited");
     lab.server().connect("bob").unwrap();
 
     reload(&lab, &options("per_address"));
-    let ask = |user: &str, address: &str| {
-        let answer = Question::login(user).with("ip_real", address).ask(&lab).unwrap();
-        (answer["allowed"] == true, answer["deny_code"].clone())
+    let log_in = |user: &str, address: &str| {
+        let response = IpcRequest::login(user)
+            .with("ip_real", address)
+            .call(&lab)
+            .unwrap();
+        (response["allowed"] == true, response["deny_code"].clone())
     };
-    assert_eq!(ask("alice", "192.0.2.1"), (true, Value::Null));
-    assert_eq!(ask("bob", "192.0.2.1"), (true, Value::Null));
-    assert_eq!(ask("carol", "192.0.2.1"), (false, "rate_limited".into()));
-    assert_eq!(ask("carol", "192.0.2.2"), (true, Value::Null));
+    assert_eq!(log_in("alice", "192.0.2.1"), (true, Value::Null));
+    assert_eq!(log_in("bob", "192.0.2.1"), (true, Value::Null));
+    assert_eq!(log_in("carol", "192.0.2.1"), (false, "rate_limited".into()));
+    assert_eq!(log_in("carol", "192.0.2.2"), (true, Value::Null));
 }

@@ -1,13 +1,13 @@
-//! A single server decides by a policy file of its own, without any portal.
+//! An agent without a portal decides by its own policy file.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 
+use testkit::harness::{POLICY, last_decision};
 use testkit::lab::{AgentOptions, Lab};
-use testkit::scene::{POLICY, last_decision};
 use testkit::wait::{self, BOUND};
 
-/// A lab whose agent decides by a file with this policy.
+/// Starts a lab whose agent has this policy file.
 fn lab(name: &str, policy: &str, extra: &str) -> Lab {
     let lab = Lab::builder(name)
         .users(&["alice", "bob", "mallory"])
@@ -25,7 +25,7 @@ fn lab(name: &str, policy: &str, extra: &str) -> Lab {
 }
 
 #[test]
-fn a_policy_file_lets_in_and_keeps_out_without_any_portal() {
+fn a_policy_file_allows_and_denies_without_a_portal() {
     let lab = lab("embedded", POLICY, "");
     lab.server().connect("alice").unwrap();
     let decision = last_decision(&lab, "alice");
@@ -33,7 +33,7 @@ fn a_policy_file_lets_in_and_keeps_out_without_any_portal() {
         (&decision["outcome"], &decision["source"]),
         (&"allow".into(), &"embedded".into())
     );
-    assert!(lab.server().connect("mallory").unwrap_err().is_by_script());
+    assert!(lab.server().connect("mallory").unwrap_err().is_session_denied());
     let decision = last_decision(&lab, "mallory");
     assert_eq!(
         (&decision["outcome"], &decision["source"]),
@@ -43,18 +43,18 @@ fn a_policy_file_lets_in_and_keeps_out_without_any_portal() {
 }
 
 #[test]
-fn a_changed_policy_file_counts_at_once_and_for_live_sessions_too_and_a_broken_one_does_not() {
+fn a_changed_policy_file_applies_to_live_sessions_too_and_a_broken_one_is_ignored() {
     let lab = lab("embedded-change", POLICY, "sessions.sync_interval = \"300ms\"");
     let bob = lab.server().connect("bob").unwrap();
 
-    fs::write(lab.portal_dev().policy_file(), "version = 1\nthis is no policy").unwrap();
-    let told = lab.agent().wait_for_log("policy.toml:2", BOUND).unwrap();
+    fs::write(lab.portal_dev().policy_file(), "version = 1\nnot a policy").unwrap();
+    let line = lab.agent().wait_for_log("policy.toml:2", BOUND).unwrap();
     assert!(
-        told.contains("\"level\":\"ERROR\"") || told.contains("\"level\":\"WARN\""),
-        "{told}"
+        line.contains("\"level\":\"ERROR\"") || line.contains("\"level\":\"WARN\""),
+        "{line}"
     );
     lab.server().connect("alice").unwrap();
-    assert!(lab.server().connect("mallory").unwrap_err().is_by_script());
+    assert!(lab.server().connect("mallory").unwrap_err().is_session_denied());
     assert!(bob.is_running());
 
     lab.portal_dev()
@@ -62,8 +62,8 @@ fn a_changed_policy_file_counts_at_once_and_for_live_sessions_too_and_a_broken_o
             "version = 1\ndefault = \"deny\"\n[[rules]]\nverdict = \"allow\"\nusers = [\"mallory\", \"alice\"]",
         )
         .unwrap();
-    wait::until("the new policy", BOUND, || lab.server().connect("mallory").ok()).unwrap();
-    assert!(lab.server().connect("bob").unwrap_err().is_by_script());
+    wait::until("new policy", BOUND, || lab.server().connect("mallory").ok()).unwrap();
+    assert!(lab.server().connect("bob").unwrap_err().is_session_denied());
     bob.wait_ended(BOUND).unwrap();
     lab.server().connect("alice").unwrap();
 }

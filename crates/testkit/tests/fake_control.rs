@@ -1,4 +1,4 @@
-//! The fake control socket, asked byte by byte. What the real `occtl` says to it stands in `lab.rs`.
+//! The fake control socket, byte by byte. `lab.rs` runs the real `occtl` against it.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,23 +25,23 @@ fn fake() -> (FakeControl, TempDir) {
     (fake, directory)
 }
 
-fn ask(fake: &FakeControl, command: u8, payload: &[u8]) -> Vec<u8> {
+fn request(fake: &FakeControl, command: u8, payload: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(fake.path()).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let mut request = vec![command];
-    request.extend(u32::try_from(payload.len()).unwrap().to_ne_bytes());
-    request.extend(payload);
-    stream.write_all(&request).unwrap();
+    let mut frame = vec![command];
+    frame.extend(u32::try_from(payload.len()).unwrap().to_ne_bytes());
+    frame.extend(payload);
+    stream.write_all(&frame).unwrap();
     let mut reply = Vec::new();
-    // A fault may leave the connection open; what came until then is the reply.
+    // A fault may leave the connection open; the reply is what was sent until then.
     let _ = stream.read_to_end(&mut reply);
     reply
 }
 
 #[test]
-fn a_list_has_every_row_and_a_whole_frame() {
+fn a_list_has_every_row_and_a_complete_frame() {
     let (fake, _directory) = fake();
-    let reply = ask(&fake, command::LIST, &[]);
+    let reply = request(&fake, command::LIST, &[]);
     assert_eq!(reply[0], command::LIST_REPLY);
     assert_eq!(
         u32::from_ne_bytes(reply[1..5].try_into().unwrap()) as usize,
@@ -52,49 +52,52 @@ fn a_list_has_every_row_and_a_whole_frame() {
 }
 
 #[test]
-fn a_disconnect_takes_the_user_out_once() {
+fn a_disconnect_removes_the_user_once() {
     let (fake, _directory) = fake();
     let done = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 1];
-    let nobody = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 0];
-    assert_eq!(ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE), done);
-    assert_eq!(ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE), nobody);
+    let not_found = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 0];
+    assert_eq!(request(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE), done);
+    assert_eq!(
+        request(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE),
+        not_found
+    );
     assert_eq!(fake.sessions().len(), 2);
     assert_eq!(fake.count(command::DISCONNECT_NAME), 2);
-    // Zigzag: 8 travels as 16.
-    assert_eq!(ask(&fake, command::DISCONNECT_ID, &[8, 16])[5..], [8, 1]);
+    // Zigzag: 8 is sent as 16.
+    assert_eq!(request(&fake, command::DISCONNECT_ID, &[8, 16])[5..], [8, 1]);
     assert_eq!(fake.sessions(), [FakeSession::before_login(9)]);
 }
 
 #[test]
-fn an_unknown_command_just_ends_the_connection() {
+fn an_unknown_command_closes_the_connection() {
     let (fake, _directory) = fake();
-    assert!(ask(&fake, 13, DISCONNECT_ALICE).is_empty());
+    assert!(request(&fake, 13, DISCONNECT_ALICE).is_empty());
 }
 
 #[test]
-fn a_session_that_lingers_is_listed_until_the_list_was_asked_for_so_often() {
+fn a_lingering_session_is_listed_as_often_as_set() {
     let (fake, _directory) = fake();
     fake.set_linger(2);
     let done = [command::DISCONNECT_NAME_REPLY, 2, 0, 0, 0, 8, 1];
-    for looks in [1, 0] {
+    for lists in [1, 0] {
         assert_eq!(
-            ask(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE),
+            request(&fake, command::DISCONNECT_NAME, DISCONNECT_ALICE),
             done,
-            "told again"
+            "disconnected again"
         );
-        let list = ask(&fake, command::LIST, &[]);
+        let list = request(&fake, command::LIST, &[]);
         let listed = String::from_utf8_lossy(&list).contains("alice");
-        assert_eq!(listed, looks > 0);
+        assert_eq!(listed, lists > 0);
     }
 }
 
 #[test]
-fn a_session_whose_script_runs_is_connected_once_it_was_asked_for_so_often() {
+fn a_session_in_its_script_is_connected_after_as_many_queries_as_set() {
     let (fake, _directory) = fake();
     fake.set_sessions(vec![FakeSession::in_script(8, "alice")]);
     fake.set_script(2);
     for state in [1, 1, 4] {
-        ask(&fake, command::ID_INFO, &[8, 16]);
+        request(&fake, command::ID_INFO, &[8, 16]);
         assert_eq!(fake.sessions()[0].state, state);
     }
 }
@@ -104,27 +107,36 @@ fn a_newer_release_supports_terminate_and_reports_the_start_of_a_login() {
     let (fake, _directory) = fake();
     let id = "493QXRGitRB0evhV9UecXq8PDMo=";
     fake.set_logins(vec![FakeLogin::detached(id, "carol")]);
-    let request = [&[10, 28], id.as_bytes()].concat();
+    let terminate = [&[10, 28], id.as_bytes()].concat();
     let with_nul = [&[10, 29], id.as_bytes(), b"\0"].concat();
-    let list = ask(&fake, command::LIST, &[]);
+    let list = request(&fake, command::LIST, &[]);
     fake.restart_as(Release::V1_4_1);
-    assert!(ask(&fake, command::LIST, &[]).len() > list.len());
-    assert!(ask(&fake, command::TERMINATE_SESSION, &request).is_empty());
-    assert!(String::from_utf8_lossy(&ask(&fake, command::LIST_COOKIES, &[])).contains("carol"));
+    assert!(request(&fake, command::LIST, &[]).len() > list.len());
+    assert!(request(&fake, command::TERMINATE_SESSION, &terminate).is_empty());
+    assert!(String::from_utf8_lossy(&request(&fake, command::LIST_COOKIES, &[])).contains("carol"));
     fake.restart_as(Release::V1_4_2);
-    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &with_nul)[5..], [8, 0]);
+    assert_eq!(request(&fake, command::TERMINATE_SESSION, &with_nul)[5..], [8, 0]);
     assert!(fake.terminated().is_empty());
-    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 1]);
-    assert_eq!(ask(&fake, command::TERMINATE_SESSION, &request)[5..], [8, 0]);
-    assert_eq!(ask(&fake, command::LIST_COOKIES, &[]).len(), 5, "no entry");
+    assert_eq!(
+        request(&fake, command::TERMINATE_SESSION, &terminate)[5..],
+        [8, 1]
+    );
+    assert_eq!(
+        request(&fake, command::TERMINATE_SESSION, &terminate)[5..],
+        [8, 0]
+    );
+    assert_eq!(request(&fake, command::LIST_COOKIES, &[]).len(), 5, "no entry");
     assert_eq!(fake.terminated().len(), 2);
-    assert_eq!(ask(&fake, command::TERMINATE_USER, DISCONNECT_ALICE)[5..], [8, 1]);
+    assert_eq!(
+        request(&fake, command::TERMINATE_USER, DISCONNECT_ALICE)[5..],
+        [8, 1]
+    );
 }
 
 #[test]
-fn faults_replace_the_reply_until_they_are_taken_back() {
+fn a_fault_replaces_the_reply_until_it_is_removed() {
     let (fake, _directory) = fake();
-    let whole = ask(&fake, command::STATUS, &[]);
+    let whole = request(&fake, command::STATUS, &[]);
     for (fault, reply) in [
         (Fault::Refuse, vec![]),
         (Fault::Hang, vec![]),
@@ -140,15 +152,15 @@ fn faults_replace_the_reply_until_they_are_taken_back() {
         (Fault::Raw(vec![1, 2, 3]), vec![1, 2, 3]),
     ] {
         fake.set_fault(Some(fault.clone()));
-        assert_eq!(ask(&fake, command::STATUS, &[]), reply, "{fault:?}");
+        assert_eq!(request(&fake, command::STATUS, &[]), reply, "{fault:?}");
     }
     fake.set_fault(None);
-    assert_eq!(ask(&fake, command::STATUS, &[]), whole);
+    assert_eq!(request(&fake, command::STATUS, &[]), whole);
 }
 
 #[test]
-fn recorded_bytes_come_as_they_are() {
+fn recorded_bytes_are_sent_unchanged() {
     let (fake, _directory) = fake();
     fake.replay(command::LIST, b"anything".to_vec());
-    assert_eq!(ask(&fake, command::LIST, &[]), b"anything");
+    assert_eq!(request(&fake, command::LIST, &[]), b"anything");
 }

@@ -1,21 +1,21 @@
-//! A login on real ocserv is decided by the portal, and the portal hears what came of it.
+//! The portal decides a login on real ocserv and receives the session's events.
 
-use testkit::lab::{ConnectOptions, Place};
-use testkit::scene::{decisions, heard, lab, wait_for, wait_for_nobody};
+use testkit::harness::{decisions, events_of, lab, wait_for_event, wait_until_empty};
+use testkit::lab::{ConnectOptions, Node};
 use testkit::wait::{self, BOUND};
 
 #[test]
-fn an_allowed_user_gets_in_and_the_portal_learns_when_the_session_began_and_ended() {
+fn an_allowed_user_connects_and_the_portal_receives_connect_and_disconnect() {
     let lab = lab("allow").start().unwrap();
     let alice = lab.server().connect("alice").unwrap();
     let row = lab.wait_for_sessions("alice", 1).unwrap().remove(0);
 
-    let asked = wait_for(&lab, "check_policy", "alice");
-    assert_eq!(asked["allowed"], true);
-    assert_eq!(asked["session_id"], row.id.to_string());
-    assert_eq!(asked["client_ip"], "10.77.0.2");
+    let check = wait_for_event(&lab, "check_policy", "alice");
+    assert_eq!(check["allowed"], true);
+    assert_eq!(check["session_id"], row.id.to_string());
+    assert_eq!(check["client_ip"], "10.77.0.2");
 
-    let connect = wait_for(&lab, "connect", "alice");
+    let connect = wait_for_event(&lab, "connect", "alice");
     assert_eq!(connect["session_id"], row.id.to_string());
     assert_eq!(connect["vpn_ip"], alice.vpn_ip().to_string());
     assert_eq!(connect["agent_id"], "lab-agent");
@@ -23,7 +23,7 @@ fn an_allowed_user_gets_in_and_the_portal_learns_when_the_session_began_and_ende
     assert!(!connect["connected_at"].is_null());
 
     alice.disconnect(BOUND).unwrap();
-    let disconnect = wait_for(&lab, "disconnect", "alice");
+    let disconnect = wait_for_event(&lab, "disconnect", "alice");
     assert_eq!(disconnect["session_uid"], connect["session_uid"]);
     assert_ne!(disconnect["event_id"], connect["event_id"]);
     assert_eq!(decisions(&lab, "alice").len(), 1);
@@ -31,7 +31,7 @@ fn an_allowed_user_gets_in_and_the_portal_learns_when_the_session_began_and_ende
 }
 
 #[test]
-fn the_end_of_a_session_bears_ocservs_byte_counts_and_duration() {
+fn a_disconnect_has_ocservs_byte_counts_and_duration() {
     let lab = lab("bytes")
         .server(|server| server.routes.push("10.99.0.0/16".to_owned()))
         .start()
@@ -46,42 +46,45 @@ fn the_end_of_a_session_bears_ocservs_byte_counts_and_duration() {
             },
         )
         .unwrap();
-    // To an address behind the VPN that nobody has: what is sent counts, an answer is not needed.
-    let mut upload = lab.command(Place::Client(0), "bash");
+    // To an unused address behind the VPN: what is sent is counted, no reply is needed.
+    let mut upload = lab.command(Node::Client(0), "bash");
     upload.args([
         "-c",
         "for i in 1 2 3 4 5; do printf '%01000d' 0 >/dev/udp/10.99.1.1/9; done",
     ]);
-    wait::until("a route into the tunnel", BOUND, || {
+    wait::until("route into the tunnel", BOUND, || {
         upload.status().ok().filter(std::process::ExitStatus::success)
     })
     .unwrap();
     let sessions = || lab.portal_dev().call_agent(&["sessions", "--json"]).ok();
-    wait::until("the bytes in the session list", BOUND, || {
+    wait::until("bytes in the session list", BOUND, || {
         let list: serde_json::Value = serde_json::from_str(&sessions()?).ok()?;
         list[0]["bytes_in"].as_u64().filter(|bytes| *bytes >= 5000)
     })
     .unwrap();
     alice.disconnect(BOUND).unwrap();
-    let stats = &wait_for(&lab, "disconnect", "alice")["stats"];
+    let stats = &wait_for_event(&lab, "disconnect", "alice")["stats"];
     assert!(stats["bytes_received"].as_u64().unwrap() >= 5 * 1028, "{stats}");
     assert!(stats["bytes_sent"].as_u64().unwrap() < 5000, "{stats}");
     assert!(stats["duration_seconds"].as_u64().is_some(), "{stats}");
 }
 
 #[test]
-fn a_denied_user_is_told_no_leaves_no_session_and_no_events() {
+fn a_denied_user_gets_an_error_and_leaves_neither_session_nor_events() {
     let lab = lab("deny").start().unwrap();
     let rejected = lab.server().connect("mallory").unwrap_err();
-    assert!(rejected.is_by_script(), "{rejected}");
-    assert_eq!(wait_for(&lab, "check_policy", "mallory")["allowed"], false);
-    wait_for_nobody(&lab);
-    // Events travel in order: once bob's end is here, anything of mallory's would be, too.
+    assert!(rejected.is_session_denied(), "{rejected}");
+    assert_eq!(wait_for_event(&lab, "check_policy", "mallory")["allowed"], false);
+    wait_until_empty(&lab);
+    // Events are delivered in order: any event of mallory's would precede bob's disconnect.
     lab.server().connect("bob").unwrap().disconnect(BOUND).unwrap();
-    wait_for(&lab, "disconnect", "bob");
-    assert_eq!(heard(&lab, "connect", "mallory"), Vec::<serde_json::Value>::new());
+    wait_for_event(&lab, "disconnect", "bob");
     assert_eq!(
-        heard(&lab, "disconnect", "mallory"),
+        events_of(&lab, "connect", "mallory"),
+        Vec::<serde_json::Value>::new()
+    );
+    assert_eq!(
+        events_of(&lab, "disconnect", "mallory"),
         Vec::<serde_json::Value>::new()
     );
     let decision = &decisions(&lab, "mallory")[0];
@@ -90,7 +93,7 @@ fn a_denied_user_is_told_no_leaves_no_session_and_no_events() {
 }
 
 #[test]
-fn a_user_restricted_to_routes_is_decided_through_ocserv_fw_as_well() {
+fn a_user_restricted_to_routes_is_checked_behind_ocserv_fw() {
     let lab = lab("restricted")
         .server(|server| {
             server.restrict_user_to_routes = true;
@@ -100,16 +103,16 @@ fn a_user_restricted_to_routes_is_decided_through_ocserv_fw_as_well() {
         .unwrap();
     let alice = lab.server().connect("alice").unwrap();
     assert_eq!(
-        wait_for(&lab, "connect", "alice")["vpn_ip"],
+        wait_for_event(&lab, "connect", "alice")["vpn_ip"],
         alice.vpn_ip().to_string()
     );
-    assert!(lab.server().connect("mallory").unwrap_err().is_by_script());
+    assert!(lab.server().connect("mallory").unwrap_err().is_session_denied());
     alice.disconnect(BOUND).unwrap();
-    wait_for(&lab, "disconnect", "alice");
+    wait_for_event(&lab, "disconnect", "alice");
 }
 
 #[test]
-fn a_portal_ends_all_sessions_of_one_user_and_no_others() {
+fn a_portal_disconnects_all_sessions_of_one_user_and_no_others() {
     let lab = lab("disconnect").start().unwrap();
     let first = lab.server().connect("alice").unwrap();
     let second = lab.server().connect("alice").unwrap();
@@ -127,11 +130,11 @@ fn a_portal_ends_all_sessions_of_one_user_and_no_others() {
     lab.wait_for_sessions("alice", 0).unwrap();
     assert!(bob.is_running());
     lab.wait_for_sessions("bob", 1).unwrap();
-    let ends = wait::until("both ends", BOUND, || {
-        Some(heard(&lab, "disconnect", "alice")).filter(|ends| ends.len() == 2)
+    let disconnects = wait::until("both disconnects", BOUND, || {
+        Some(events_of(&lab, "disconnect", "alice")).filter(|events| events.len() == 2)
     });
-    for end in ends.unwrap() {
-        assert_eq!(end["reason"], "admin_forced", "{end}");
+    for event in disconnects.unwrap() {
+        assert_eq!(event["reason"], "admin_forced", "{event}");
     }
     assert!(lab.portal_dev().call_agent(&["disconnect", "nobody"]).is_err());
 }
@@ -140,9 +143,9 @@ fn a_portal_ends_all_sessions_of_one_user_and_no_others() {
 fn connections_before_their_login_are_never_reported_as_sessions() {
     let lab = lab("preauth").start().unwrap();
     let _silent = lab
-        .connect_tcp(Place::Client(0), "10.77.0.1:443".parse().unwrap())
+        .connect_tcp(Node::Client(0), "10.77.0.1:443".parse().unwrap())
         .unwrap();
-    wait::until("a row of a connection before its login", BOUND, || {
+    wait::until("row of a connection before its login", BOUND, || {
         lab.rows().ok()?.into_iter().find(|row| !row.is_connected())
     })
     .unwrap();
@@ -156,20 +159,20 @@ fn connections_before_their_login_are_never_reported_as_sessions() {
 }
 
 #[test]
-fn a_session_keeps_its_name_over_a_restart_of_the_agent() {
+fn a_session_keeps_its_uid_over_a_restart_of_the_agent() {
     let lab = lab("restart").start().unwrap();
     let alice = lab.server().connect("alice").unwrap();
-    let connect = wait_for(&lab, "connect", "alice");
+    let connect = wait_for_event(&lab, "connect", "alice");
     lab.agent().kill();
     lab.agent().start(&testkit::lab::AgentOptions::default()).unwrap();
     lab.agent().wait_for_log("ready", BOUND).unwrap();
     alice.disconnect(BOUND).unwrap();
-    let disconnect = wait_for(&lab, "disconnect", "alice");
+    let disconnect = wait_for_event(&lab, "disconnect", "alice");
     assert_eq!(disconnect["session_uid"], connect["session_uid"]);
 }
 
 #[test]
-fn names_with_spaces_and_other_bytes_that_ocserv_takes_reach_the_portal_unchanged() {
+fn user_names_that_ocserv_accepts_reach_the_portal_unchanged() {
     let name = "u".repeat(63);
     let lab = lab("names")
         .users(&["sp ace", "zoë", "x@y.org", "a\"q", &name])
@@ -180,7 +183,7 @@ fn names_with_spaces_and_other_bytes_that_ocserv_takes_reach_the_portal_unchange
             .server()
             .connect(user)
             .unwrap_or_else(|error| panic!("{user}: {error}"));
-        wait_for(&lab, "connect", user);
+        wait_for_event(&lab, "connect", user);
         let list = lab
             .portal_dev()
             .call_agent(&["sessions", "--json", "--user", user])
@@ -188,32 +191,35 @@ fn names_with_spaces_and_other_bytes_that_ocserv_takes_reach_the_portal_unchange
         let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
         assert_eq!(list.len(), 1, "{user}: {list:?}");
         client.disconnect(BOUND).unwrap();
-        wait_for(&lab, "disconnect", user);
+        wait_for_event(&lab, "disconnect", user);
     }
 }
 
 #[test]
-fn a_client_that_vanishes_while_its_login_is_decided_leaves_nothing_that_does_not_end() {
-    let lab = lab("vanish").start().unwrap();
-    // The portal stands still, so the connect-script waits.
+fn a_client_killed_during_its_login_leaves_no_session() {
+    let lab = lab("killed-client").start().unwrap();
+    // The portal is stopped, so the connect-script waits.
     lab.portal_dev()
         .process()
         .unwrap()
         .signal(nix::sys::signal::Signal::SIGSTOP);
-    let waiting = lab.server().begin("alice", &ConnectOptions::default()).unwrap();
-    wait::until("a running connect-script", BOUND, || {
+    let connecting = lab
+        .server()
+        .start_client("alice", &ConnectOptions::default())
+        .unwrap();
+    wait::until("running connect-script", BOUND, || {
         lab.rows().ok()?.into_iter().find(|row| row.username == "alice")
     })
     .unwrap();
-    waiting.vanish();
+    connecting.kill();
     lab.portal_dev()
         .process()
         .unwrap()
         .signal(nix::sys::signal::Signal::SIGCONT);
-    wait_for_nobody(&lab);
+    wait_until_empty(&lab);
     lab.server().connect("bob").unwrap().disconnect(BOUND).unwrap();
-    wait_for(&lab, "disconnect", "bob");
-    let begun = heard(&lab, "connect", "alice").len();
-    let ended = heard(&lab, "disconnect", "alice").len();
-    assert_eq!(begun, ended, "every beginning that is told has its end");
+    wait_for_event(&lab, "disconnect", "bob");
+    let connects = events_of(&lab, "connect", "alice").len();
+    let disconnects = events_of(&lab, "disconnect", "alice").len();
+    assert_eq!(connects, disconnects, "every connect has its disconnect");
 }

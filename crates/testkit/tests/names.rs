@@ -1,32 +1,32 @@
-//! Whatever a user is called: the helper and the agent decide the login or refuse it in words, and nobody is let in by the
-//! way. ocserv itself refuses some of these names, so the connect-script is run as ocserv would run it.
+//! The helper and the agent decide a login or reject it with a reason, whatever the user name.
+//! ocserv rejects some of these names, so the connect-script is run as ocserv would run it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
-use testkit::lab::{AgentOptions, Lab, Question};
+use testkit::harness::{fast_reconnect, log_lines};
+use testkit::lab::{AgentOptions, IpcRequest, Lab};
 use testkit::portal_double::{PortalDouble, Reply};
-use testkit::scene::{eager, said};
 use testkit::wait::BOUND;
 
 const LONG: [u8; 63] = [b'u'; 63];
 const TOO_LONG: [u8; 64] = [b'u'; 64];
-/// 63 bytes, of which the last character is two.
+/// 63 bytes, with a last character of two bytes.
 const LONG_IN_UTF8: &str = "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuë";
 
-/// A lab whose portal lets everybody in.
-fn open_lab(name: &str) -> (Lab, PortalDouble) {
+/// Starts a lab whose portal allows every user.
+fn allowing_lab(name: &str) -> (Lab, PortalDouble) {
     let lab = Lab::builder(name).agent(AgentOptions::default()).start().unwrap();
     let portal = PortalDouble::in_lab(&lab, &lab.pki().portal().unwrap()).unwrap();
-    lab.agent().start(&eager("")).unwrap();
+    lab.agent().start(&fast_reconnect("")).unwrap();
     portal.on_check(Reply::allow());
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     (lab, portal)
 }
 
-/// Runs the lab's connect-script for a user with a name of any bytes; gives its exit code and its line.
+/// Runs the lab's connect-script for a name of any bytes; returns its exit code and its line.
 fn run_script(lab: &Lab, name: &[u8], id: &str) -> (Option<i32>, String) {
     let output = Command::new(lab.directory().join("connect-script"))
         .env_clear()
@@ -36,13 +36,13 @@ fn run_script(lab: &Lab, name: &[u8], id: &str) -> (Option<i32>, String) {
         .output()
         .unwrap();
     let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "one line, whatever the name: {line:?}");
+    assert_eq!(line.lines().count(), 1, "one line for any name: {line:?}");
     (output.status.code(), line)
 }
 
 #[test]
-fn a_name_that_can_be_one_is_put_to_the_portal_byte_by_byte() {
-    let (lab, portal) = open_lab("names-asked");
+fn a_valid_name_reaches_the_portal_unchanged() {
+    let (lab, portal) = allowing_lab("names-valid");
     assert_eq!(LONG_IN_UTF8.len(), 63);
     let names: [&[u8]; 9] = [
         b"sp ace",
@@ -65,9 +65,9 @@ fn a_name_that_can_be_one_is_put_to_the_portal_byte_by_byte() {
 }
 
 #[test]
-fn a_name_that_can_be_none_is_refused_in_words_and_the_portal_is_not_asked() {
-    let (lab, portal) = open_lab("names-refused");
-    let refused: [(&[u8], i32, &str); 16] = [
+fn an_invalid_name_is_rejected_with_a_reason_and_without_a_policy_check() {
+    let (lab, portal) = allowing_lab("names-invalid");
+    let invalid: [(&[u8], i32, &str); 16] = [
         (b"", 4, "USERNAME is not set"),
         (b"zo\xeb", 4, "USERNAME is not UTF-8"),
         (b"\xff\xfe", 4, "USERNAME is not UTF-8"),
@@ -93,7 +93,7 @@ fn a_name_that_can_be_none_is_refused_in_words_and_the_portal_is_not_asked() {
             "username contains a control character",
         ),
     ];
-    for ((name, code, why), id) in refused.into_iter().zip(1_000_000_001..) {
+    for ((name, code, why), id) in invalid.into_iter().zip(1_000_000_001..) {
         let (got, line) = run_script(&lab, name, &i32::to_string(&id));
         assert_eq!(got, Some(code), "{line}");
         assert!(
@@ -103,21 +103,21 @@ fn a_name_that_can_be_none_is_refused_in_words_and_the_portal_is_not_asked() {
         assert_eq!(line.contains("deny_code=\"bad_request\""), code == 1, "{line}");
     }
     assert!(portal.checks().is_empty(), "{:?}", portal.checks());
-    let by_agent = refused.iter().filter(|(_, code, _)| *code == 1).count();
-    let refusals = said(&lab, "login decided")
+    let by_agent = invalid.iter().filter(|(_, code, _)| *code == 1).count();
+    let denials = log_lines(&lab, "login decided")
         .into_iter()
         .filter(|line| line["deny_code"] == "bad_request" && line["client_ip"] == "10.77.0.2");
-    let refusals: Vec<_> = refusals.collect();
-    assert_eq!(refusals.len(), by_agent, "each leaves its audit line");
+    let denials: Vec<_> = denials.collect();
+    assert_eq!(denials.len(), by_agent, "each has an audit line");
     assert!(
-        refusals.iter().any(|line| line["user"] == "../evil"),
-        "{refusals:?}"
+        denials.iter().any(|line| line["user"] == "../evil"),
+        "{denials:?}"
     );
 }
 
 #[test]
-fn the_agent_refuses_by_itself_what_its_helper_would_not_have_sent() {
-    let (lab, portal) = open_lab("names-direct");
+fn the_agent_rejects_names_that_its_helper_would_not_send() {
+    let (lab, portal) = allowing_lab("names-direct");
     for name in [
         "",
         "../evil",
@@ -127,25 +127,25 @@ fn the_agent_refuses_by_itself_what_its_helper_would_not_have_sent() {
         &"u".repeat(64),
         &"u".repeat(4096),
     ] {
-        let answer = Question::login("x").with("username", name).ask(&lab).unwrap();
-        assert_eq!(answer["allowed"], false, "{name:?}");
-        assert_eq!(answer["deny_code"], "bad_request", "{name:?}");
+        let response = IpcRequest::login("x").with("username", name).call(&lab).unwrap();
+        assert_eq!(response["allowed"], false, "{name:?}");
+        assert_eq!(response["deny_code"], "bad_request", "{name:?}");
         assert!(
-            answer["error"].as_str().unwrap().starts_with("username "),
-            "{answer}"
+            response["error"].as_str().unwrap().starts_with("username "),
+            "{response}"
         );
     }
-    // Not UTF-8: no request at all.
-    let mut frame = Question::login("zoxx").frame();
+    // Not UTF-8: not a valid request.
+    let mut frame = IpcRequest::login("zoxx").frame();
     let at = frame.windows(4).position(|bytes| bytes == b"zoxx").unwrap();
     frame[at + 2] = 0xeb;
     let mut stream = std::os::unix::net::UnixStream::connect(lab.agent().socket()).unwrap();
     std::io::Write::write_all(&mut stream, &frame).unwrap();
-    let answer = Question::answer(stream).unwrap();
+    let response = IpcRequest::read_response(stream).unwrap();
     assert_eq!(
-        (&answer["allowed"], &answer["deny_code"]),
+        (&response["allowed"], &response["deny_code"]),
         (&false.into(), &"bad_request".into())
     );
     assert!(portal.checks().is_empty());
-    assert_eq!(Question::login("alice").ask(&lab).unwrap()["allowed"], true);
+    assert_eq!(IpcRequest::login("alice").call(&lab).unwrap()["allowed"], true);
 }

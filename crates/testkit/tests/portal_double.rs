@@ -1,4 +1,4 @@
-//! The portal double, as a client over mutual TLS sees it.
+//! The portal double, through a client over mutual TLS.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,32 +14,32 @@ use ocserv_agent_proto::vpn::v1::{CheckPolicyRequest, CheckPolicyResponse, Repor
 use tempfile::TempDir;
 use testkit::grpc::Channel;
 use testkit::pki::{Pki, Validity};
-use testkit::portal_double::{Door, PortalDouble, PortalEvent, Reply};
+use testkit::portal_double::{AcceptMode, PortalDouble, PortalEvent, Reply};
 use testkit::wait::{self, BOUND};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-/// Long enough for an answer on loopback, short enough to wait for one that must not come.
-const SOON: Duration = Duration::from_millis(300);
+/// Long enough for a reply on loopback, short enough to wait for one that must not be sent.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(300);
 
-struct World {
+struct Fixture {
     portal: PortalDouble,
     pki: Pki,
     _directory: TempDir,
 }
 
-fn world() -> World {
+fn fixture() -> Fixture {
     let directory = TempDir::new().unwrap();
     let pki = Pki::create(directory.path()).unwrap();
     let portal = PortalDouble::on_loopback(&pki.portal().unwrap()).unwrap();
-    World {
+    Fixture {
         portal,
         pki,
         _directory: directory,
     }
 }
 
-impl World {
+impl Fixture {
     fn dial(&self) -> TcpStream {
         TcpStream::connect(self.portal.address()).unwrap()
     }
@@ -63,10 +63,10 @@ async fn check(channel: &Channel, user: &str) -> Result<CheckPolicyResponse, Sta
 }
 
 #[tokio::test]
-async fn answers_follow_the_script_and_requests_are_recorded() {
-    let world = world();
-    let channel = world.channel().await;
-    world
+async fn replies_are_as_set_and_requests_are_recorded() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
+    fixture
         .portal
         .on_check_of("mallory", Reply::deny("not on the list"));
     assert!(check(&channel, "alice").await.unwrap().allowed);
@@ -76,21 +76,21 @@ async fn answers_follow_the_script_and_requests_are_recorded() {
         (false, "not on the list")
     );
 
-    world.portal.on_check(Reply::allow_for(Duration::from_secs(7)));
+    fixture.portal.on_check(Reply::allow_for(Duration::from_secs(7)));
     assert_eq!(
         check(&channel, "alice").await.unwrap().metadata["cache_ttl_seconds"],
         "7"
     );
-    world.portal.on_check(Reply::contradictory());
+    fixture.portal.on_check(Reply::contradictory());
     let contradiction = check(&channel, "alice").await.unwrap();
     assert!(contradiction.allowed && contradiction.should_disconnect);
-    assert_eq!(world.portal.checks_of("alice").len(), 3);
+    assert_eq!(fixture.portal.checks_of("alice").len(), 3);
 }
 
 #[tokio::test]
-async fn every_kind_of_bad_answer_is_an_error_of_the_call_and_not_of_the_next() {
-    let world = world();
-    let channel = world.channel().await;
+async fn every_kind_of_invalid_reply_fails_its_call_and_not_the_next() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
     for (reply, code) in [
         (
             Reply::Status(Code::ResourceExhausted, "too much".to_owned()),
@@ -101,94 +101,94 @@ async fn every_kind_of_bad_answer_is_an_error_of_the_call_and_not_of_the_next() 
         (Reply::Torn(vec![8, 1]), Code::Internal),
         (Reply::Http(503), Code::Unavailable),
     ] {
-        world.portal.on_check(reply.clone());
+        fixture.portal.on_check(reply.clone());
         assert_eq!(
             check(&channel, "alice").await.unwrap_err().code(),
             code,
             "{reply:?}"
         );
-        world.portal.on_check(Reply::allow());
+        fixture.portal.on_check(Reply::allow());
         assert!(check(&channel, "alice").await.unwrap().allowed, "after {reply:?}");
     }
 }
 
 #[tokio::test]
-async fn a_hung_call_stays_open_and_others_go_on() {
-    let world = world();
-    let channel = world.channel().await;
-    world.portal.on_check_of("slow", Reply::Hang);
-    assert!(timeout(SOON, check(&channel, "slow")).await.is_err());
+async fn a_call_that_hangs_does_not_block_others() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
+    fixture.portal.on_check_of("slow", Reply::Hang);
+    assert!(timeout(REPLY_TIMEOUT, check(&channel, "slow")).await.is_err());
     assert!(check(&channel, "alice").await.unwrap().allowed);
 }
 
 #[tokio::test]
-async fn a_delay_holds_the_answer_back() {
-    let world = world();
-    let channel = world.channel().await;
-    world.portal.delay(10 * SOON);
-    assert!(timeout(SOON, check(&channel, "alice")).await.is_err());
-    world.portal.delay(Duration::ZERO);
+async fn a_delay_postpones_the_reply() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
+    fixture.portal.delay(10 * REPLY_TIMEOUT);
+    assert!(timeout(REPLY_TIMEOUT, check(&channel, "alice")).await.is_err());
+    fixture.portal.delay(Duration::ZERO);
     assert!(check(&channel, "alice").await.unwrap().allowed);
 }
 
 #[tokio::test]
-async fn closing_ends_the_connection_under_the_call() {
-    let world = world();
-    let channel = world.channel().await;
-    world.portal.on_check(Reply::CloseConnection);
+async fn close_connection_closes_it_during_the_call() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
+    fixture.portal.on_check(Reply::CloseConnection);
     assert!(check(&channel, "alice").await.is_err());
-    world.portal.on_check(Reply::allow());
+    fixture.portal.on_check(Reply::allow());
     assert!(check(&channel, "alice").await.is_err());
-    assert!(check(&world.channel().await, "alice").await.unwrap().allowed);
+    assert!(check(&fixture.channel().await, "alice").await.unwrap().allowed);
 }
 
 #[tokio::test]
-async fn stopped_it_refuses_and_resumed_it_answers_at_the_same_address() {
-    let world = world();
-    let channel = world.channel().await;
+async fn after_stop_it_refuses_connections_and_after_resume_it_serves_the_same_address() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
     check(&channel, "alice").await.unwrap();
-    world.portal.stop();
-    assert!(TcpStream::connect(world.portal.address()).is_err());
+    fixture.portal.stop();
+    assert!(TcpStream::connect(fixture.portal.address()).is_err());
     assert!(check(&channel, "alice").await.is_err());
-    world.portal.resume().unwrap();
-    assert!(check(&world.channel().await, "alice").await.unwrap().allowed);
+    fixture.portal.resume().unwrap();
+    assert!(check(&fixture.channel().await, "alice").await.unwrap().allowed);
 }
 
 #[tokio::test]
-async fn doors_keep_connections_from_becoming_useful() {
-    let world = world();
-    let agent = world.pki.agent().unwrap();
-    let open = || Channel::open(world.dial(), &agent, "portal.lab");
+async fn each_accept_mode_treats_new_connections_as_documented() {
+    let fixture = fixture();
+    let agent = fixture.pki.agent().unwrap();
+    let open = || Channel::open(fixture.dial(), &agent, "portal.lab");
 
-    world.portal.set_door(Door::Mute);
-    assert!(timeout(SOON, open()).await.is_err());
-    world.portal.set_door(Door::Closed);
+    fixture.portal.set_accept_mode(AcceptMode::Silent);
+    assert!(timeout(REPLY_TIMEOUT, open()).await.is_err());
+    fixture.portal.set_accept_mode(AcceptMode::Close);
     assert!(open().await.is_err());
-    world.portal.set_door(Door::HandshakeOnly);
+    fixture.portal.set_accept_mode(AcceptMode::HandshakeOnly);
     let channel = open().await.unwrap();
-    assert!(timeout(SOON, check(&channel, "alice")).await.is_err());
-    world
+    assert!(timeout(REPLY_TIMEOUT, check(&channel, "alice")).await.is_err());
+    fixture
         .portal
-        .set_door(Door::Garbage(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+        .set_accept_mode(AcceptMode::Garbage(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
     let channel = open().await.unwrap();
     assert!(check(&channel, "alice").await.is_err());
-    world.portal.set_door(Door::Open);
+    fixture.portal.set_accept_mode(AcceptMode::Serve);
     assert!(check(&open().await.unwrap(), "alice").await.unwrap().allowed);
-    assert_eq!(world.portal.checks().len(), 1);
+    assert_eq!(fixture.portal.checks().len(), 1);
 }
 
 #[tokio::test]
-async fn strangers_are_refused_on_either_side() {
-    let world = world();
-    let foreign = world.pki.foreign().unwrap();
-    let stranger = foreign.agent().unwrap().trusting(world.pki.ca());
-    let refused = match Channel::open(world.dial(), &stranger, "portal.lab").await {
+async fn untrusted_peers_are_rejected_on_either_side() {
+    let fixture = fixture();
+    let foreign = fixture.pki.foreign().unwrap();
+    let untrusted = foreign.agent().unwrap().trusting(fixture.pki.ca());
+    let rejected = match Channel::open(fixture.dial(), &untrusted, "portal.lab").await {
         Ok(channel) => check(&channel, "alice").await.is_err(),
         Err(_) => true,
     };
-    assert!(refused);
+    assert!(rejected);
     wait::until("the failed handshake", BOUND, || {
-        world
+        fixture
             .portal
             .handshake_failures()
             .iter()
@@ -197,36 +197,36 @@ async fn strangers_are_refused_on_either_side() {
     })
     .unwrap();
 
-    let agent = world.pki.agent().unwrap();
+    let agent = fixture.pki.agent().unwrap();
     for (portal, why) in [
         (
-            foreign.portal().unwrap().trusting(world.pki.ca()),
+            foreign.portal().unwrap().trusting(fixture.pki.ca()),
             "UnknownIssuer",
         ),
         (
-            world
+            fixture
                 .pki
                 .issue("old", &["portal.lab"], Validity::Expired)
                 .unwrap(),
             "expired",
         ),
         (
-            world
+            fixture
                 .pki
                 .issue("early", &["portal.lab"], Validity::NotYet)
                 .unwrap(),
             "not valid yet",
         ),
         (
-            world
+            fixture
                 .pki
                 .issue("other", &["elsewhere.lab"], Validity::Now)
                 .unwrap(),
             "not valid for name",
         ),
     ] {
-        world.portal.set_identity(&portal).unwrap();
-        let error = Channel::open(world.dial(), &agent, "portal.lab")
+        fixture.portal.set_identity(&portal).unwrap();
+        let error = Channel::open(fixture.dial(), &agent, "portal.lab")
             .await
             .unwrap_err()
             .to_string();
@@ -235,9 +235,9 @@ async fn strangers_are_refused_on_either_side() {
 }
 
 #[tokio::test]
-async fn events_are_recorded_whatever_they_get() {
-    let world = world();
-    let channel = world.channel().await;
+async fn events_are_recorded_whatever_the_reply() {
+    let fixture = fixture();
+    let channel = fixture.channel().await;
     let mut events = EventServiceClient::new(channel);
     let event = ReportConnectRequest {
         username: "alice".to_owned(),
@@ -251,7 +251,7 @@ async fn events_are_recorded_whatever_they_get() {
             .into_inner()
             .success
     );
-    world.portal.on_event(Reply::acknowledge(false));
+    fixture.portal.on_event(Reply::acknowledge(false));
     assert!(
         !events
             .report_connect(event.clone())
@@ -260,18 +260,18 @@ async fn events_are_recorded_whatever_they_get() {
             .into_inner()
             .success
     );
-    world.portal.on_event(Reply::code(Code::Unavailable));
+    fixture.portal.on_event(Reply::code(Code::Unavailable));
     assert_eq!(
         events.report_connect(event.clone()).await.unwrap_err().code(),
         Code::Unavailable
     );
-    assert_eq!(world.portal.events(), vec![PortalEvent::Connect(event); 3]);
+    assert_eq!(fixture.portal.events(), vec![PortalEvent::Connect(event); 3]);
 }
 
 #[test]
-fn private_keys_are_for_their_owner_only() {
+fn private_keys_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let world = world();
-    let key = world.pki.agent().unwrap().key;
+    let fixture = fixture();
+    let key = fixture.pki.agent().unwrap().key;
     assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }

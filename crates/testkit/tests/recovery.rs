@@ -1,4 +1,5 @@
-//! After whatever happened to the portal, the wire or the agent itself, decisions are right again without a restart.
+//! After a failure of the portal, the network or the agent, decisions are right again without a
+//! restart.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -6,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::lab::{AgentOptions, Lab, Place, Question};
+use testkit::harness::{breaker_transitions, decisions, fast_reconnect, footprint, lab, last_decision};
+use testkit::lab::{AgentOptions, IpcRequest, Lab, Node};
 use testkit::portal_double::{PortalDouble, Reply};
-use testkit::scene::{decisions, eager, footprint, lab, last_decision, transitions};
 use testkit::wait::{self, BOUND};
 
 fn double_in(lab: &Lab) -> PortalDouble {
@@ -19,7 +20,7 @@ fn double_in(lab: &Lab) -> PortalDouble {
 fn a_partition_is_an_outage_like_any_other_and_heals_without_a_restart() {
     let options = AgentOptions {
         portal_timeout: Duration::from_millis(800),
-        ..eager(
+        ..fast_reconnect(
             r#"
             portal.keepalive_interval = "200ms"
             portal.keepalive_timeout = "300ms"
@@ -36,16 +37,16 @@ fn a_partition_is_an_outage_like_any_other_and_heals_without_a_restart() {
     .unwrap();
     let pid = lab.agent().process().unwrap().pid();
 
-    lab.partition(Place::Portal).unwrap();
+    lab.partition(Node::Portal).unwrap();
     wait::until("a stale decision", BOUND, || {
         lab.server().connect("alice").unwrap();
         (last_decision(&lab, "alice")["source"] == "stale").then_some(())
     })
     .unwrap();
-    assert!(lab.server().connect("bob").unwrap_err().is_by_script());
+    assert!(lab.server().connect("bob").unwrap_err().is_session_denied());
     assert_eq!(last_decision(&lab, "bob")["source"], "fail_close");
 
-    lab.heal(Place::Portal).unwrap();
+    lab.heal(Node::Portal).unwrap();
     wait::until("a login of a new user", BOUND, || {
         lab.server().connect("bob").ok()
     })
@@ -58,16 +59,16 @@ fn a_partition_is_an_outage_like_any_other_and_heals_without_a_restart() {
 }
 
 #[test]
-fn decisions_outlive_a_kill_of_the_agent_with_their_true_age_and_are_never_fresh_again() {
-    let options = eager("");
+fn decisions_survive_a_kill_of_the_agent_with_their_true_age_and_are_never_fresh_again() {
+    let options = fast_reconnect("");
     let lab = lab("kill-9").agent(options.clone()).start().unwrap();
-    let began = Instant::now();
+    let first_login = Instant::now();
     lab.server().connect("alice").unwrap();
     lab.server().connect("mallory").unwrap_err();
     wait_until_stored(&lab, "alice");
     wait_until_stored(&lab, "mallory");
-    // Decisions are stored in order: once this one is on its way to the disk, those before it are safe.
-    Question::login("later").ask(&lab).unwrap();
+    // Decisions are stored in order: once this one is in a file, those before it are complete.
+    IpcRequest::login("later").call(&lab).unwrap();
     wait_until_stored(&lab, "later");
     lab.portal_dev().kill();
 
@@ -79,22 +80,22 @@ fn decisions_outlive_a_kill_of_the_agent_with_their_true_age_and_are_never_fresh
         let decision = last_decision(&lab, "alice");
         assert_eq!(
             decision["source"], "stale",
-            "with five minutes to live it would be fresh, had the agent not been killed: {decision}"
+            "without the kill, it would be fresh for five minutes: {decision}"
         );
         let age = decision["age_ms"].as_u64().unwrap();
-        let most = u64::try_from(began.elapsed().as_millis()).unwrap();
+        let most = u64::try_from(first_login.elapsed().as_millis()).unwrap();
         assert!(last_age < age && age <= most, "{last_age} < {age} <= {most}");
         last_age = age;
     }
-    assert!(lab.server().connect("bob").unwrap_err().is_by_script());
+    assert!(lab.server().connect("bob").unwrap_err().is_session_denied());
     assert_eq!(last_decision(&lab, "bob")["source"], "fail_close");
-    assert!(lab.server().connect("mallory").unwrap_err().is_by_script());
+    assert!(lab.server().connect("mallory").unwrap_err().is_session_denied());
     assert_eq!(last_decision(&lab, "mallory")["source"], "stale");
 }
 
-/// Waits until the agent's files on the disk name a user.
+/// Waits until the agent's state files contain a user.
 fn wait_until_stored(lab: &Lab, user: &str) {
-    wait::until(&format!("{user} on the disk"), BOUND, || {
+    wait::until(&format!("{user} in the state files"), BOUND, || {
         let files = fs::read_dir(lab.agent().state_dir()).ok()?;
         files
             .filter_map(|file| fs::read(file.ok()?.path()).ok())
@@ -105,54 +106,54 @@ fn wait_until_stored(lab: &Lab, user: &str) {
 }
 
 #[test]
-fn an_allow_that_a_disconnect_of_the_user_overtook_lets_nobody_in() {
+fn an_allow_from_before_a_disconnect_of_the_user_does_not_count() {
     let options = AgentOptions {
         portal_timeout: Duration::from_secs(5),
         ipc_deadline: Duration::from_secs(8),
         helper_deadline: Duration::from_secs(9),
-        ..eager("")
+        ..fast_reconnect("")
     };
-    let lab = Lab::builder("overtaken").agent(options).start().unwrap();
+    let lab = Lab::builder("superseded").agent(options).start().unwrap();
     let portal = double_in(&lab);
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     portal.delay(Duration::from_millis(2500));
-    let question = Question::login("alice").put(&lab.agent().socket()).unwrap();
-    // The portal has decided to allow, and takes its time to say so.
+    let stream = IpcRequest::login("alice").send(&lab.agent().socket()).unwrap();
+    // The portal has decided to allow and delays its reply.
     portal.wait_for_checks(1, BOUND).unwrap();
     portal.delay(Duration::ZERO);
     portal.on_check(Reply::deny("revoked"));
-    // She has no session, and the caller is told that.
+    // There is no session, and the caller gets an error.
     lab.portal_dev().call_agent(&["disconnect", "alice"]).unwrap_err();
-    let answer = Question::answer(question).unwrap();
-    assert_eq!(answer["allowed"], false, "{answer}");
-    assert_eq!(answer["deny_code"], "policy", "{answer}");
-    assert_eq!(portal.checks_of("alice").len(), 2, "the portal was asked again");
+    let response = IpcRequest::read_response(stream).unwrap();
+    assert_eq!(response["allowed"], false, "{response}");
+    assert_eq!(response["deny_code"], "policy", "{response}");
+    assert_eq!(portal.checks_of("alice").len(), 2, "the portal was called again");
 }
 
 #[test]
-fn five_hundred_equal_questions_at_once_are_one_question_to_the_portal() {
-    let options = eager("ipc.max_connections = 600");
-    let lab = Lab::builder("one-flight").agent(options).start().unwrap();
+fn five_hundred_equal_concurrent_logins_are_one_policy_check() {
+    let options = fast_reconnect("ipc.max_connections = 600");
+    let lab = Lab::builder("single-flight").agent(options).start().unwrap();
     let portal = double_in(&lab);
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     portal.delay(Duration::from_secs(1));
     let socket = lab.agent().socket();
-    let asked: Vec<_> = (0..500)
-        .map(|_| Question::login("alice").put(&socket).unwrap())
+    let streams: Vec<_> = (0..500)
+        .map(|_| IpcRequest::login("alice").send(&socket).unwrap())
         .collect();
-    for stream in asked {
-        let answer = Question::answer(stream).unwrap();
-        assert_eq!(answer["allowed"], true, "{answer}");
+    for stream in streams {
+        let response = IpcRequest::read_response(stream).unwrap();
+        assert_eq!(response["allowed"], true, "{response}");
     }
     assert_eq!(portal.checks().len(), 1);
 }
 
 #[test]
-fn a_portal_that_comes_and_goes_never_makes_a_decision_wrong_nor_the_agent_grow() {
+fn a_flapping_portal_causes_no_wrong_decision_and_no_growth_of_the_agent() {
     const ALLOWED: [&str; 3] = ["alice", "bob", "carol"];
     let options = AgentOptions {
         portal_timeout: Duration::from_millis(400),
-        ..eager(
+        ..fast_reconnect(
             r#"
             resilience.cache = { ttl = "200ms", deny_ttl = "200ms" }
             resilience.circuit_breaker = { failure_threshold = 3, timeout = "400ms" }
@@ -167,23 +168,23 @@ fn a_portal_that_comes_and_goes_never_makes_a_decision_wrong_nor_the_agent_grow(
     let portal = double_in(&lab);
     portal.on_check_of("mallory", Reply::deny("never"));
     for user in ALLOWED {
-        wait::until("a first decision", BOUND, || {
+        wait::until("first decision", BOUND, || {
             script_allows(&lab, user).then_some(())
         })
         .unwrap();
     }
-    wait::until("a first deny", BOUND, || {
-        let answer = Question::login("mallory").ask(&lab).unwrap();
-        assert_eq!(answer["allowed"], false, "{answer}");
-        (answer["deny_code"] == "policy").then_some(())
+    wait::until("first deny", BOUND, || {
+        let response = IpcRequest::login("mallory").call(&lab).unwrap();
+        assert_eq!(response["allowed"], false, "{response}");
+        (response["deny_code"] == "policy").then_some(())
     })
     .unwrap();
 
-    // Once to warm up, so that what an agent needs once is there when it is measured.
+    // First a warm-up, so that one-time allocations are not measured.
     flap(&lab, &portal, &ALLOWED, 3);
     let before = footprint(&lab);
     flap(&lab, &portal, &ALLOWED, 9);
-    wait::until("no more threads than before", BOUND, || {
+    wait::until("as few threads as before", BOUND, || {
         (footprint(&lab).threads <= before.threads).then_some(())
     })
     .unwrap();
@@ -196,7 +197,7 @@ fn a_portal_that_comes_and_goes_never_makes_a_decision_wrong_nor_the_agent_grow(
     for n in 0.. {
         let strangers = decisions(&lab, &format!("stranger{n}"));
         if strangers.is_empty() {
-            assert!(n > 0, "nobody unknown came");
+            assert!(n > 0, "no unknown user logged in");
             break;
         }
         for decision in strangers {
@@ -208,7 +209,7 @@ fn a_portal_that_comes_and_goes_never_makes_a_decision_wrong_nor_the_agent_grow(
             assert_eq!(decision["outcome"], expected, "{decision}");
         }
     }
-    let steps = transitions(&lab);
+    let steps = breaker_transitions(&lab);
     assert!(steps.iter().any(|step| step == "closed > open"), "{steps:?}");
     let mut state = "closed";
     for step in &steps {
@@ -226,23 +227,24 @@ fn a_portal_that_comes_and_goes_never_makes_a_decision_wrong_nor_the_agent_grow(
         );
         state = to;
     }
-    wait::until("the portal's own answer", BOUND, || {
-        (Question::login("alice").ask(&lab).unwrap()["source"] == "portal").then_some(())
+    wait::until("decision of the portal", BOUND, || {
+        (IpcRequest::login("alice").call(&lab).unwrap()["source"] == "portal").then_some(())
     })
     .unwrap();
-    assert_eq!(transitions(&lab).last().unwrap(), "half-open > closed");
+    assert_eq!(breaker_transitions(&lab).last().unwrap(), "half-open > closed");
 }
 
-/// Lets the portal come and go while users log in, about twenty in a second. Says nothing when all goes as it must.
+/// Stops and resumes the portal while users log in, about twenty a second, and checks their
+/// verdicts.
 fn flap(lab: &Lab, portal: &PortalDouble, allowed: &[&str], times: u32) {
     static STRANGERS: AtomicUsize = AtomicUsize::new(0);
-    let over = AtomicBool::new(false);
+    let stopped = AtomicBool::new(false);
     thread::scope(|scope| {
-        for lane in 0..2 {
-            let over = &over;
+        for worker in 0..2 {
+            let stopped = &stopped;
             scope.spawn(move || {
-                for turn in lane.. {
-                    if over.load(Ordering::Relaxed) {
+                for turn in worker.. {
+                    if stopped.load(Ordering::Relaxed) {
                         return;
                     }
                     match turn % 3 {
@@ -270,20 +272,20 @@ fn flap(lab: &Lab, portal: &PortalDouble, allowed: &[&str], times: u32) {
             portal.resume().unwrap();
             thread::sleep(Duration::from_millis(500));
         }
-        over.store(true, Ordering::Relaxed);
+        stopped.store(true, Ordering::Relaxed);
     });
 }
 
-/// Whether ocserv's connect-script would let the user in. Her session is over at once.
+/// Whether the connect-script allows a login of the user; ends the session at once.
 fn script_allows(lab: &Lab, user: &str) -> bool {
-    let question = Question::login(user);
-    let output = question.run_script(lab).unwrap();
+    let request = IpcRequest::login(user);
+    let output = request.run_script(lab).unwrap();
     match output.status.code() {
         Some(0) => {
-            question.end().ask(lab).unwrap();
+            request.into_disconnect().call(lab).unwrap();
             true
         }
         Some(1) => false,
-        _ => panic!("the helper had no answer for {user}: {output:?}"),
+        _ => panic!("the helper got no response for {user}: {output:?}"),
     }
 }

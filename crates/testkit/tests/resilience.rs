@@ -1,4 +1,4 @@
-//! An outage of the portal neither locks out who was let in before, nor lets in who was not to be.
+//! In an outage of the portal, each fail mode allows and denies what it should.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
@@ -6,14 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions, Question};
+use testkit::harness::{POLICY, breaker_transitions, decisions, fast_reconnect, lab, last_decision, reload};
+use testkit::lab::{AgentOptions, ConnectOptions, IpcRequest, Lab, PortalOptions};
 use testkit::portal_double::{PortalDouble, Reply};
-use testkit::scene::{POLICY, decisions, eager, lab, last_decision, reload, transitions};
 use testkit::wait::{self, BOUND};
 use tonic::Code;
 
-/// Short lives for decisions and a nervous breaker.
-fn nervous(fail_mode: &str) -> AgentOptions {
+/// Short TTLs and a breaker that opens after two failures.
+fn sensitive(fail_mode: &str) -> AgentOptions {
     let extra = format!(
         r#"
         resilience.fail_mode = "{fail_mode}"
@@ -23,7 +23,7 @@ fn nervous(fail_mode: &str) -> AgentOptions {
     );
     AgentOptions {
         portal_timeout: Duration::from_secs(1),
-        ..eager(&extra)
+        ..fast_reconnect(&extra)
     }
 }
 
@@ -35,9 +35,9 @@ fn log_in(lab: &Lab, user: &str) {
     lab.server().connect(user).unwrap().disconnect(BOUND).unwrap();
 }
 
-/// Logs in again and again, always with success, until the decision comes from `source`.
+/// Logs in repeatedly, always with success, until the decision has this source.
 fn log_in_until(lab: &Lab, user: &str, source: &str) {
-    wait::until(&format!("a decision of {user}: {source}"), BOUND, || {
+    wait::until(&format!("decision about {user} from {source}"), BOUND, || {
         log_in(lab, user);
         (last_decision(lab, user)["source"] == source).then_some(())
     })
@@ -45,9 +45,9 @@ fn log_in_until(lab: &Lab, user: &str, source: &str) {
 }
 
 #[track_caller]
-fn keeps_out(lab: &Lab, user: &str, source: &str, code: &str) {
+fn assert_denied(lab: &Lab, user: &str, source: &str, code: &str) {
     let rejected = lab.server().connect(user).unwrap_err();
-    assert!(rejected.is_by_script(), "{rejected}");
+    assert!(rejected.is_session_denied(), "{rejected}");
     let decision = last_decision(lab, user);
     assert_eq!(decision["outcome"], "deny", "{decision}");
     assert_eq!(decision["source"], source, "{decision}");
@@ -55,26 +55,26 @@ fn keeps_out(lab: &Lab, user: &str, source: &str, code: &str) {
 }
 
 #[test]
-fn each_fail_mode_does_what_it_says_while_the_portal_is_gone_and_nothing_once_it_is_back() {
-    let lab = lab("fail-modes").agent(nervous("stale")).start().unwrap();
+fn each_fail_mode_applies_while_the_portal_is_down_and_not_after() {
+    let lab = lab("fail-modes").agent(sensitive("stale")).start().unwrap();
     log_in(&lab, "alice");
     assert_eq!(last_decision(&lab, "alice")["source"], "portal");
-    keeps_out(&lab, "mallory", "portal", "policy");
+    assert_denied(&lab, "mallory", "portal", "policy");
     lab.portal_dev().kill();
 
     log_in_until(&lab, "alice", "stale");
-    keeps_out(&lab, "bob", "fail_close", "outage");
-    keeps_out(&lab, "mallory", "stale", "policy");
+    assert_denied(&lab, "bob", "fail_close", "outage");
+    assert_denied(&lab, "mallory", "stale", "policy");
 
-    reload(&lab, &nervous("open"));
+    reload(&lab, &sensitive("open"));
     log_in_until(&lab, "alice", "stale");
     log_in_until(&lab, "bob", "fail_open");
-    keeps_out(&lab, "mallory", "stale", "policy");
+    assert_denied(&lab, "mallory", "stale", "policy");
 
-    reload(&lab, &nervous("fail-close"));
-    keeps_out(&lab, "alice", "fail_close", "outage");
-    keeps_out(&lab, "bob", "fail_close", "outage");
-    keeps_out(&lab, "mallory", "fail_close", "outage");
+    reload(&lab, &sensitive("fail-close"));
+    assert_denied(&lab, "alice", "fail_close", "outage");
+    assert_denied(&lab, "bob", "fail_close", "outage");
+    assert_denied(&lab, "mallory", "fail_close", "outage");
 
     let options = PortalOptions {
         policy: POLICY.to_owned(),
@@ -86,8 +86,8 @@ fn each_fail_mode_does_what_it_says_while_the_portal_is_gone_and_nothing_once_it
     })
     .unwrap();
     assert_eq!(last_decision(&lab, "bob")["source"], "portal");
-    keeps_out(&lab, "mallory", "portal", "policy");
-    let transitions = transitions(&lab);
+    assert_denied(&lab, "mallory", "portal", "policy");
+    let transitions = breaker_transitions(&lab);
     assert_eq!(transitions.first().unwrap(), "closed > open", "{transitions:?}");
     assert_eq!(
         transitions.last().unwrap(),
@@ -97,69 +97,67 @@ fn each_fail_mode_does_what_it_says_while_the_portal_is_gone_and_nothing_once_it
 }
 
 #[test]
-fn a_portal_that_does_not_answer_gets_one_probe_at_a_time_until_one_succeeds() {
+fn a_portal_that_hangs_gets_one_probe_at_a_time_until_one_succeeds() {
     let options = AgentOptions {
         portal_timeout: Duration::from_millis(500),
-        ..eager("resilience.circuit_breaker = { failure_threshold = 3, timeout = \"1s\" }")
+        ..fast_reconnect("resilience.circuit_breaker = { failure_threshold = 3, timeout = \"1s\" }")
     };
     let lab = Lab::builder("one-probe").agent(options).start().unwrap();
     let portal = double_in(&lab);
     portal.on_check(Reply::code(Code::Unavailable));
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     for n in 0..3 {
-        let answer = Question::login(&format!("first{n}")).ask(&lab).unwrap();
-        assert_eq!(answer["allowed"], false, "{answer}");
+        let response = IpcRequest::login(&format!("first{n}")).call(&lab).unwrap();
+        assert_eq!(response["allowed"], false, "{response}");
     }
-    assert_eq!(transitions(&lab), ["closed > open"]);
+    assert_eq!(breaker_transitions(&lab), ["closed > open"]);
     assert_eq!(portal.checks().len(), 3);
 
-    portal.forget();
+    portal.clear_received();
     portal.on_check(Reply::Hang);
     let half_open = || {
-        let all = transitions(&lab);
+        let all = breaker_transitions(&lab);
         all.iter().filter(|step| *step == "open > half-open").count()
     };
-    wait::until("three times half-open", BOUND, || {
-        crowd(&lab, 12);
+    wait::until("third half-open", BOUND, || {
+        deny_concurrently(&lab, 12);
         (half_open() >= 3).then_some(())
     })
     .unwrap();
-    wait::until(
-        "as many probes as times that the breaker was half-open",
-        BOUND,
-        || (portal.checks().len() == half_open()).then_some(()),
-    )
+    wait::until("one probe for each half-open", BOUND, || {
+        (portal.checks().len() == half_open()).then_some(())
+    })
     .unwrap();
 
     portal.on_check(Reply::allow());
-    wait::until("an answer of the portal", BOUND, || {
-        let answer = Question::login("last").ask(&lab).unwrap();
-        (answer["source"] == "portal" && answer["allowed"] == true).then_some(())
+    wait::until("decision of the portal", BOUND, || {
+        let response = IpcRequest::login("last").call(&lab).unwrap();
+        (response["source"] == "portal" && response["allowed"] == true).then_some(())
     })
     .unwrap();
-    assert_eq!(transitions(&lab).last().unwrap(), "half-open > closed");
+    assert_eq!(breaker_transitions(&lab).last().unwrap(), "half-open > closed");
 }
 
-/// Logins of so many users at the same time; nobody gets in.
-fn crowd(lab: &Lab, size: usize) {
+/// Logs this many users in concurrently; all are denied.
+fn deny_concurrently(lab: &Lab, size: usize) {
     thread::scope(|scope| {
         for n in 0..size {
             scope.spawn(move || {
-                let answer = Question::login(&format!("crowd{n}")).ask(lab).unwrap();
-                assert_eq!(answer["allowed"], false, "{answer}");
+                let response = IpcRequest::login(&format!("concurrent{n}")).call(lab).unwrap();
+                assert_eq!(response["allowed"], false, "{response}");
             });
         }
     });
 }
 
 #[test]
-fn a_user_whom_the_portal_no_longer_wants_stays_out_once_the_time_of_the_old_answer_is_over() {
+fn a_user_denied_by_a_new_policy_is_denied_once_the_ttl_of_the_old_decision_is_over() {
     let policy = |rules: &str| format!("version = 1\ndefault = \"allow\"\nttl = \"1s\"\n{rules}");
-    // The agent's own five minutes would outlast the test: it is the portal's second that counts.
-    let lab = Lab::builder("changed-mind")
+    // The agent's default TTL of five minutes would outlast the test: the portal's second applies.
+    let lab = Lab::builder("new-policy")
         .users(&["alice"])
         .portal_dev(&policy(""))
-        .agent(eager(""))
+        .agent(fast_reconnect(""))
         .start()
         .unwrap();
     log_in(&lab, "alice");
@@ -177,16 +175,16 @@ fn a_user_whom_the_portal_no_longer_wants_stays_out_once_the_time_of_the_old_ans
     for source in &sources {
         assert!(
             ["portal", "cache"].contains(&source.as_str()),
-            "nothing stale while the portal answers: {sources:?}"
+            "nothing is stale while the portal is up: {sources:?}"
         );
     }
 }
 
 #[test]
-fn a_fresh_decision_is_no_question_to_the_portal_and_one_that_must_not_be_kept_always_is() {
+fn a_fresh_decision_needs_no_policy_check_and_one_without_a_ttl_always_does() {
     let lab = Lab::builder("fresh")
         .users(&["alice"])
-        .agent(eager(""))
+        .agent(fast_reconnect(""))
         .start()
         .unwrap();
     let portal = double_in(&lab);
@@ -194,7 +192,7 @@ fn a_fresh_decision_is_no_question_to_the_portal_and_one_that_must_not_be_kept_a
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     for _ in 0..3 {
         log_in(&lab, "alice");
-        Question::login("zero").ask(&lab).unwrap();
+        IpcRequest::login("zero").call(&lab).unwrap();
     }
     assert_eq!(portal.checks_of("alice").len(), 1);
     assert_eq!(portal.checks_of("zero").len(), 3);
@@ -206,10 +204,10 @@ fn a_fresh_decision_is_no_question_to_the_portal_and_one_that_must_not_be_kept_a
 }
 
 #[test]
-fn a_portal_that_hangs_is_waited_for_until_the_breaker_opens_and_then_not_asked_at_all() {
+fn a_portal_that_hangs_is_called_until_the_breaker_opens_and_then_not_at_all() {
     let options = |mode: &str| AgentOptions {
         portal_timeout: Duration::from_millis(300),
-        ..eager(&format!(
+        ..fast_reconnect(&format!(
             r#"
             resilience.fail_mode = "{mode}"
             resilience.cache = {{ ttl = "100ms", deny_ttl = "100ms" }}
@@ -231,49 +229,49 @@ fn a_portal_that_hangs_is_waited_for_until_the_breaker_opens_and_then_not_asked_
 
     portal.on_check(Reply::Hang);
     log_in_until(&lab, "alice", "stale");
-    keeps_out(&lab, "bob", "fail_close", "outage");
+    assert_denied(&lab, "bob", "fail_close", "outage");
     wait::until("an open breaker", BOUND, || {
-        Question::login("someone").ask(&lab).unwrap();
-        (transitions(&lab) == ["closed > open"]).then_some(())
+        IpcRequest::login("someone").call(&lab).unwrap();
+        (breaker_transitions(&lab) == ["closed > open"]).then_some(())
     })
     .unwrap();
 
-    let asked = portal.checks().len();
+    let checks = portal.checks().len();
     for _ in 0..30 {
-        let alice = Question::login("alice").ask(&lab).unwrap();
+        let alice = IpcRequest::login("alice").call(&lab).unwrap();
         assert_eq!(
             (&alice["allowed"], &alice["source"]),
             (&true.into(), &"stale".into())
         );
-        let bob = Question::login("bob").ask(&lab).unwrap();
+        let bob = IpcRequest::login("bob").call(&lab).unwrap();
         assert_eq!(
             (&bob["allowed"], &bob["source"]),
             (&false.into(), &"fail_close".into())
         );
     }
     log_in(&lab, "alice");
-    keeps_out(&lab, "bob", "fail_close", "outage");
+    assert_denied(&lab, "bob", "fail_close", "outage");
     reload(&lab, &options("close"));
-    keeps_out(&lab, "alice", "fail_close", "outage");
+    assert_denied(&lab, "alice", "fail_close", "outage");
     assert_eq!(
         portal.checks().len(),
-        asked,
-        "the portal was asked while the breaker was open"
+        checks,
+        "the portal was called while the breaker was open"
     );
 
     let helper = lab.server().process().unwrap().logs();
     assert!(!helper.contains("exit=2"), "{helper}");
     for user in ["alice", "bob", "someone"] {
         for decision in decisions(&lab, user) {
-            assert_ne!(decision["source"], "agent", "the pipeline was late: {decision}");
+            assert_ne!(decision["source"], "agent", "the decision was late: {decision}");
         }
     }
 }
 
 #[test]
-fn a_user_who_roams_gets_in_during_an_outage_only_where_the_operator_says_so() {
+fn a_roaming_user_is_allowed_in_an_outage_only_where_stale_match_is_user() {
     let options = |matched: &str| {
-        eager(&format!(
+        fast_reconnect(&format!(
             "resilience.stale_match = \"{matched}\"\nresilience.cache.ttl = \"100ms\""
         ))
     };
@@ -282,22 +280,22 @@ fn a_user_who_roams_gets_in_during_an_outage_only_where_the_operator_says_so() {
         .client_networks(2)
         .start()
         .unwrap();
-    let elsewhere = ConnectOptions {
+    let other_network = ConnectOptions {
         network: 1,
         ..ConnectOptions::default()
     };
     log_in(&lab, "alice");
     lab.portal_dev().kill();
     log_in_until(&lab, "alice", "stale");
-    let rejected = lab.server().connect_with("alice", &elsewhere).unwrap_err();
-    assert!(rejected.is_by_script(), "{rejected}");
+    let rejected = lab.server().connect_with("alice", &other_network).unwrap_err();
+    assert!(rejected.is_session_denied(), "{rejected}");
     assert_eq!(last_decision(&lab, "alice")["deny_code"], "outage");
 
     reload(&lab, &options("user"));
-    lab.server().connect_with("alice", &elsewhere).unwrap();
+    lab.server().connect_with("alice", &other_network).unwrap();
     let decision = last_decision(&lab, "alice");
     assert_eq!(decision["source"], "stale", "{decision}");
     assert_eq!(decision["client_ip"], "10.77.1.2", "{decision}");
-    let rejected = lab.server().connect_with("bob", &elsewhere).unwrap_err();
-    assert!(rejected.is_by_script(), "{rejected}");
+    let rejected = lab.server().connect_with("bob", &other_network).unwrap_err();
+    assert!(rejected.is_session_denied(), "{rejected}");
 }

@@ -1,7 +1,7 @@
-//! What a monitoring system sees of an outage.
+//! Metrics and health checks in an outage.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use testkit::scene::{eager, http_get, lab, last_decision, reload};
+use testkit::harness::{fast_reconnect, http_get, lab, last_decision, reload};
 use testkit::wait::{self, BOUND};
 
 const NAMES: [&str; 10] = [
@@ -18,9 +18,9 @@ const NAMES: [&str; 10] = [
 ];
 
 #[test]
-fn an_agent_that_decides_by_what_it_remembers_is_alive_and_ready_and_names_nobody() {
+fn an_agent_with_stale_decisions_is_live_and_ready_and_its_metrics_name_no_user() {
     let options = |mode: &str| {
-        eager(&format!(
+        fast_reconnect(&format!(
             r#"
             resilience.fail_mode = "{mode}"
             resilience.cache.ttl = "100ms"
@@ -65,13 +65,13 @@ fn an_agent_that_decides_by_what_it_remembers_is_alive_and_ready_and_names_nobod
     }
 
     reload(&lab, &options("close"));
-    assert_eq!(ready().0, 503, "nobody new gets in now: {}", ready().1);
+    assert_eq!(ready().0, 503, "every new user is denied now: {}", ready().1);
     assert_eq!(http_get(&lab, "/livez").unwrap().0, 200);
     reload(&lab, &options("open"));
     assert_eq!(ready().0, 200, "{}", ready().1);
 }
 
-/// The value of the first series of a metric.
+/// Returns the value of a metric's first series.
 fn metric(lab: &testkit::lab::Lab, name: &str) -> f64 {
     let (_, text) = http_get(lab, "/metrics").unwrap();
     let line = text.lines().find(|line| line.starts_with(name));

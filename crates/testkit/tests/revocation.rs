@@ -1,4 +1,4 @@
-//! What the portal takes back, it takes back from live sessions too; what it merely fails to say ends nobody's session.
+//! A revocation by the portal ends live sessions; an outage of the portal ends none.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use ocserv_agent_proto::vpn::v1::{DisconnectReason, ValidateSessionResponse};
+use testkit::harness::{POLICY, decisions, events_of, fast_reconnect, lab, last_decision, wait_for_event};
 use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
 use testkit::portal_double::{PortalDouble, PortalEvent, Reply};
-use testkit::scene::{POLICY, decisions, eager, heard, lab, last_decision, wait_for};
 use testkit::wait::{self, BOUND};
 use tonic::Code;
 
@@ -20,8 +20,8 @@ fn double_in(lab: &Lab) -> PortalDouble {
 }
 
 #[test]
-fn a_user_whom_the_policy_no_longer_wants_loses_her_session_and_others_keep_theirs() {
-    let lab = lab("revoked").agent(eager(SYNC)).start().unwrap();
+fn a_user_denied_by_a_new_policy_is_disconnected_and_other_users_are_not() {
+    let lab = lab("revoked").agent(fast_reconnect(SYNC)).start().unwrap();
     let alice = lab.server().connect("alice").unwrap();
     let bob = lab.server().connect("bob").unwrap();
     lab.portal_dev()
@@ -30,25 +30,25 @@ fn a_user_whom_the_policy_no_longer_wants_loses_her_session_and_others_keep_thei
         )
         .unwrap();
     alice.wait_ended(BOUND).unwrap();
-    let end = wait_for(&lab, "disconnect", "alice");
-    assert_eq!(end["reason"], "policy_violation", "{end}");
+    let disconnect = wait_for_event(&lab, "disconnect", "alice");
+    assert_eq!(disconnect["reason"], "policy_violation", "{disconnect}");
     assert_eq!(
-        end["session_uid"],
-        wait_for(&lab, "connect", "alice")["session_uid"]
+        disconnect["session_uid"],
+        wait_for_event(&lab, "connect", "alice")["session_uid"]
     );
-    // Her decision had five minutes to live.
-    assert!(lab.server().connect("alice").unwrap_err().is_by_script());
+    // The cached decision would have been fresh for five minutes.
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
     assert_eq!(last_decision(&lab, "alice")["source"], "portal");
     assert!(bob.is_running());
     lab.wait_for_sessions("bob", 1).unwrap();
-    assert!(heard(&lab, "disconnect", "bob").is_empty());
+    assert!(events_of(&lab, "disconnect", "bob").is_empty());
 }
 
 #[test]
-fn no_outage_of_the_portal_ends_a_session_and_a_clear_word_of_it_does() {
-    let lab = Lab::builder("outlives")
+fn an_outage_of_the_portal_ends_no_session_and_a_revocation_does() {
+    let lab = Lab::builder("no-verdict")
         .users(&["alice"])
-        .agent(eager(SYNC))
+        .agent(fast_reconnect(SYNC))
         .start()
         .unwrap();
     let portal = double_in(&lab);
@@ -75,19 +75,19 @@ fn no_outage_of_the_portal_ends_a_session_and_a_clear_word_of_it_does() {
     ] {
         let what = format!("{reply:?}");
         portal.on_validate(reply);
-        portal.forget();
-        let asked = wait::until(&format!("two questions answered with {what}"), BOUND, || {
-            Some(portal.validations()).filter(|asked| asked.len() >= 2)
+        portal.clear_received();
+        let validations = wait::until(&format!("two validations with {what}"), BOUND, || {
+            Some(portal.validations()).filter(|validations| validations.len() >= 2)
         });
-        let asked = asked.unwrap().remove(0);
+        let validation = validations.unwrap().remove(0);
         assert_eq!(
-            (asked.username.as_str(), asked.session_id.as_str()),
+            (validation.username.as_str(), validation.session_id.as_str()),
             ("alice", row.id.to_string().as_str())
         );
         assert!(alice.is_running(), "{what}");
     }
     portal.stop();
-    // Nobody is there to count: so many intervals pass.
+    // Nothing observable happens: wait for several intervals.
     thread::sleep(4 * INTERVAL);
     assert!(alice.is_running());
     assert_eq!(lab.sessions_of("alice").unwrap().remove(0).id, row.id);
@@ -95,17 +95,17 @@ fn no_outage_of_the_portal_ends_a_session_and_a_clear_word_of_it_does() {
     portal.on_validate(Reply::force_disconnect("left the company"));
     portal.resume().unwrap();
     alice.wait_ended(BOUND).unwrap();
-    let end = portal.wait_for_event("her end", BOUND, |event| {
-        matches!(event, PortalEvent::Disconnect(end) if end.reason == DisconnectReason::PolicyViolation as i32)
+    let event = portal.wait_for_event("disconnect of alice", BOUND, |event| {
+        matches!(event, PortalEvent::Disconnect(disconnect) if disconnect.reason == DisconnectReason::PolicyViolation as i32)
     });
-    assert_eq!(end.unwrap().username(), "alice");
+    assert_eq!(event.unwrap().username(), "alice");
 }
 
 #[test]
-fn a_disconnected_user_who_comes_back_at_once_is_decided_anew() {
-    let lab = Lab::builder("anew")
+fn a_disconnected_user_who_reconnects_at_once_is_checked_again() {
+    let lab = Lab::builder("reconnect")
         .users(&["alice", "bob"])
-        .agent(eager(""))
+        .agent(fast_reconnect(""))
         .start()
         .unwrap();
     let portal = double_in(&lab);
@@ -121,37 +121,41 @@ fn a_disconnected_user_who_comes_back_at_once_is_decided_anew() {
     lab.portal_dev().call_agent(&["disconnect", "alice"]).unwrap();
     first.wait_ended(BOUND).unwrap();
     second.wait_ended(BOUND).unwrap();
-    assert!(lab.server().connect("alice").unwrap_err().is_by_script());
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
     assert_eq!(portal.checks_of("alice").len(), 2);
     assert_eq!(decisions(&lab, "alice").len(), 3);
 
     bob.disconnect(BOUND).unwrap();
     lab.server().connect("bob").unwrap();
-    assert_eq!(portal.checks_of("bob").len(), 1, "others keep their decisions");
+    assert_eq!(
+        portal.checks_of("bob").len(),
+        1,
+        "cached decisions of other users stay"
+    );
 }
 
-/// Lets nobody in.
-const NOBODY: &str = "version = 1\ndefault = \"deny\"";
+/// Denies every user.
+const DENY_ALL: &str = "version = 1\ndefault = \"deny\"";
 
 #[test]
-fn no_outage_lets_in_whom_the_portal_threw_out_and_the_portal_does_once_it_is_back() {
+fn a_revoked_user_stays_denied_in_an_outage_and_is_allowed_by_the_portal_after_it() {
     let open =
         format!("{SYNC}\nresilience.fail_mode = \"open\"\nresilience.circuit_breaker.timeout = \"1s\"");
     let options = AgentOptions {
         portal_timeout: Duration::from_secs(1),
-        ..eager(&open)
+        ..fast_reconnect(&open)
     };
-    let lab = lab("thrown-out").agent(options.clone()).start().unwrap();
+    let lab = lab("revoked-outage").agent(options.clone()).start().unwrap();
     let bob = lab.server().connect("bob").unwrap();
     lab.wait_for_sessions("bob", 1).unwrap();
     lab.portal_dev().call_agent(&["disconnect", "bob"]).unwrap();
     bob.wait_ended(BOUND).unwrap();
     let alice = lab.server().connect("alice").unwrap();
-    lab.portal_dev().set_policy(NOBODY).unwrap();
+    lab.portal_dev().set_policy(DENY_ALL).unwrap();
     alice.wait_ended(BOUND).unwrap();
     lab.portal_dev().kill();
 
-    let elsewhere = ConnectOptions {
+    let other_address = ConnectOptions {
         over_ipv6: true,
         ..ConnectOptions::default()
     };
@@ -161,9 +165,9 @@ fn no_outage_lets_in_whom_the_portal_threw_out_and_the_portal_does_once_it_is_ba
             lab.agent().start(&options).unwrap();
         }
         for user in ["alice", "bob"] {
-            for from in [&ConnectOptions::default(), &elsewhere] {
+            for from in [&ConnectOptions::default(), &other_address] {
                 let rejected = lab.server().connect_with(user, from).unwrap_err();
-                assert!(rejected.is_by_script(), "{rejected}");
+                assert!(rejected.is_session_denied(), "{rejected}");
                 let decision = last_decision(&lab, user);
                 assert_eq!(decision["source"], "stale", "{decision}");
                 assert_eq!(decision["deny_code"], "policy", "{decision}");
@@ -179,17 +183,17 @@ fn no_outage_lets_in_whom_the_portal_threw_out_and_the_portal_does_once_it_is_ba
     };
     lab.portal_dev().start(&policy).unwrap();
     for user in ["alice", "bob"] {
-        let back = wait::until("a login after the portal came back", BOUND, || {
+        let login = wait::until("login after the restart of the portal", BOUND, || {
             lab.server().connect(user).ok()
         });
-        back.unwrap();
+        login.unwrap();
         assert_eq!(last_decision(&lab, user)["source"], "portal");
     }
 }
 
 #[test]
-fn a_login_that_was_let_in_and_is_not_up_yet_is_ended_with_the_sessions_of_its_user() {
-    let lab = lab("on-the-way").start().unwrap();
+fn a_disconnect_also_ends_an_allowed_login_that_is_not_connected_yet() {
+    let lab = lab("connecting").start().unwrap();
     let script = lab.directory().join("connect-script");
     let deployed = fs::read_to_string(&script).unwrap();
     let slow = deployed.replace("exec ", "")
@@ -198,8 +202,11 @@ fn a_login_that_was_let_in_and_is_not_up_yet_is_ended_with_the_sessions_of_its_u
     let session = lab.server().connect("alice").unwrap();
     lab.wait_for_sessions("alice", 1).unwrap();
     let bob = lab.server().connect("bob").unwrap();
-    let coming = lab.server().begin("alice", &ConnectOptions::default()).unwrap();
-    wait::until("an allow on its way", BOUND, || {
+    let connecting = lab
+        .server()
+        .start_client("alice", &ConnectOptions::default())
+        .unwrap();
+    wait::until("second allow", BOUND, || {
         (decisions(&lab, "alice").len() == 2).then_some(())
     })
     .unwrap();
@@ -207,14 +214,14 @@ fn a_login_that_was_let_in_and_is_not_up_yet_is_ended_with_the_sessions_of_its_u
     lab.portal_dev().call_agent(&["disconnect", "alice"]).unwrap();
     lab.wait_for_sessions("alice", 0).unwrap();
     session.wait_ended(BOUND).unwrap();
-    if let Ok(client) = coming.wait(BOUND) {
+    if let Ok(client) = connecting.wait(BOUND) {
         client.wait_ended(BOUND).unwrap();
     }
-    let ends = wait::until("both ends", BOUND, || {
-        Some(heard(&lab, "disconnect", "alice")).filter(|ends| ends.len() == 2)
+    let disconnects = wait::until("both disconnects", BOUND, || {
+        Some(events_of(&lab, "disconnect", "alice")).filter(|events| events.len() == 2)
     });
-    for end in ends.unwrap() {
-        assert_eq!(end["reason"], "admin_forced", "{end}");
+    for event in disconnects.unwrap() {
+        assert_eq!(event["reason"], "admin_forced", "{event}");
     }
     assert!(bob.is_running());
 }

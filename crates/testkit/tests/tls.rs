@@ -1,30 +1,30 @@
-//! A peer that offers nothing newer than TLS 1.2 is refused in both directions, though its certificate is good, and the log
-//! says why. OpenSSL plays the peer, because rustls here cannot be talked into TLS 1.2.
+//! A peer that offers nothing newer than TLS 1.2 is rejected in both directions in spite of a valid
+//! certificate, and the log says why. The peer is OpenSSL, because rustls is built without TLS 1.2.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::{Command, Stdio};
 
-use testkit::lab::{AGENT_GRPC, Lab, PORTAL, Place, Running};
-use testkit::scene::{eager, last_decision};
+use testkit::harness::{fast_reconnect, last_decision};
+use testkit::lab::{AGENT_GRPC, Lab, ManagedProcess, Node, PORTAL};
 use testkit::wait::{self, BOUND};
 
-/// What the agent's log says of such a peer.
-const WHY: &str = "it offers only TLS 1.2 or older";
+/// The agent's log line about such a peer.
+const TOO_OLD: &str = "it offers only TLS 1.2 or older";
 
 fn lab(name: &str) -> Lab {
     Lab::builder(name)
         .users(&["alice"])
-        .agent(eager(""))
+        .agent(fast_reconnect(""))
         .start()
         .unwrap()
 }
 
-/// `openssl` at the portal's place, with the portal's good certificate.
-fn openssl(lab: &Lab, words: &[&str]) -> Command {
+/// Runs `openssl` on the portal node, with the portal's valid certificate.
+fn openssl(lab: &Lab, arguments: &[&str]) -> Command {
     let identity = lab.pki().portal().unwrap();
-    let mut command = lab.command(Place::Portal, "openssl");
+    let mut command = lab.command(Node::Portal, "openssl");
     command
-        .args(words)
+        .args(arguments)
         .arg("-CAfile")
         .arg(identity.ca)
         .arg("-cert")
@@ -37,42 +37,39 @@ fn openssl(lab: &Lab, words: &[&str]) -> Command {
 }
 
 #[test]
-fn a_caller_that_offers_only_tls_1_2_is_refused() {
+fn a_caller_that_offers_only_tls_1_2_is_rejected() {
     let lab = lab("tls12-caller");
     let call = |version: &str| {
-        let words = [
+        let arguments = [
             "s_client",
             "-connect",
             AGENT_GRPC,
             version,
             "-verify_return_error",
         ];
-        openssl(&lab, &words).output().unwrap()
+        openssl(&lab, &arguments).output().unwrap()
     };
-    let refused = call("-tls1_2");
-    assert!(!refused.status.success());
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("alert protocol version"), "{said}");
-    let line = lab.agent().wait_for_log(WHY, BOUND).unwrap();
+    let rejected = call("-tls1_2");
+    assert!(!rejected.status.success());
+    let output = String::from_utf8_lossy(&rejected.stderr);
+    assert!(output.contains("alert protocol version"), "{output}");
+    let line = lab.agent().wait_for_log(TOO_OLD, BOUND).unwrap();
     assert!(line.contains("10.78.0.2"), "{line}");
 
-    let admitted = call("-tls1_3");
+    let accepted = call("-tls1_3");
+    assert!(accepted.status.success(), "it differs only in the version");
+    let output = String::from_utf8_lossy(&accepted.stdout);
     assert!(
-        admitted.status.success(),
-        "nothing but the version is wrong with it"
-    );
-    let said = String::from_utf8_lossy(&admitted.stdout);
-    assert!(
-        said.contains("TLSv1.3") && said.contains("ALPN protocol: h2"),
-        "{said}"
+        output.contains("TLSv1.3") && output.contains("ALPN protocol: h2"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_portal_that_offers_only_tls_1_2_is_refused_and_decides_nothing() {
+fn a_portal_that_offers_only_tls_1_2_is_rejected_and_decides_nothing() {
     let lab = lab("tls12-portal");
-    let serve = |version: &str| -> Running {
-        let words = [
+    let serve = |version: &str| -> ManagedProcess {
+        let arguments = [
             "s_server",
             "-accept",
             PORTAL,
@@ -82,13 +79,13 @@ fn a_portal_that_offers_only_tls_1_2_is_refused_and_decides_nothing() {
             "1",
             "-verify_return_error",
         ];
-        lab.spawn(&format!("portal{version}"), openssl(&lab, &words))
+        lab.spawn(&format!("portal{version}"), openssl(&lab, &arguments))
             .unwrap()
     };
     let portal = serve("-tls1_2");
     portal.wait_for_log("ACCEPT", BOUND).unwrap();
-    lab.agent().wait_for_log(WHY, BOUND).unwrap();
-    assert!(lab.server().connect("alice").unwrap_err().is_by_script());
+    lab.agent().wait_for_log(TOO_OLD, BOUND).unwrap();
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
     let decision = last_decision(&lab, "alice");
     assert_eq!(
         (&decision["outcome"], &decision["deny_code"]),
@@ -103,7 +100,7 @@ fn a_portal_that_offers_only_tls_1_2_is_refused_and_decides_nothing() {
 
     let portal = serve("-tls1_3");
     wait::until(
-        "a handshake with what differs in nothing but the version",
+        "handshake of a peer that differs only in the version",
         BOUND,
         || portal.logs().contains("CONNECTION ESTABLISHED").then_some(()),
     )

@@ -1,26 +1,27 @@
-//! The messages of ocserv's `ctl.proto`, as far as the fake speaks them. Field numbers were read off recorded replies.
+//! The messages of ocserv's `ctl.proto` that the fake uses, with field numbers from recorded
+//! replies.
 
 use prost::Message;
 
 /// The commands of `occtl/ctl.h`.
 pub mod command {
-    /// Asks how the server is.
+    /// Queries the server's status.
     pub const STATUS: u8 = 1;
-    /// Asks who is there.
+    /// Lists all sessions.
     pub const LIST: u8 = 4;
-    /// Asks for the sessions of a user.
+    /// Lists the sessions of a user.
     pub const USER_INFO: u8 = 5;
-    /// Asks for one session.
+    /// Queries one session.
     pub const ID_INFO: u8 = 6;
-    /// Ends the sessions of a user.
+    /// Disconnects the sessions of a user.
     pub const DISCONNECT_NAME: u8 = 7;
-    /// Ends one session.
+    /// Disconnects one session.
     pub const DISCONNECT_ID: u8 = 8;
-    /// Asks for the logins that ocserv remembers.
+    /// Lists the logins whose cookies are valid.
     pub const LIST_COOKIES: u8 = 12;
-    /// Ends the sessions of a user and forgets the logins; since 1.4.2.
+    /// Disconnects a user and invalidates the cookies; since 1.4.2.
     pub const TERMINATE_USER: u8 = 13;
-    /// Ends one login and forgets it; since 1.4.2.
+    /// Disconnects one login and invalidates its cookie; since 1.4.2.
     pub const TERMINATE_SESSION: u8 = 15;
     /// Answers [`STATUS`].
     pub const STATUS_REPLY: u8 = 101;
@@ -38,12 +39,12 @@ pub mod command {
     pub const TERMINATE_SESSION_REPLY: u8 = 113;
 }
 
-/// A session as the fake has it. The texts are what ocserv sends: empty where it knows nothing.
+/// A session of the fake. Texts are as ocserv sends them: empty where unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeSession {
     /// The worker's pid.
     pub id: i32,
-    /// Bytes, for that is what a client sends.
+    /// Any bytes, as a client may send them.
     pub username: Vec<u8>,
     /// The user's group.
     pub group: String,
@@ -57,20 +58,20 @@ pub struct FakeSession {
     pub vpn_ipv6: String,
     /// The tun device.
     pub device: String,
-    /// When the connection began, in seconds since 1970.
+    /// The time of the connection, in seconds since 1970.
     pub connected_at: u32,
-    /// 0 before the login, 1 failed or in its connect-script, 2 and 3 on the way, 4 connected.
+    /// 0 before login, 1 failed or in its connect-script, 2 and 3 authenticating, 4 connected.
     pub state: u32,
-    /// What the client calls itself.
+    /// The client's hostname.
     pub hostname: String,
-    /// The client's program.
+    /// The client's user agent.
     pub user_agent: String,
-    /// The login's own id, 28 characters.
+    /// The id of the login, 28 characters.
     pub safe_id: String,
 }
 
 impl FakeSession {
-    /// A session that is connected.
+    /// Returns a connected session.
     #[must_use]
     pub fn connected(id: i32, username: &str) -> Self {
         Self {
@@ -90,7 +91,7 @@ impl FakeSession {
         }
     }
 
-    /// A session whose connect-script runs.
+    /// Returns a session whose connect-script runs.
     #[must_use]
     pub fn in_script(id: i32, username: &str) -> Self {
         Self {
@@ -99,7 +100,7 @@ impl FakeSession {
         }
     }
 
-    /// A connection before its login.
+    /// Returns a connection before its login.
     #[must_use]
     pub fn before_login(id: i32) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl FakeSession {
         }
     }
 
-    /// The row; `session_start` says whether this release tells when the login began.
+    /// Builds the row; `session_start` is whether this release sends the time of the login.
     pub(super) fn to_message(&self, session_start: bool) -> UserInfo {
         UserInfo {
             session_start_time: session_start.then(|| i64::from(self.connected_at)),
@@ -154,21 +155,21 @@ impl FakeSession {
     }
 }
 
-/// A login that ocserv remembers.
+/// A login whose cookie is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeLogin {
-    /// The login's own id, 28 characters.
+    /// The id of the login, 28 characters.
     pub safe_id: String,
-    /// Bytes, for that is what a client sends.
+    /// Any bytes, as a client may send them.
     pub username: Vec<u8>,
-    /// Whether a connection uses it.
+    /// Whether it has a connection.
     pub in_use: bool,
-    /// 1 failed, 2 and 3 on the way, 4 done.
+    /// 1 failed, 2 and 3 authenticating, 4 authenticated.
     pub state: u32,
 }
 
 impl FakeLogin {
-    /// A login that was let in and has no connection now: its client may come back without a password.
+    /// Returns a login without a connection: its client may reconnect without a password.
     #[must_use]
     pub fn detached(safe_id: &str, username: &str) -> Self {
         Self {
@@ -197,7 +198,7 @@ impl FakeLogin {
     }
 }
 
-// ocserv's file is proto2 and fills these fields always, also with zero and the empty text.
+// ocserv's file is proto2, with these fields required: they are sent also when zero or empty.
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct UserInfo {
@@ -211,10 +212,10 @@ pub(super) struct UserInfo {
     ip: String,
     #[prost(string, required, tag = "5")]
     tun: String,
-    /// The server's end.
+    /// The server's address in the VPN.
     #[prost(string, required, tag = "6")]
     remote_ip: String,
-    /// The client's.
+    /// The client's address in the VPN.
     #[prost(string, required, tag = "7")]
     local_ip: String,
     #[prost(string, required, tag = "8")]
@@ -319,7 +320,8 @@ pub(super) struct BoolMessage {
     pub(super) status: bool,
 }
 
-/// `status_rep`. All that has no meaning here is zero, but it must be there: occtl refuses a message without it.
+/// `status_rep`. Fields that the fake does not use are zero, but occtl rejects a message without
+/// them.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StatusReply {
     #[prost(bool, required, tag = "1")]

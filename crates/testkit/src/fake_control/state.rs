@@ -1,18 +1,18 @@
-//! What the fake knows, and what ocserv would say from that.
+//! The fake's state, and ocserv's replies from it.
 
 use std::collections::HashMap;
 
 use prost::Message;
 
+use super::behavior::{ControlRequest, Fault, Release, Terminated};
 use super::messages::{
     BoolMessage, CookieList, FakeLogin, FakeSession, IdRequest, SafeIdRequest, StatusReply, UserList,
     UsernameRequest, command,
 };
-use super::{ControlRequest, Fault, Release, Terminated};
 
 /// The state of a session whose connect-script runs.
 const IN_SCRIPT: u32 = 1;
-/// The state of one that is up.
+/// The state of a connected session.
 const CONNECTED: u32 = 4;
 /// Length of a login's id in a request.
 const SAFE_ID_BYTES: usize = 28;
@@ -22,14 +22,14 @@ pub(super) struct State {
     pub(super) release: Release,
     pub(super) starts: u32,
     pub(super) sessions: Vec<FakeSession>,
-    /// How many looks at the list a session stays in it for after it was told to end.
+    /// The number of lists in which a session stays after its disconnect.
     pub(super) linger: u32,
-    /// Those that were told to end, with the looks that are left.
-    pub(super) leaving: HashMap<i32, u32>,
-    /// How many looks at a session its connect-script takes; `None` has it run for ever.
+    /// Disconnected sessions that are still listed, each with the remaining lists.
+    pub(super) lingering: HashMap<i32, u32>,
+    /// The number of queries for a session after which its connect-script ends; `None` means never.
     pub(super) script: Option<u32>,
-    /// How many looks there were at those whose connect-script runs.
-    pub(super) looks: HashMap<i32, u32>,
+    /// The number of queries for each session.
+    pub(super) queries: HashMap<i32, u32>,
     pub(super) logins: Vec<FakeLogin>,
     pub(super) terminated: Vec<Terminated>,
     pub(super) recorded: HashMap<u8, Vec<u8>>,
@@ -37,8 +37,8 @@ pub(super) struct State {
     pub(super) requests: Vec<ControlRequest>,
 }
 
-/// What ocserv would say; `None` where it just closes.
-pub(super) fn answer(state: &mut State, request: &ControlRequest) -> Option<Vec<u8>> {
+/// Returns ocserv's reply; `None` where it closes the connection.
+pub(super) fn reply_to(state: &mut State, request: &ControlRequest) -> Option<Vec<u8>> {
     let payload = request.payload.as_slice();
     let name = || {
         UsernameRequest::decode(payload)
@@ -52,7 +52,7 @@ pub(super) fn answer(state: &mut State, request: &ControlRequest) -> Option<Vec<
             &StatusReply::new(state.sessions.len(), state.starts),
         ),
         command::LIST => {
-            state.look();
+            state.count_list();
             frame(command::LIST_REPLY, &state.list(|_| true))
         }
         command::USER_INFO => {
@@ -64,19 +64,19 @@ pub(super) fn answer(state: &mut State, request: &ControlRequest) -> Option<Vec<
         }
         command::ID_INFO => {
             let id = id()?;
-            state.look_at(id);
+            state.count_query(id);
             frame(command::LIST_REPLY, &state.list(|session| session.id == id))
         }
         command::DISCONNECT_NAME => {
             let name = name()?;
-            let ended = state.end(|session| session.username == name);
+            let ended = state.disconnect(|session| session.username == name);
             frame(command::DISCONNECT_NAME_REPLY, &ended)
         }
         command::DISCONNECT_ID => {
             let id = id()?;
             frame(
                 command::DISCONNECT_ID_REPLY,
-                &state.end(|session| session.id == id),
+                &state.disconnect(|session| session.id == id),
             )
         }
         command::LIST_COOKIES => {
@@ -85,7 +85,7 @@ pub(super) fn answer(state: &mut State, request: &ControlRequest) -> Option<Vec<
         }
         command::TERMINATE_USER if state.release >= Release::V1_4_2 => {
             let name = name()?;
-            let ended = state.end(|session| session.username == name);
+            let ended = state.disconnect(|session| session.username == name);
             frame(command::TERMINATE_USER_REPLY, &ended)
         }
         command::TERMINATE_SESSION if state.release >= Release::V1_4_2 => {
@@ -105,45 +105,46 @@ impl State {
         }
     }
 
-    /// Tells sessions to end; those that linger are left for [`Self::look`].
-    fn end(&mut self, wanted: impl Fn(&FakeSession) -> bool) -> BoolMessage {
-        let (ending, staying): (Vec<_>, Vec<_>) =
+    /// Disconnects sessions; lingering ones are removed by [`Self::count_list`].
+    fn disconnect(&mut self, wanted: impl Fn(&FakeSession) -> bool) -> BoolMessage {
+        let (disconnected, others): (Vec<_>, Vec<_>) =
             self.sessions.drain(..).partition(|session| wanted(session));
-        let status = !ending.is_empty();
-        self.sessions = staying;
+        let status = !disconnected.is_empty();
+        self.sessions = others;
         if self.linger > 0 {
-            for session in ending {
-                self.leaving.entry(session.id).or_insert(self.linger);
+            for session in disconnected {
+                self.lingering.entry(session.id).or_insert(self.linger);
                 self.sessions.push(session);
             }
         }
         BoolMessage { status }
     }
 
-    /// Counts a look at the list: those whose looks are over are gone.
-    fn look(&mut self) {
-        for left in self.leaving.values_mut() {
+    /// Counts a list: removes lingering sessions that have been listed often enough.
+    fn count_list(&mut self) {
+        for left in self.lingering.values_mut() {
             *left = left.saturating_sub(1);
         }
-        let leaving = &self.leaving;
+        let lingering = &self.lingering;
         self.sessions
-            .retain(|session| leaving.get(&session.id) != Some(&0));
-        self.leaving.retain(|_, left| *left > 0);
+            .retain(|session| lingering.get(&session.id) != Some(&0));
+        self.lingering.retain(|_, left| *left > 0);
     }
 
-    /// Counts a look at one session: when its connect-script has taken long enough, it is connected.
-    fn look_at(&mut self, id: i32) {
+    /// Counts a query for a session: ends its connect-script after enough of them.
+    fn count_query(&mut self, id: i32) {
         let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else {
             return;
         };
-        let looks = self.looks.entry(id).or_default();
-        if session.state == IN_SCRIPT && self.script.is_some_and(|script| *looks >= script) {
+        let queries = self.queries.entry(id).or_default();
+        if session.state == IN_SCRIPT && self.script.is_some_and(|script| *queries >= script) {
             session.state = CONNECTED;
         }
-        *looks += 1;
+        *queries += 1;
     }
 
-    /// Ends a login. Like ocserv it takes the 28 characters alone, without the NUL that it lists.
+    /// Terminates a login. Like ocserv, accepts only the 28 characters without the NUL that lists
+    /// have.
     fn terminate(&mut self, safe_id: &[u8]) -> BoolMessage {
         if safe_id.len() != SAFE_ID_BYTES {
             return BoolMessage { status: false };
@@ -159,7 +160,7 @@ impl State {
     }
 }
 
-/// A message as ocserv frames it.
+/// Encodes a message in ocserv's frame.
 fn frame(command: u8, message: &impl Message) -> Vec<u8> {
     let body = message.encode_to_vec();
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);

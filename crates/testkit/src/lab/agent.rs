@@ -1,4 +1,4 @@
-//! The real agent of a lab.
+//! The agent of a lab.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -10,35 +10,36 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use toml::{Table, Value};
 
-use super::netns::{Network, Place};
+use super::error::LabError;
+use super::netns::{Network, Node};
+use super::process::ManagedProcess;
 use super::requirements::own_program;
-use super::{LabError, Running};
 use crate::pki::{Issued, PORTAL_NAMES};
 use crate::wait::BOUND;
 
-/// Where the lab's agent serves gRPC.
+/// The address that the lab's agent serves gRPC on.
 pub const AGENT_GRPC: &str = "10.78.0.1:9443";
-/// Where the lab's portal, whichever it is, listens.
+/// The address that the lab's portal listens on, the reference portal or a double.
 pub const PORTAL: &str = "10.78.0.2:9444";
 
-/// How a lab's agent is set up. What is not here goes into `extra`.
+/// Settings of a lab's agent. Those without a field go into `extra`.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
-    /// Where it looks for the portal; `None` leaves the address out.
+    /// `portal.address`; `None` leaves it out.
     pub portal: Option<String>,
-    /// The policy file that it decides by, without any portal.
+    /// The policy file of an agent without a portal.
     pub policy_file: Option<PathBuf>,
-    /// How long one call to the portal may take.
+    /// Longest time of one call to the portal.
     pub portal_timeout: Duration,
-    /// How long one login may take inside the agent.
+    /// Longest time of one login in the agent.
     pub ipc_deadline: Duration,
-    /// How long the helper waits.
+    /// Longest time that the helper waits.
     pub helper_deadline: Duration,
-    /// Its files, for the portal and for its own server; `None` takes a good one.
+    /// Certificate and key, for the portal and for its own server; `None` takes a valid one.
     pub identity: Option<Issued>,
     /// `log.level`.
     pub log_level: String,
-    /// TOML that is laid over the rest, key by key.
+    /// TOML that overrides single keys.
     pub extra: String,
     /// Environment variables.
     pub env: Vec<(String, String)>,
@@ -60,7 +61,8 @@ impl Default for AgentOptions {
     }
 }
 
-/// The agent in the server's namespace. The handle is there from the start; the program runs between start and stop.
+/// The agent on the server node. The handle exists from the beginning; the program runs between
+/// `start` and `stop`.
 #[derive(Debug)]
 pub struct Agent {
     directory: PathBuf,
@@ -72,8 +74,8 @@ pub struct Agent {
 
 #[derive(Debug, Default)]
 struct State {
-    running: Option<Arc<Running>>,
-    last: Option<Arc<Running>>,
+    running: Option<Arc<ManagedProcess>>,
+    last: Option<Arc<ManagedProcess>>,
 }
 
 impl Agent {
@@ -87,10 +89,11 @@ impl Agent {
         }
     }
 
-    /// Writes the configuration, starts the agent and waits until helpers can reach it.
+    /// Writes the configuration, starts the agent and waits until its IPC socket accepts
+    /// connections.
     ///
     /// # Errors
-    /// When it does not come up; the error has its log.
+    /// When it does not start; the error has its log.
     pub fn start(&self, options: &AgentOptions) -> Result<(), LabError> {
         let running = self.launch(options)?;
         running.wait_until("its IPC socket", BOUND, || {
@@ -100,37 +103,38 @@ impl Agent {
         Ok(())
     }
 
-    /// Writes the configuration and starts the agent without waiting for anything: for starts that must fail.
+    /// Writes the configuration and starts the agent without waiting, for starts that must fail.
     ///
     /// # Errors
-    /// When the program is not there.
-    pub fn launch(&self, options: &AgentOptions) -> Result<Arc<Running>, LabError> {
+    /// When the program has not been built.
+    pub fn launch(&self, options: &AgentOptions) -> Result<Arc<ManagedProcess>, LabError> {
         self.kill();
         self.write_config(options)?;
         let program = own_program("ocserv-agent")?;
-        let mut command = self.network.command(Place::Server, &program);
+        let mut command = self.network.command(Node::Server, &program);
         command
             .arg("--config")
             .arg(self.config())
             .envs(options.env.iter().map(|(k, v)| (k, v)));
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("agent.{run}.log"));
-        let running = Arc::new(Running::spawn("the agent", command, &log, &[])?);
+        let running = Arc::new(ManagedProcess::spawn("the agent", command, &log, &[])?);
         self.state().last = Some(Arc::clone(&running));
         Ok(running)
     }
 
-    /// Writes the configuration as [`Self::start`] would; a running agent sees it on its next reload.
+    /// Writes the configuration as [`Self::start`] does; a running agent reads it on its next
+    /// reload.
     ///
     /// # Errors
-    /// When `extra` is no TOML or the file cannot be written.
+    /// When `extra` is not TOML or the file cannot be written.
     pub fn write_config(&self, options: &AgentOptions) -> Result<(), LabError> {
         let mut config = self.base(options);
         let extra: Table = options
             .extra
             .parse()
             .map_err(|error| LabError::Config(format!("{error}")))?;
-        lay_over(&mut config, extra);
+        merge(&mut config, extra);
         fs::write(self.config(), config.to_string()).map_err(LabError::io("write the agent's configuration"))
     }
 
@@ -144,7 +148,7 @@ impl Agent {
         let own = table(files.map(|(key, path)| (key, text(path))));
         let portal = match &options.policy_file {
             Some(path) => table([("mode", "embedded".into()), ("policy_file", text(path))]),
-            None => to_portal(options, own.clone()),
+            None => portal_section(options, own.clone()),
         };
         let ipc = table([
             ("socket", text(&self.socket())),
@@ -175,10 +179,10 @@ impl Agent {
         ])
     }
 
-    /// Asks it to stop and waits until it has drained.
+    /// Sends SIGTERM and waits until the agent has shut down.
     ///
     /// # Errors
-    /// When it is not running, or still runs after the bound.
+    /// When it is not running, or still runs after [`BOUND`].
     pub fn stop(&self) -> Result<(), LabError> {
         self.process()?.signal(Signal::SIGTERM);
         let running = self
@@ -189,7 +193,7 @@ impl Agent {
         running.wait_exit(BOUND).map(drop)
     }
 
-    /// Kills it at once.
+    /// Kills the agent.
     pub fn kill(&self) {
         let running = self.state().running.take();
         if let Some(running) = running {
@@ -197,7 +201,7 @@ impl Agent {
         }
     }
 
-    /// Asks it to read its configuration and certificates again.
+    /// Sends SIGHUP: the agent reads its configuration and certificates again.
     ///
     /// # Errors
     /// When it is not running.
@@ -205,18 +209,18 @@ impl Agent {
         self.process().map(|running| running.signal(Signal::SIGHUP))
     }
 
-    /// The running agent, for its pid and for signals.
+    /// Returns the process, for its pid and for signals.
     ///
     /// # Errors
     /// When it is not running.
-    pub fn process(&self) -> Result<Arc<Running>, LabError> {
+    pub fn process(&self) -> Result<Arc<ManagedProcess>, LabError> {
         self.state()
             .running
             .clone()
             .ok_or(LabError::NotRunning("the agent"))
     }
 
-    /// What its last run has logged: one JSON object a line.
+    /// Returns the log of the last run: one JSON object a line.
     #[must_use]
     pub fn logs(&self) -> String {
         self.state()
@@ -226,10 +230,10 @@ impl Agent {
             .unwrap_or_default()
     }
 
-    /// Waits for a log line of its last run that holds `part` and returns the line.
+    /// Waits for a log line of the last run that contains `part` and returns the line.
     ///
     /// # Errors
-    /// When none comes within the bound.
+    /// When there is none within `bound`.
     pub fn wait_for_log(&self, part: &str, bound: Duration) -> Result<String, LabError> {
         let last = self
             .state()
@@ -239,19 +243,19 @@ impl Agent {
         last.wait_for_log(part, bound)
     }
 
-    /// The socket that helpers reach it on.
+    /// Returns the path of the IPC socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.join("agent/ipc.sock")
     }
 
-    /// The directory that it keeps its state in.
+    /// Returns the state directory.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.directory.join("state")
     }
 
-    /// Its configuration file.
+    /// Returns the path of the configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.directory.join("agent.toml")
@@ -262,8 +266,8 @@ impl Agent {
     }
 }
 
-/// The section `portal` of an agent that has one.
-fn to_portal(options: &AgentOptions, mut tls: Table) -> Table {
+/// Builds the section `portal`.
+fn portal_section(options: &AgentOptions, mut tls: Table) -> Table {
     tls.insert("server_name".to_owned(), PORTAL_NAMES[0].into());
     let mut portal = table([("timeout", span(options.portal_timeout)), ("tls", tls.into())]);
     if let Some(address) = &options.portal {
@@ -287,11 +291,11 @@ fn span(duration: Duration) -> Value {
     format!("{}ms", duration.as_millis()).into()
 }
 
-/// Lays one table over another: tables merge, everything else replaces.
-fn lay_over(base: &mut Table, over: Table) {
+/// Merges `over` into `base`: tables merge, everything else replaces.
+fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
             (_, value) => {
                 base.insert(key, value);
             }
@@ -303,12 +307,12 @@ fn lay_over(base: &mut Table, over: Table) {
 mod tests {
     use toml::Table;
 
-    use super::lay_over;
+    use super::merge;
 
     #[test]
-    fn extra_settings_replace_single_keys_and_leave_their_neighbours() {
+    fn extra_settings_replace_single_keys_only() {
         let mut base: Table = "a = 1\n[t]\nx = 1\ny = 2".parse().unwrap();
-        lay_over(&mut base, "[t]\ny = 3\n[t.u]\nz = 4".parse().unwrap());
+        merge(&mut base, "[t]\ny = 3\n[t.u]\nz = 4".parse().unwrap());
         assert_eq!(base, "a = 1\n[t]\nx = 1\ny = 3\n[t.u]\nz = 4".parse().unwrap());
     }
 }

@@ -1,20 +1,21 @@
-//! What a lab is to be, and its start.
+//! Builds and starts a lab.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::agent::{Agent, AgentOptions};
-use super::netns::{Network, Place};
+use super::error::LabError;
+use super::handle::{Environment, Lab};
+use super::netns::{Network, Node};
 use super::portal_dev::{PortalDev, PortalOptions};
-use super::registry::Claim;
+use super::registry::Registration;
 use super::requirements::check;
 use super::script::{OnAgentDown, Script};
 use super::server::{Server, ServerOptions};
-use super::{Lab, LabError, Site};
 use crate::pki::{Pki, Validity};
 
-/// Collects what a lab is to be.
+/// Collects the settings of a lab.
 #[derive(Debug, Clone)]
 pub struct LabBuilder {
     name: String,
@@ -26,9 +27,11 @@ pub struct LabBuilder {
     portal: Option<PortalOptions>,
 }
 
-impl LabBuilder {
-    pub(crate) fn new(name: &str) -> Self {
-        Self {
+impl Lab {
+    /// Builds a lab; `name` is its test's, for the directory of its files.
+    #[must_use]
+    pub fn builder(name: &str) -> LabBuilder {
+        LabBuilder {
             name: name.to_owned(),
             server: ServerOptions::default(),
             on_agent_down: OnAgentDown::Deny,
@@ -38,7 +41,9 @@ impl LabBuilder {
             portal: None,
         }
     }
+}
 
+impl LabBuilder {
     /// Adds users without a group.
     #[must_use]
     pub fn users(mut self, names: &[&str]) -> Self {
@@ -62,28 +67,28 @@ impl LabBuilder {
         self
     }
 
-    /// Changes how ocserv is set up.
+    /// Changes the settings of ocserv.
     #[must_use]
     pub fn server(mut self, change: impl FnOnce(&mut ServerOptions)) -> Self {
         change(&mut self.server);
         self
     }
 
-    /// Has ocserv run this script. A lab with an agent runs the deployed wrapper anyway.
+    /// Sets ocserv's connect-script. Without it, a lab with an agent has the deployed wrapper.
     #[must_use]
     pub fn script(mut self, script: Script) -> Self {
         self.server.script = script;
         self
     }
 
-    /// Has ocserv run the deployed wrapper, though no agent runs at first.
+    /// Sets the deployed wrapper as connect-script, also for a lab whose agent starts later.
     #[must_use]
     pub fn deployed_script(mut self) -> Self {
         self.deployed_script = true;
         self
     }
 
-    /// Has the wrapper let clients in when the agent is not there.
+    /// Sets the deployed wrapper to allow logins while the agent is down.
     #[must_use]
     pub fn on_agent_down_allow(mut self) -> Self {
         self.on_agent_down = OnAgentDown::Allow;
@@ -91,14 +96,14 @@ impl LabBuilder {
         self
     }
 
-    /// How many client networks there are, each with an address of its own; 1 if not said.
+    /// Sets the number of client networks, each with addresses of its own; 1 by default.
     #[must_use]
     pub fn client_networks(mut self, n: u8) -> Self {
         self.client_networks = n;
         self
     }
 
-    /// Starts the agent, and has ocserv run the deployed wrapper.
+    /// Starts the agent, with the deployed wrapper as connect-script.
     #[must_use]
     pub fn agent(mut self, options: AgentOptions) -> Self {
         self.agent = Some(options);
@@ -122,11 +127,12 @@ impl LabBuilder {
         self
     }
 
-    /// Builds the lab and starts what it has: portal, agent, ocserv. They are ready when this returns.
+    /// Starts the portal, ocserv and the agent, as far as the lab has them, and waits until they
+    /// are ready.
     ///
     /// # Errors
-    /// When the machine lacks something (see [`super::check_requirements`]), or a program does not come up. Nothing is left
-    /// behind then.
+    /// When a requirement is missing (see [`super::check_requirements`]) or a program does not
+    /// start. Nothing is left behind then.
     pub fn start(mut self) -> Result<Lab, LabError> {
         check()?;
         if self.deployed_script && matches!(self.server.script, Script::None) {
@@ -138,27 +144,33 @@ impl LabBuilder {
                     .map_or(Duration::from_secs(4), |agent| agent.helper_deadline),
             };
         }
-        let site = site(&self.name, self.client_networks)?;
-        let directory = site.directory().to_owned();
+        let environment = environment(&self.name, self.client_networks)?;
+        let directory = environment.directory().to_owned();
         let pki_directory = directory.join("pki");
         fs::create_dir(&pki_directory).map_err(LabError::io("make a directory for certificates"))?;
         let pki = Pki::create(&pki_directory)?;
         let names: Vec<String> = (0..self.client_networks)
-            .flat_map(|n| [false, true].map(|ipv6| Network::server_address(Place::Client(n), ipv6)))
+            .flat_map(|n| [false, true].map(|ipv6| Network::server_address(Node::Client(n), ipv6)))
             .collect();
         let names: Vec<&str> = std::iter::once("vpn.lab")
             .chain(names.iter().map(String::as_str))
             .collect();
         let ocserv = pki.issue("ocserv", &names, Validity::Now)?;
-        let agent = Agent::new(&directory, &site.network, pki.agent()?);
-        let portal_dev = PortalDev::new(&directory, &site.network, pki.portal()?);
-        let server = Server::prepare(&directory, &site.network, &self.server, &ocserv, &agent.socket())?;
+        let agent = Agent::new(&directory, &environment.network, pki.agent()?);
+        let portal_dev = PortalDev::new(&directory, &environment.network, pki.portal()?);
+        let server = Server::prepare(
+            &directory,
+            &environment.network,
+            &self.server,
+            &ocserv,
+            &agent.socket(),
+        )?;
         let lab = Lab {
             agent,
             portal_dev,
             server,
             pki,
-            site,
+            environment,
         };
         if let Some(options) = &self.portal {
             lab.portal_dev.start(options)?;
@@ -171,31 +183,31 @@ impl LabBuilder {
     }
 }
 
-/// Takes a name, makes the directory and the namespaces.
-fn site(test: &str, client_networks: u8) -> Result<Site, LabError> {
-    let mut claim = Claim::take()?;
+/// Registers a name, creates the directory and the namespaces.
+fn environment(test: &str, client_networks: u8) -> Result<Environment, LabError> {
+    let mut registration = Registration::new()?;
     let directory = tempfile::Builder::new()
-        .prefix(&format!("{}-{}-", claim.name(), short(test)))
+        .prefix(&format!("{}-{}-", registration.name(), short(test)))
         .tempdir()
         .map_err(LabError::io("make the lab's directory"))?;
-    claim.note_directory(directory.path())?;
+    registration.set_directory(directory.path())?;
     // ocserv's workers reach their sockets as another user.
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
         .map_err(LabError::io("open the lab's directory to ocserv"))?;
-    let network = Network::new(claim.name(), client_networks)?;
+    let network = Network::new(registration.name(), client_networks)?;
     let namespaces = network.names();
-    // From here on whatever exists is cleared, also when the building fails half-way.
-    let site = Site {
+    // From here on what exists is removed when a step fails.
+    let environment = Environment {
         network,
         namespaces,
         directory: Some(directory),
-        claim,
+        registration,
     };
-    site.network.build()?;
-    Ok(site)
+    environment.network.build()?;
+    Ok(environment)
 }
 
-/// A test's name as a part of a file name, short enough for the sockets in the directory.
+/// Shortens a test's name so that the paths of sockets in the directory stay within their limit.
 fn short(test: &str) -> String {
     test.chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')

@@ -1,4 +1,4 @@
-//! The real openconnect clients of a lab.
+//! The openconnect clients of a lab.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,21 +8,27 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::netns::{Network, Place};
+use super::error::LabError;
+use super::netns::{Network, Node, run};
+use super::process::ManagedProcess;
 use super::requirements::required;
-use super::server::PASSWORD;
-use super::{LabError, Running};
 
-/// How a client connects.
+/// The password of every user of a lab.
+pub const PASSWORD: &str = "a password of the lab";
+
+/// Settings of a client.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
-    /// Its password.
+    /// The user's password.
     pub password: String,
-    /// On which of the lab's client networks it is, counted from 0.
+    /// The cookie of an earlier login, instead of the password (see
+    /// [`super::Server::authenticate`]).
+    pub cookie: Option<String>,
+    /// The client network that it connects from, counted from 0.
     pub network: u8,
-    /// Whether it reaches the server over IPv6.
+    /// Whether it connects over IPv6.
     pub over_ipv6: bool,
-    /// Whether its tun device gets its address and routes, so that traffic can flow.
+    /// Whether its tun device gets its address and routes, so that packets can pass.
     pub tunnel: bool,
     /// Further arguments of openconnect.
     pub extra: Vec<String>,
@@ -32,6 +38,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             password: PASSWORD.to_owned(),
+            cookie: None,
             network: 0,
             over_ipv6: false,
             tunnel: false,
@@ -40,14 +47,14 @@ impl Default for ConnectOptions {
     }
 }
 
-/// A client that did not get in.
+/// A client that did not connect.
 #[derive(Debug, thiserror::Error)]
 pub struct Rejected {
-    /// Who.
+    /// The user.
     pub user: String,
     /// openconnect's exit code; `None` when it was not started or had to be killed.
     pub exit_code: Option<i32>,
-    /// All that openconnect printed.
+    /// openconnect's output.
     pub output: String,
 }
 
@@ -60,9 +67,10 @@ impl Rejected {
         }
     }
 
-    /// Whether it was the connect-script that kept the client out: the password was right, the session was refused.
+    /// Whether the password or cookie was right and the session was denied: by the connect-script,
+    /// or by an ocserv that no longer accepts the cookie.
     #[must_use]
-    pub fn is_by_script(&self) -> bool {
+    pub fn is_session_denied(&self) -> bool {
         self.exit_code == Some(2) && self.output.contains("Cookie was rejected by server")
     }
 }
@@ -70,22 +78,23 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.exit_code {
-            Some(code) => write!(f, "openconnect of {} ended with exit code {code}", self.user)?,
-            None => write!(f, "openconnect of {} did not come to an end", self.user)?,
+            Some(code) => write!(f, "openconnect of {} exited with {code}", self.user)?,
+            None => write!(f, "openconnect of {} did not exit", self.user)?,
         }
-        write!(f, "; it said:\n{}", self.output)
+        write!(f, "; its output:\n{}", self.output)
     }
 }
 
-/// A client on its way in. Dropping it kills it.
+/// A client that is connecting. Dropping it kills it.
 #[derive(Debug)]
 pub struct Connecting {
     user: String,
-    process: Running,
+    device: String,
+    process: ManagedProcess,
 }
 
 impl Connecting {
-    pub(crate) fn begin(
+    pub(crate) fn start(
         directory: &Path,
         network: &Network,
         number: u32,
@@ -93,45 +102,33 @@ impl Connecting {
         options: &ConnectOptions,
         dtls: bool,
     ) -> Result<Self, LabError> {
-        let place = Place::Client(options.network);
-        let host = Network::server_address(place, options.over_ipv6);
-        let url = if options.over_ipv6 {
-            format!("https://[{host}]")
-        } else {
-            format!("https://{host}")
-        };
         let script = directory.join(if options.tunnel { "tunnel" } else { "noop" });
-        let mut command: Command = network.command(place, &required("openconnect")?);
-        command
-            .args([
-                "--protocol=anyconnect",
-                "--non-inter",
-                "--passwd-on-stdin",
-                "--user",
-                user,
-            ])
-            .arg("--cafile")
-            .arg(directory.join("pki/ca.pem"))
-            .arg("--script")
-            .arg(script)
-            .args(["--interface", &format!("oc{number}")]);
+        let device = format!("oc{number}");
+        let mut command = openconnect(directory, network, user, options)?;
+        command.arg("--script").arg(script).args(["--interface", &device]);
         if !dtls {
             command.arg("--no-dtls");
         }
-        command.args(&options.extra).arg(url);
+        command.args(&options.extra).arg(url(options));
         let log = directory.join(format!("client-{number}.log"));
-        let input = format!("{}\n", options.password);
-        let process = Running::spawn(&format!("openconnect of {user}"), command, &log, input.as_bytes())?;
+        let secret = options.cookie.as_ref().unwrap_or(&options.password);
+        let process = ManagedProcess::spawn(
+            &format!("openconnect of {user}"),
+            command,
+            &log,
+            format!("{secret}\n").as_bytes(),
+        )?;
         Ok(Self {
             user: user.to_owned(),
+            device,
             process,
         })
     }
 
-    /// Waits until the client is in.
+    /// Waits until the client is connected.
     ///
     /// # Errors
-    /// When it ended, or was not in within the bound; it is killed then.
+    /// When it exited, or was not connected within `bound`; it is killed then.
     pub fn wait(self, bound: Duration) -> Result<Client, Rejected> {
         let line = self.process.wait_for_log("Configured as ", bound);
         let address = line.ok().and_then(|line| vpn_address(&line));
@@ -139,20 +136,21 @@ impl Connecting {
             Some(vpn_ip) => Ok(Client {
                 user: self.user,
                 vpn_ip,
+                device: self.device,
                 process: self.process,
             }),
             None => Err(self.rejected()),
         }
     }
 
-    /// The process, to look at or to hurt.
+    /// Returns the process, for its log and for signals.
     #[must_use]
-    pub fn process(&self) -> &Running {
+    pub fn process(&self) -> &ManagedProcess {
         &self.process
     }
 
-    /// Kills the client without a word to the server.
-    pub fn vanish(self) {
+    /// Kills the client: the server gets no BYE.
+    pub fn kill(self) {
         self.process.kill();
     }
 
@@ -167,52 +165,116 @@ impl Connecting {
     }
 }
 
-/// The address in `Configured as 10.88.63.50, with SSL connected …` or `Configured as 10.88.63.50 + fd88::1/128, …`.
+/// Logs in without connecting and returns the cookie.
+pub(crate) fn authenticate(
+    directory: &Path,
+    network: &Network,
+    user: &str,
+    options: &ConnectOptions,
+) -> Result<String, LabError> {
+    let mut command = openconnect(directory, network, user, options)?;
+    command.arg("--authenticate").arg(url(options));
+    let output = run(&mut command, &format!("{}\n", options.password))?;
+    let cookie = output
+        .lines()
+        .find_map(|line| line.strip_prefix("COOKIE='")?.strip_suffix('\''));
+    cookie.map(str::to_owned).ok_or_else(|| LabError::Command {
+        command: format!("{command:?}"),
+        output,
+    })
+}
+
+/// Returns a command that logs in on the client's node, without a server yet.
+fn openconnect(
+    directory: &Path,
+    network: &Network,
+    user: &str,
+    options: &ConnectOptions,
+) -> Result<Command, LabError> {
+    let node = Node::Client(options.network);
+    let mut command = network.command(node, &required("openconnect")?);
+    let secret = match options.cookie {
+        Some(_) => "--cookie-on-stdin",
+        None => "--passwd-on-stdin",
+    };
+    command
+        .args([
+            "--protocol=anyconnect",
+            "--non-inter",
+            secret,
+            "--user",
+            user,
+            "--cafile",
+        ])
+        .arg(directory.join("pki/ca.pem"));
+    Ok(command)
+}
+
+/// Returns the server's address as the client's network reaches it.
+fn url(options: &ConnectOptions) -> String {
+    let host = Network::server_address(Node::Client(options.network), options.over_ipv6);
+    if options.over_ipv6 {
+        format!("https://[{host}]")
+    } else {
+        format!("https://{host}")
+    }
+}
+
+/// Reads the address from `Configured as 10.88.63.50, with SSL connected …` or
+/// `Configured as 10.88.63.50 + fd88::1/128, …`.
 fn vpn_address(line: &str) -> Option<IpAddr> {
     let rest = line.split_once("Configured as ")?.1;
     rest.split([',', ' ', '/']).next()?.parse().ok()
 }
 
-/// A client that is in. Dropping it ends it as a user does who closes the program.
+/// A connected client. Dropping it stops it as a user does who closes the program.
 #[derive(Debug)]
 pub struct Client {
     user: String,
     vpn_ip: IpAddr,
-    process: Running,
+    device: String,
+    process: ManagedProcess,
 }
 
 impl Client {
-    /// Who.
+    /// Returns the user.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// Its address inside the VPN.
+    /// Returns its address inside the VPN.
     #[must_use]
     pub fn vpn_ip(&self) -> IpAddr {
         self.vpn_ip
     }
 
-    /// openconnect's process id.
+    /// Returns the name of its tun device.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Returns openconnect's process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.process.pid()
     }
 
-    /// All that openconnect has printed.
+    /// Returns openconnect's output so far.
     #[must_use]
     pub fn logs(&self) -> String {
         self.process.logs()
     }
 
-    /// The process, for its log and for signals: SIGUSR2 makes it reconnect, SIGHUP makes it go and keep its cookie.
+    /// Returns the process, for its log and for signals: SIGUSR2 makes it reconnect, SIGHUP makes
+    /// it exit without ending its login.
     #[must_use]
-    pub fn process(&self) -> &Running {
+    pub fn process(&self) -> &ManagedProcess {
         &self.process
     }
 
-    /// Whether it still runs.
+    /// Whether openconnect still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.process.exit().is_none()
@@ -221,21 +283,22 @@ impl Client {
     /// Logs out.
     ///
     /// # Errors
-    /// When it does not end within the bound.
+    /// When it does not exit within `bound`.
     pub fn disconnect(self, bound: Duration) -> Result<(), LabError> {
         self.process.signal(Signal::SIGINT);
         self.process.wait_exit(bound).map(drop)
     }
 
-    /// Kills the client without a word to the server.
-    pub fn vanish(self) {
+    /// Kills the client: the server gets no BYE.
+    pub fn kill(self) {
         self.process.kill();
     }
 
-    /// Waits until the server has ended the session and the client has given up; returns its exit code.
+    /// Waits until the server has ended the session and openconnect has exited; returns its exit
+    /// code.
     ///
     /// # Errors
-    /// When it still runs after the bound.
+    /// When it still runs after `bound`.
     pub fn wait_ended(&self, bound: Duration) -> Result<Option<i32>, LabError> {
         self.process.wait_exit(bound).map(|status| status.code())
     }

@@ -1,33 +1,33 @@
-//! What can keep a lab from standing.
+//! Errors of the lab.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use crate::pki::PkiError;
-use crate::wait::Late;
+use crate::wait::WaitTimeout;
 
-/// Why the lab could not do what it was asked for.
+/// Why an operation of the lab failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabError {
     /// The test does not run as root.
     #[error(
-        "the lab needs root for network namespaces and tun devices: run the tests as root (`cargo xtask setup` says what else)"
+        "the lab needs root for network namespaces and tun devices: run the tests as root (`cargo xtask setup` installs what else it needs)"
     )]
     NotRoot,
     /// Something is not installed.
-    #[error("the lab needs {0}, which this machine has not: run `cargo xtask setup`")]
+    #[error("the lab needs {0}, which is missing: run `cargo xtask setup`")]
     Missing(&'static str),
-    /// A program of ours has not been built.
+    /// A program of this workspace has not been built.
     #[error("{0} is not there: run `cargo xtask test`, or build the programs with `cargo build --bins`")]
     NotBuilt(PathBuf),
     /// A system call or a file operation failed.
     #[error("could not {what}")]
     Io {
-        /// The attempt, as in "could not …".
+        /// The operation, as in "could not …".
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -36,15 +36,15 @@ pub enum LabError {
     Command {
         /// The command line.
         command: String,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
-    /// A program ended that was to go on.
-    #[error("{name} ended with {status}; it said:\n{log}")]
-    Ended {
+    /// A program exited unexpectedly.
+    #[error("{name} exited with {status}; its log:\n{log}")]
+    Exited {
         /// Its name in the lab.
         name: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The end of its log.
         log: String,
@@ -52,29 +52,29 @@ pub enum LabError {
     /// A program is not running.
     #[error("{0} is not running")]
     NotRunning(&'static str),
-    /// A state did not come.
-    #[error("{late}; {name} said:\n{log}")]
+    /// A program did not reach a state in time.
+    #[error("{timeout}; log of {name}:\n{log}")]
     NotReady {
-        /// Whose state.
+        /// Its name in the lab.
         name: String,
-        /// Which state.
-        late: Late,
+        /// The state.
+        timeout: WaitTimeout,
         /// The end of its log.
         log: String,
     },
-    /// A state of the whole lab did not come.
+    /// The lab did not reach a state in time.
     #[error(transparent)]
-    Late(#[from] Late),
+    Timeout(#[from] WaitTimeout),
     /// A certificate could not be made.
     #[error("could not make the lab's certificates")]
     Pki(#[from] PkiError),
-    /// The configuration that a test asked for is none.
+    /// A configuration of a test is not valid.
     #[error("could not read the extra configuration of the agent: {0}")]
     Config(String),
 }
 
 impl LabError {
-    /// Turns an I/O error into one that says what was attempted.
+    /// Returns a function that adds the operation to an I/O error.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

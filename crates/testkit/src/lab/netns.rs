@@ -1,4 +1,4 @@
-//! Network namespaces: the places of a lab, the wires between them, sockets and programs inside them.
+//! Network namespaces: the nodes of a lab, the links between them, sockets and programs in them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::LabError;
+use super::error::LabError;
 use super::requirements::required;
 
-/// Where something of a lab stands. Each place is a network namespace of its own.
+/// A host in the lab's network. Each has a network namespace of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// ocserv and the agent.
+pub enum Node {
+    /// Runs ocserv and the agent.
     Server,
-    /// The portal.
+    /// Runs the portal.
     Portal,
-    /// Clients, on one of the lab's client networks, counted from 0.
+    /// Runs clients, on one of the lab's client networks, counted from 0.
     Client(u8),
 }
 
-impl Place {
+impl Node {
     fn suffix(self) -> String {
         match self {
             Self::Server => "s".to_owned(),
@@ -33,8 +33,9 @@ impl Place {
         }
     }
 
-    /// The interface of the wire that ends here; the server has one for each of the others.
-    fn wire(self) -> String {
+    /// Returns the name of the interface of the link between the server and this node, at both
+    /// ends.
+    fn interface(self) -> String {
         match self {
             Self::Server => "lo".to_owned(),
             Self::Portal => "portal".to_owned(),
@@ -42,8 +43,8 @@ impl Place {
         }
     }
 
-    /// The first part of the addresses of the wire between the server and this place.
-    fn network(self) -> (String, String) {
+    /// Returns the prefixes of the addresses on the link between the server and this node.
+    fn prefixes(self) -> (String, String) {
         match self {
             Self::Server => ("127.0.0".to_owned(), String::new()),
             Self::Portal => ("10.78.0".to_owned(), "fd78::".to_owned()),
@@ -69,102 +70,101 @@ impl Network {
         })
     }
 
-    /// Makes the namespaces and the wires from the server to each of the others.
+    /// Creates the namespaces and the links from the server to each of the others.
     pub(crate) fn build(&self) -> Result<(), LabError> {
-        let server = self.name(Place::Server);
+        let server = self.name(Node::Server);
         let mut all = format!("netns add {server}\n");
         let mut at_server = "link set lo up\n".to_owned();
-        for place in self.outer() {
-            let name = self.name(place);
-            let wire = place.wire();
+        for node in self.outer() {
+            let name = self.name(node);
+            let interface = node.interface();
             all.push_str(&format!(
-                "netns add {name}\nlink add {wire} netns {server} type veth peer name {wire} netns {name}\n"
+                "netns add {name}\nlink add {interface} netns {server} type veth peer name {interface} netns {name}\n"
             ));
-            at_server.push_str(&ends(place, 1));
+            at_server.push_str(&ends(node, 1));
         }
         self.batch(None, &all)?;
-        self.batch(Some(Place::Server), &at_server)?;
-        for place in self.outer() {
-            self.batch(Some(place), &format!("link set lo up\n{}", ends(place, 2)))?;
+        self.batch(Some(Node::Server), &at_server)?;
+        for node in self.outer() {
+            self.batch(Some(node), &format!("link set lo up\n{}", ends(node, 2)))?;
         }
         Ok(())
     }
 
-    /// The names of all its namespaces.
+    /// Lists the names of its namespaces.
     pub(crate) fn names(&self) -> Vec<String> {
-        std::iter::once(Place::Server)
+        std::iter::once(Node::Server)
             .chain(self.outer())
-            .map(|place| self.name(place))
+            .map(|node| self.name(node))
             .collect()
     }
 
-    fn outer(&self) -> impl Iterator<Item = Place> + use<> {
-        std::iter::once(Place::Portal).chain((0..self.clients).map(Place::Client))
+    fn outer(&self) -> impl Iterator<Item = Node> + use<> {
+        std::iter::once(Node::Portal).chain((0..self.clients).map(Node::Client))
     }
 
-    /// The name of the namespace.
-    pub(crate) fn name(&self, place: Place) -> String {
-        format!("{}{}", self.lab, place.suffix())
+    /// Returns the name of a node's namespace.
+    pub(crate) fn name(&self, node: Node) -> String {
+        format!("{}{}", self.lab, node.suffix())
     }
 
-    /// A command that runs `program` at a place.
-    pub(crate) fn command(&self, place: Place, program: &Path) -> Command {
+    /// Returns a command that runs a program on a node.
+    pub(crate) fn command(&self, node: Node, program: &Path) -> Command {
         let mut command = Command::new(&self.ip);
-        command.args(["netns", "exec", &self.name(place)]).arg(program);
+        command.args(["netns", "exec", &self.name(node)]).arg(program);
         command
     }
 
-    /// Cuts the wire between the server and a place: packets get lost and nobody is told.
-    pub(crate) fn cut(&self, place: Place) -> Result<(), LabError> {
-        self.filter(place, "-I")
-    }
-
-    /// Mends the wire.
-    pub(crate) fn mend(&self, place: Place) -> Result<(), LabError> {
-        self.filter(place, "-D")
-    }
-
-    fn filter(&self, place: Place, verb: &str) -> Result<(), LabError> {
-        let wire = place.wire();
-        for program in ["iptables", "ip6tables"] {
-            for (chain, side) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
-                let mut command = self.command(place, &required("iptables")?.with_file_name(program));
-                run(command.args(["-w", verb, chain, side, &wire, "-j", "DROP"]), "")?;
+    /// Drops all packets between the server and a node, or stops doing so.
+    ///
+    /// Both ends filter both directions: a packet is lost as long as one of four rules holds.
+    pub(crate) fn partition(&self, node: Node, partitioned: bool) -> Result<(), LabError> {
+        let verb = if partitioned { "-I" } else { "-D" };
+        let interface = node.interface();
+        for end in [Node::Server, node] {
+            for program in ["iptables", "ip6tables"] {
+                for (chain, side) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
+                    let mut command = self.command(end, &required("iptables")?.with_file_name(program));
+                    run(
+                        command.args(["-w", verb, chain, side, &interface, "-j", "DROP"]),
+                        "",
+                    )?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Takes the link of a place down or up, as pulling its plug does.
-    pub(crate) fn link(&self, place: Place, up: bool) -> Result<(), LabError> {
-        let wire = place.wire();
+    /// Takes a node's link down or up.
+    pub(crate) fn link(&self, node: Node, up: bool) -> Result<(), LabError> {
+        let interface = node.interface();
         let lines = if up {
-            // The kernel takes IPv6 addresses away with the link, and leaves IPv4 addresses.
+            // The kernel removes IPv6 addresses with the link and keeps IPv4 addresses.
             format!(
-                "link set {wire} up\naddr replace {}/64 dev {wire} nodad\n",
-                address(place, 2, true)
+                "link set {interface} up\naddr replace {}/64 dev {interface} nodad\n",
+                address(node, 2, true)
             )
         } else {
-            format!("link set {wire} down\n")
+            format!("link set {interface} down\n")
         };
-        self.batch(Some(place), &lines)
+        self.batch(Some(node), &lines)
     }
 
-    fn batch(&self, place: Option<Place>, lines: &str) -> Result<(), LabError> {
+    fn batch(&self, node: Option<Node>, lines: &str) -> Result<(), LabError> {
         let mut command = Command::new(&self.ip);
-        if let Some(place) = place {
-            command.args(["-n", &self.name(place)]);
+        if let Some(node) = node {
+            command.args(["-n", &self.name(node)]);
         }
         run(command.args(["-batch", "-"]), lines).map(drop)
     }
 
-    /// Runs a closure on a thread that stands at a place; sockets that it makes stay there.
+    /// Runs a closure on a thread that has entered a node's namespace; its sockets belong there.
     pub(crate) fn inside<T: Send>(
         &self,
-        place: Place,
+        node: Node,
         work: impl FnOnce() -> io::Result<T> + Send,
     ) -> io::Result<T> {
-        let path = Path::new(DIRECTORY).join(self.name(place));
+        let path = Path::new(DIRECTORY).join(self.name(node));
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 setns(File::open(&path)?, CloneFlags::CLONE_NEWNET)?;
@@ -176,27 +176,27 @@ impl Network {
         })
     }
 
-    pub(crate) fn bind_tcp(&self, place: Place, address: SocketAddr) -> io::Result<TcpListener> {
-        self.inside(place, || TcpListener::bind(address))
+    pub(crate) fn bind_tcp(&self, node: Node, address: SocketAddr) -> io::Result<TcpListener> {
+        self.inside(node, || TcpListener::bind(address))
     }
 
     pub(crate) fn connect_tcp(
         &self,
-        place: Place,
+        node: Node,
         address: SocketAddr,
         bound: Duration,
     ) -> io::Result<TcpStream> {
-        self.inside(place, || TcpStream::connect_timeout(&address, bound))
+        self.inside(node, || TcpStream::connect_timeout(&address, bound))
     }
 
-    /// The server's address on the wire to a place.
-    pub(crate) fn server_address(place: Place, ipv6: bool) -> String {
-        address(place, 1, ipv6)
+    /// Returns the server's address on the link to a node.
+    pub(crate) fn server_address(node: Node, ipv6: bool) -> String {
+        address(node, 1, ipv6)
     }
 }
 
-fn address(place: Place, end: u8, ipv6: bool) -> String {
-    let (four, six) = place.network();
+fn address(node: Node, end: u8, ipv6: bool) -> String {
+    let (four, six) = node.prefixes();
     if ipv6 {
         format!("{six}{end}")
     } else {
@@ -204,17 +204,19 @@ fn address(place: Place, end: u8, ipv6: bool) -> String {
     }
 }
 
-/// The commands that set up one end of a wire.
-fn ends(place: Place, end: u8) -> String {
-    let wire = place.wire();
-    let (four, six) = (address(place, end, false), address(place, end, true));
-    format!("addr add {four}/24 dev {wire}\naddr add {six}/64 dev {wire} nodad\nlink set {wire} up\n")
+/// Returns the commands that set up one end of a link.
+fn ends(node: Node, end: u8) -> String {
+    let interface = node.interface();
+    let (four, six) = (address(node, end, false), address(node, end, true));
+    format!(
+        "addr add {four}/24 dev {interface}\naddr add {six}/64 dev {interface} nodad\nlink set {interface} up\n"
+    )
 }
 
-/// Where `ip netns` keeps the names.
+/// The directory where `ip netns` keeps the names.
 pub(crate) const DIRECTORY: &str = "/run/netns";
 
-/// The processes in a namespace.
+/// Lists the processes in a namespace.
 pub(crate) fn processes(namespace: &str) -> Vec<i32> {
     let Ok(ip) = required("ip") else { return Vec::new() };
     let Ok(output) = Command::new(ip).args(["netns", "pids", namespace]).output() else {
@@ -226,7 +228,7 @@ pub(crate) fn processes(namespace: &str) -> Vec<i32> {
         .collect()
 }
 
-/// Deletes a namespace; its interfaces go with it when the last process has left.
+/// Deletes a namespace; its interfaces are removed with its last process.
 pub(crate) fn delete(namespace: &str) {
     if let Ok(ip) = required("ip") {
         let _ = Command::new(ip)
@@ -236,7 +238,7 @@ pub(crate) fn delete(namespace: &str) {
     }
 }
 
-/// Runs a short program to its end and returns what it printed.
+/// Runs a program to its end and returns its output.
 pub(crate) fn run(command: &mut Command, input: &str) -> Result<String, LabError> {
     let line = format!("{command:?}");
     let mut child = command
@@ -246,7 +248,7 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String, LabError
         .spawn()
         .map_err(LabError::io(format!("run {line}")))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read its input says why on its error output.
+        // A program that does not read its input says why on its error output.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child

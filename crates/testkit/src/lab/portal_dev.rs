@@ -9,31 +9,32 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::agent::{AGENT_GRPC, PORTAL};
-use super::netns::{Network, Place, run};
+use super::error::LabError;
+use super::netns::{Network, Node, run};
+use super::process::ManagedProcess;
 use super::requirements::own_program;
-use super::{LabError, Running};
 use crate::pki::{AGENT_NAMES, Issued};
 use crate::wait::BOUND;
 
-/// How a lab's reference portal is set up.
+/// Settings of a lab's reference portal.
 #[derive(Debug, Clone, Default)]
 pub struct PortalOptions {
     /// The policy file.
     pub policy: String,
-    /// Its files; `None` takes a good one.
+    /// Certificate and key; `None` takes a valid one.
     pub identity: Option<Issued>,
     /// Further arguments.
     pub extra: Vec<String>,
 }
 
-/// The reference portal in the portal's namespace. The handle is there from the start; the program runs between start
-/// and stop.
+/// The reference portal on the portal node. The handle exists from the beginning; the program runs
+/// between `start` and `kill`.
 #[derive(Debug)]
 pub struct PortalDev {
     directory: PathBuf,
     network: Network,
     identity: Issued,
-    running: Mutex<Option<Arc<Running>>>,
+    running: Mutex<Option<Arc<ManagedProcess>>>,
     runs: AtomicU32,
 }
 
@@ -51,13 +52,13 @@ impl PortalDev {
     /// Writes the policy, starts the portal and waits until it listens.
     ///
     /// # Errors
-    /// When it does not come up; the error has its log.
+    /// When it does not start; the error has its log.
     pub fn start(&self, options: &PortalOptions) -> Result<(), LabError> {
         self.kill();
         self.set_policy(&options.policy)?;
         let program = own_program("portal-dev")?;
         let identity = options.identity.as_ref().unwrap_or(&self.identity);
-        let mut command = self.network.command(Place::Portal, &program);
+        let mut command = self.network.command(Node::Portal, &program);
         command
             .args(["serve", "--listen", PORTAL])
             .arg("--policy")
@@ -75,13 +76,13 @@ impl PortalDev {
             .args(&options.extra);
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("portal-dev.{number}.log"));
-        let running = Running::spawn("portal-dev", command, &log, &[])?;
+        let running = ManagedProcess::spawn("portal-dev", command, &log, &[])?;
         running.wait_for_log("ready on https:", BOUND)?;
         *self.slot() = Some(Arc::new(running));
         Ok(())
     }
 
-    /// Replaces the policy file as a whole; a running portal reads it again by itself.
+    /// Replaces the policy file; a running portal reloads it.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -92,7 +93,7 @@ impl PortalDev {
             .map_err(LabError::io("write the portal's policy"))
     }
 
-    /// Kills it at once.
+    /// Kills the portal.
     pub fn kill(&self) {
         let running = self.slot().take();
         if let Some(running) = running {
@@ -100,29 +101,29 @@ impl PortalDev {
         }
     }
 
-    /// The running portal, for its log and for signals.
+    /// Returns the process, for its log and for signals.
     ///
     /// # Errors
     /// When it is not running.
-    pub fn process(&self) -> Result<Arc<Running>, LabError> {
+    pub fn process(&self) -> Result<Arc<ManagedProcess>, LabError> {
         self.slot().clone().ok_or(LabError::NotRunning("portal-dev"))
     }
 
-    /// What it has received so far, in order: the whole lines of its events file.
+    /// Returns what it has received so far, in order: the complete lines of its events file.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.events_file()).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
-    /// Waits for an event that `wanted` accepts and returns it; `what` names it in the error.
+    /// Waits for an event that `wanted` accepts and returns it; `what` describes it in the error.
     ///
     /// # Errors
-    /// When it does not come within the bound, or the portal ended.
+    /// When there is none within `bound`, or the portal exited.
     pub fn wait_for_event(
         &self,
         what: &str,
@@ -135,24 +136,24 @@ impl PortalDev {
         })
     }
 
-    /// Runs the portal's command line against the lab's agent, such as `["sessions"]` or `["disconnect", "alice"]`, and
-    /// returns what it printed.
+    /// Runs a command of the portal against the lab's agent, such as `["sessions"]` or
+    /// `["disconnect", "alice"]`, and returns its output.
     ///
     /// # Errors
     /// When it fails; the error has its output.
-    pub fn call_agent(&self, words: &[&str]) -> Result<String, LabError> {
-        self.call_agent_as(&self.identity, words)
+    pub fn call_agent(&self, arguments: &[&str]) -> Result<String, LabError> {
+        self.call_agent_as(&self.identity, arguments)
     }
 
-    /// As [`Self::call_agent`], with other files than the portal's own.
+    /// As [`Self::call_agent`], with another certificate than the portal's own.
     ///
     /// # Errors
     /// When it fails; the error has its output.
-    pub fn call_agent_as(&self, identity: &Issued, words: &[&str]) -> Result<String, LabError> {
-        let (verb, rest) = words
+    pub fn call_agent_as(&self, identity: &Issued, arguments: &[&str]) -> Result<String, LabError> {
+        let (verb, rest) = arguments
             .split_first()
             .ok_or(LabError::Config("no command for the portal".to_owned()))?;
-        let mut command = self.network.command(Place::Portal, &own_program("portal-dev")?);
+        let mut command = self.network.command(Node::Portal, &own_program("portal-dev")?);
         let agent = format!("https://{AGENT_GRPC}");
         command
             .arg(verb)
@@ -166,19 +167,19 @@ impl PortalDev {
         run(&mut command, "")
     }
 
-    /// The policy file.
+    /// Returns the path of the policy file.
     #[must_use]
     pub fn policy_file(&self) -> PathBuf {
         self.directory.join("policy.toml")
     }
 
-    /// The file that it writes events to, one JSON object a line.
+    /// Returns the path of the events file: one JSON object a line.
     #[must_use]
     pub fn events_file(&self) -> PathBuf {
         self.directory.join("events.jsonl")
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<ManagedProcess>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

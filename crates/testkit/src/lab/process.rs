@@ -1,4 +1,4 @@
-//! One long-running program of the lab: its output in a file, its end under control.
+//! A long-running program of the lab, with its output in a file.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,23 +11,24 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::LabError;
+use super::error::LabError;
 use crate::wait;
 
-/// How much of a log goes into an error.
+/// The part of a log that an error has, in bytes.
 const TAIL: usize = 4_000;
 
 /// A program that runs until it is stopped; dropping the handle kills it.
 #[derive(Debug)]
-pub struct Running {
+pub struct ManagedProcess {
     name: String,
     pid: i32,
     child: Mutex<Child>,
     log: PathBuf,
 }
 
-impl Running {
-    /// Starts a program in a process group of its own, with both outputs in `log` and `input` as all of its input.
+impl ManagedProcess {
+    /// Starts a program in its own process group, with both outputs in `log` and `input` as its
+    /// input.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -47,7 +48,7 @@ impl Running {
             .spawn()
             .map_err(LabError::io(starting()))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that ended at once does not read; its exit and its log say why.
+            // A program that exited at once does not read; its exit status and log say why.
             let _ = stdin.write_all(input);
         }
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
@@ -59,13 +60,13 @@ impl Running {
         })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Everything that it has printed so far.
+    /// Returns its output so far.
     #[must_use]
     pub fn logs(&self) -> String {
         fs::read(&self.log)
@@ -73,17 +74,17 @@ impl Running {
             .unwrap_or_default()
     }
 
-    /// Waits for a line that holds `part` and returns the line.
+    /// Waits for a line that contains `part` and returns the line.
     ///
     /// # Errors
-    /// When no such line comes within the bound, or the program ended without one.
+    /// When there is none within `bound`, or the program exited without one.
     pub fn wait_for_log(&self, part: &str, bound: Duration) -> Result<String, LabError> {
         self.wait_for_line(&format!("a log line with {part:?}"), bound, |line| {
             line.contains(part)
         })
     }
 
-    /// Waits for a line that `wanted` accepts and returns it; `what` names it in the error.
+    /// Waits for a line that `wanted` accepts and returns it; `what` describes it in the error.
     ///
     /// # Errors
     /// As [`Self::wait_for_log`].
@@ -98,76 +99,76 @@ impl Running {
         })
     }
 
-    /// Waits for something that this program brings about.
+    /// Waits for a state that this program brings about.
     ///
     /// # Errors
-    /// When it does not come within the bound, or the program ended without it.
+    /// When it is not reached within `bound`, or the program exited before.
     pub fn wait_until<T>(
         &self,
         what: &str,
         bound: Duration,
         mut probe: impl FnMut() -> Option<T>,
     ) -> Result<T, LabError> {
-        let mut ended = None;
-        let answer = wait::until(what, bound, || {
-            ended = self.exit();
-            match (probe(), ended) {
-                (Some(answer), _) => Some(Some(answer)),
+        let mut exited = None;
+        let result = wait::until(what, bound, || {
+            exited = self.exit();
+            match (probe(), exited) {
+                (Some(state), _) => Some(Some(state)),
                 (None, Some(_)) => Some(None),
                 (None, None) => None,
             }
         });
-        match (answer, ended) {
-            (Ok(Some(answer)), _) => Ok(answer),
-            (Ok(None), Some(status)) => Err(LabError::Ended {
+        match (result, exited) {
+            (Ok(Some(state)), _) => Ok(state),
+            (Ok(None), Some(status)) => Err(LabError::Exited {
                 name: self.name.clone(),
                 status,
                 log: self.tail(),
             }),
             (Ok(None), None) => Err(LabError::NotRunning("the program")),
-            (Err(late), _) => Err(LabError::NotReady {
+            (Err(timeout), _) => Err(LabError::NotReady {
                 name: self.name.clone(),
-                late,
+                timeout,
                 log: self.tail(),
             }),
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit status, if it has exited.
     #[must_use]
     pub fn exit(&self) -> Option<ExitStatus> {
         self.child().try_wait().ok().flatten()
     }
 
-    /// Waits for its end.
+    /// Waits until it has exited.
     ///
     /// # Errors
-    /// When it still runs after the bound.
+    /// When it still runs after `bound`.
     pub fn wait_exit(&self, bound: Duration) -> Result<ExitStatus, LabError> {
-        wait::until("its end", bound, || self.exit()).map_err(|late| LabError::NotReady {
+        wait::until("its exit", bound, || self.exit()).map_err(|timeout| LabError::NotReady {
             name: self.name.clone(),
-            late,
+            timeout,
             log: self.tail(),
         })
     }
 
-    /// Sends a signal; nothing happens when the program has ended.
+    /// Sends a signal; does nothing when the program has exited.
     pub fn signal(&self, signal: Signal) {
         let mut child = self.child();
         if matches!(child.try_wait(), Ok(None)) {
-            // Not reaped yet, so the pid is still its own.
+            // Not reaped yet, so the pid still belongs to it.
             let _ = kill(Pid::from_raw(self.pid), signal);
         }
     }
 
-    /// Kills it at once and waits for its end.
+    /// Kills it and waits until it has exited.
     pub fn kill(&self) {
         let mut child = self.child();
         let _ = child.kill();
         let _ = child.wait();
     }
 
-    /// Asks it to end and waits for that; what still runs after the bound is killed, and the caller is told by `None`.
+    /// Sends SIGTERM and waits until it has exited; kills it after `bound` and returns `None` then.
     pub fn terminate(&self, bound: Duration) -> Option<ExitStatus> {
         self.signal(Signal::SIGTERM);
         let status = self.wait_exit(bound).ok();
@@ -191,7 +192,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ManagedProcess {
     fn drop(&mut self) {
         self.kill();
     }

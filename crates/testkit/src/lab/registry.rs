@@ -1,7 +1,7 @@
-//! Which labs are alive on this machine, and the sweeping up after those that are not.
+//! Registers the labs on this machine, and removes what dead ones left.
 //!
-//! Each lab holds a lock on a file of its own, which the kernel releases when the test process dies in whatever way. A
-//! namespace whose lab holds no lock belongs to nobody.
+//! Each lab locks a file of its own; the kernel releases the lock when the test process ends in any
+//! way. A namespace whose lab holds no lock is stale.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,33 +13,33 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::LabError;
-use super::netns::{DIRECTORY, delete, processes};
+use super::error::LabError;
+use super::netns::{self, DIRECTORY};
 use crate::wait;
 
 const LOCKS: &str = "/run/ocserv-agent-lab";
 const PREFIX: &str = "oa";
-/// How long killed processes may take to be gone.
-const GONE: Duration = Duration::from_secs(5);
+/// Longest time until killed processes have exited.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// The lab's claim to its name. Dropping it gives the name up.
+/// The registered name of a lab. Dropping it releases the name.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct Registration {
     name: String,
     file: File,
 }
 
-impl Claim {
-    /// Sweeps up after dead labs and takes a name that no other lab has.
-    pub(crate) fn take() -> Result<Self, LabError> {
+impl Registration {
+    /// Removes what dead labs left and registers a name that no other lab has.
+    pub(crate) fn new() -> Result<Self, LabError> {
         let io = |what: &str| LabError::io(format!("{what} under {LOCKS}"));
-        fs::create_dir_all(LOCKS).map_err(io("make the lock directory"))?;
-        // One at a time: between a lab's file and its lock, a sweep of another process would take it for a dead one.
-        let gate = File::create(gate()).map_err(io("open the gate"))?;
-        gate.lock().map_err(io("pass the gate"))?;
-        sweep();
+        fs::create_dir_all(LOCKS).map_err(io("create the lock directory"))?;
+        // One at a time: between creating and locking its file, a lab looks dead to others.
+        let registry = File::create(registry_lock()).map_err(io("open the registry's lock"))?;
+        registry.lock().map_err(io("take the registry's lock"))?;
+        remove_stale();
         let name = format!(
             "{PREFIX}{}-{}",
             process::id(),
@@ -51,7 +51,7 @@ impl Claim {
             .read(true)
             .write(true)
             .open(lock_of(&name))
-            .map_err(io("make a lock"))?;
+            .map_err(io("create a lock"))?;
         file.lock().map_err(io("take a lock"))?;
         Ok(Self { name, file })
     }
@@ -60,31 +60,31 @@ impl Claim {
         &self.name
     }
 
-    /// Notes the directory to delete if this process dies before it can.
-    pub(crate) fn note_directory(&mut self, directory: &Path) -> Result<(), LabError> {
+    /// Records the directory that is deleted if this process ends without deleting it.
+    pub(crate) fn set_directory(&mut self, directory: &Path) -> Result<(), LabError> {
         let text = directory.to_string_lossy();
         self.file
             .write_all(text.as_bytes())
-            .map_err(LabError::io("note the lab's directory"))
+            .map_err(LabError::io("record the lab's directory"))
     }
 }
 
-impl Drop for Claim {
+impl Drop for Registration {
     fn drop(&mut self) {
         let _ = fs::remove_file(lock_of(&self.name));
     }
 }
 
-fn gate() -> PathBuf {
-    Path::new(LOCKS).join("gate")
+fn registry_lock() -> PathBuf {
+    Path::new(LOCKS).join("registry")
 }
 
 fn lock_of(name: &str) -> PathBuf {
     Path::new(LOCKS).join(format!("{name}.lock"))
 }
 
-/// Removes what dead labs left: processes, namespaces, directories, lock files.
-fn sweep() {
+/// Removes processes, namespaces, directories and lock files of dead labs.
+fn remove_stale() {
     for namespace in names_in(Path::new(DIRECTORY)) {
         if let Some(lab) = lab_of(&namespace)
             && !is_alive(lab)
@@ -102,23 +102,23 @@ fn sweep() {
     }
 }
 
-/// Kills all that lives in the namespaces, waits until it is gone, deletes them.
+/// Kills all processes in the namespaces, waits until they have exited, deletes the namespaces.
 pub(crate) fn clear(namespaces: &[String]) {
-    let living = || {
+    let processes = || {
         namespaces
             .iter()
-            .flat_map(|name| processes(name))
+            .flat_map(|name| netns::processes(name))
             .collect::<Vec<_>>()
     };
-    let _ = wait::until("the namespaces to be empty", GONE, || {
-        let living = living();
-        for &pid in &living {
+    let _ = wait::until("the namespaces to be empty", KILL_TIMEOUT, || {
+        let pids = processes();
+        for &pid in &pids {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        living.is_empty().then_some(())
+        pids.is_empty().then_some(())
     });
     for namespace in namespaces {
-        delete(namespace);
+        netns::delete(namespace);
     }
 }
 
@@ -129,15 +129,15 @@ fn names_in(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The lab's name in `oa<pid>-<n><place>`.
+/// Returns the lab's name in `oa<pid>-<n><node>`.
 fn lab_of(namespace: &str) -> Option<&str> {
     let (pid, rest) = namespace.strip_prefix(PREFIX)?.split_once('-')?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let ours = !pid.is_empty()
+    let is_lab = !pid.is_empty()
         && pid.bytes().all(|b| b.is_ascii_digit())
         && digits > 0
         && matches!(rest.as_bytes().get(digits), Some(b's' | b'p' | b'c'));
-    ours.then(|| &namespace[..PREFIX.len() + pid.len() + 1 + digits])
+    is_lab.then(|| &namespace[..PREFIX.len() + pid.len() + 1 + digits])
 }
 
 fn is_alive(lab: &str) -> bool {
@@ -147,7 +147,7 @@ fn is_alive(lab: &str) -> bool {
     }
 }
 
-/// Deletes the files of a lab that died, if they are where labs keep them.
+/// Deletes the files of a dead lab, if their path is one of a lab.
 fn remove_directory_of(lab: &str) {
     let mut text = String::new();
     let read = File::open(lock_of(lab)).and_then(|mut file| {
@@ -155,10 +155,10 @@ fn remove_directory_of(lab: &str) {
         file.read_to_string(&mut text)
     });
     let path = Path::new(&text);
-    let ours = path
+    let is_lab = path
         .file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with(lab));
-    if read.is_ok() && path.is_absolute() && ours {
+    if read.is_ok() && path.is_absolute() && is_lab {
         let _ = fs::remove_dir_all(path);
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::lab_of;
 
     #[test]
-    fn only_names_that_a_lab_makes_are_taken_for_its_own() {
+    fn only_names_of_labs_are_recognised() {
         for (name, lab) in [
             ("oa123-4s", Some("oa123-4")),
             ("oa123-4p", Some("oa123-4")),

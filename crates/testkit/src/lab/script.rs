@@ -5,31 +5,31 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::LabError;
+use super::error::LabError;
 use super::requirements::own_program;
 
-/// Where the wrapper expects the helper.
+/// The path at which the wrapper expects the helper.
 const INSTALLED: &str = "/usr/bin/vpn-auth";
 
-/// What ocserv runs when a client connects or disconnects.
+/// The script that ocserv runs on connect and disconnect.
 #[derive(Debug, Clone, Default)]
 pub enum Script {
-    /// Nothing: ocserv decides alone.
+    /// No script: ocserv alone decides.
     #[default]
     None,
     /// The wrapper of `deploy/connect-script`, with the lab's socket and these settings.
     Deployed {
-        /// Whether a client comes in when the agent is not there.
+        /// The verdict while the agent is down.
         on_agent_down: OnAgentDown,
-        /// The helper's time for everything.
+        /// The helper's deadline.
         deadline: Duration,
     },
-    /// A text of the test's own, with its `#!` line; `@DIR@` stands for the lab's directory.
+    /// A script of the test, with its `#!` line; `@DIR@` is replaced by the lab's directory.
     Text(String),
 }
 
 impl Script {
-    /// The deployed wrapper with its defaults.
+    /// Returns the deployed wrapper with its defaults.
     #[must_use]
     pub fn deployed() -> Self {
         Self::Deployed {
@@ -39,16 +39,16 @@ impl Script {
     }
 }
 
-/// What the helper says when the agent is not there.
+/// The helper's verdict while the agent is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnAgentDown {
-    /// Keeps the client out.
+    /// Denies the login.
     Deny,
-    /// Lets the client in.
+    /// Allows the login.
     Allow,
 }
 
-/// Puts the script into the lab's directory.
+/// Writes the script to the lab's directory.
 pub(crate) fn install(script: &Script, directory: &Path, socket: &Path) -> Result<Option<PathBuf>, LabError> {
     let text = match script {
         Script::None => return Ok(None),
@@ -63,14 +63,14 @@ pub(crate) fn install(script: &Script, directory: &Path, socket: &Path) -> Resul
     Ok(Some(path))
 }
 
-/// Writes a file that root may run.
+/// Writes an executable file.
 pub(crate) fn executable(path: &Path, text: &str) -> Result<(), LabError> {
     fs::write(path, text)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
         .map_err(LabError::io(format!("write {}", path.display())))
 }
 
-/// The wrapper as operators get it, with the settings at its head replaced.
+/// Returns the wrapper as operators get it, with the settings at its head replaced.
 fn deployed(socket: &Path, on_agent_down: OnAgentDown, deadline: Duration) -> Result<String, LabError> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/connect-script");
     let text = fs::read_to_string(&source).map_err(LabError::io("read deploy/connect-script"))?;

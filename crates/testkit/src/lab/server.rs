@@ -1,4 +1,4 @@
-//! The real ocserv of a lab.
+//! The ocserv of a lab.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -10,37 +10,36 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::client::{Client, ConnectOptions, Connecting, Rejected};
-use super::netns::{Network, Place, run};
+use super::client::{self, Client, ConnectOptions, Connecting, PASSWORD, Rejected};
+use super::error::LabError;
+use super::netns::{Network, Node, run};
+use super::process::ManagedProcess;
 use super::requirements::required;
 use super::script::{self, Script};
-use super::{LabError, Running};
 use crate::pki::Issued;
 use crate::wait::BOUND;
 
-/// The password of every user of a lab.
-pub const PASSWORD: &str = "a password of the lab";
-
-/// How a lab's ocserv is set up.
+/// Settings of a lab's ocserv.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Who can log in, with the group of each, if any.
+    /// The users, each with a group or without.
     pub users: Vec<(String, Option<String>)>,
-    /// What runs on connect and disconnect.
+    /// The script on connect and disconnect.
     pub script: Script,
-    /// How many clients at once.
+    /// `max-clients`.
     pub max_clients: u32,
-    /// `restrict-user-to-routes`: ocserv runs its firewall script first, and that runs ours through `/bin/sh`.
+    /// `restrict-user-to-routes`: ocserv runs its firewall script, which runs the connect-script
+    /// with `/bin/sh`.
     pub restrict_user_to_routes: bool,
-    /// Routes for everyone; empty leaves the default route.
+    /// Routes of all users; empty means the default route.
     pub routes: Vec<String>,
-    /// How long a login may take.
+    /// `auth-timeout`.
     pub auth_timeout: Duration,
     /// Whether clients get IPv6 addresses too.
     pub ipv6: bool,
-    /// Whether there is DTLS beside TLS.
+    /// Whether clients use DTLS beside TLS.
     pub dtls: bool,
-    /// Lines that go to the end of the configuration as they are.
+    /// Further lines of the configuration.
     pub extra: Vec<String>,
 }
 
@@ -60,12 +59,12 @@ impl Default for ServerOptions {
     }
 }
 
-/// ocserv in its namespace.
+/// ocserv on the server node.
 #[derive(Debug)]
 pub struct Server {
     directory: PathBuf,
     network: Network,
-    running: Mutex<Option<Arc<Running>>>,
+    running: Mutex<Option<Arc<ManagedProcess>>>,
     runs: AtomicU32,
     clients: AtomicU32,
     dtls: bool,
@@ -98,27 +97,27 @@ impl Server {
         })
     }
 
-    /// Starts ocserv, or starts it again, and waits until clients can log in.
+    /// Starts or restarts ocserv and waits until clients can log in.
     ///
     /// # Errors
-    /// When it does not come up; the error has its log.
+    /// When it does not start; the error has its log.
     pub fn start(&self) -> Result<(), LabError> {
         self.kill();
-        let mut command = self.network.command(Place::Server, &required("ocserv")?);
+        let mut command = self.network.command(Node::Server, &required("ocserv")?);
         command
             .args(["--foreground", "--debug", "2", "--config"])
             .arg(self.config());
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("ocserv.{run}.log"));
-        let running = Running::spawn("ocserv", command, &log, &[])?;
+        let running = ManagedProcess::spawn("ocserv", command, &log, &[])?;
         running.wait_for_log("sec-mod initialized", BOUND)?;
         let socket = self.control_socket();
-        running.wait_until("an answer on its control socket", BOUND, || status(&socket).ok())?;
+        running.wait_until("a reply on its control socket", BOUND, || status(&socket).ok())?;
         *self.slot() = Some(Arc::new(running));
         Ok(())
     }
 
-    /// Stops ocserv as its service does: clients are told, disconnect-scripts run.
+    /// Stops ocserv as its service does: clients get a BYE, disconnect-scripts run.
     ///
     /// # Errors
     /// When it is not running, or had to be killed.
@@ -128,23 +127,23 @@ impl Server {
         running.wait_exit(BOUND).map(drop)
     }
 
-    /// Kills ocserv's main process; its workers find out by themselves.
+    /// Kills ocserv's main process; its workers exit when they notice.
     pub fn kill(&self) {
         drop(self.slot().take());
     }
 
-    /// The running ocserv, for its log and its pid.
+    /// Returns the process, for its log and its pid.
     ///
     /// # Errors
     /// When it is not running.
-    pub fn process(&self) -> Result<Arc<Running>, LabError> {
+    pub fn process(&self) -> Result<Arc<ManagedProcess>, LabError> {
         self.slot().clone().ok_or(LabError::NotRunning("ocserv"))
     }
 
-    /// Connects a user with the lab's password from the first client network and waits for the outcome.
+    /// Connects a user with the lab's password from the first client network.
     ///
     /// # Errors
-    /// When the client ended or was still not connected after [`BOUND`].
+    /// When the client exited or was not connected after [`BOUND`].
     pub fn connect(&self, user: &str) -> Result<Client, Rejected> {
         self.connect_with(user, &ConnectOptions::default())
     }
@@ -154,54 +153,64 @@ impl Server {
     /// # Errors
     /// As [`Self::connect`].
     pub fn connect_with(&self, user: &str, options: &ConnectOptions) -> Result<Client, Rejected> {
-        self.begin(user, options)?.wait(BOUND)
+        self.start_client(user, options)?.wait(BOUND)
     }
 
-    /// Starts a client and does not wait.
+    /// Starts a client without waiting.
     ///
     /// # Errors
     /// When openconnect could not be started.
-    pub fn begin(&self, user: &str, options: &ConnectOptions) -> Result<Connecting, Rejected> {
+    pub fn start_client(&self, user: &str, options: &ConnectOptions) -> Result<Connecting, Rejected> {
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
-        Connecting::begin(&self.directory, &self.network, number, user, options, self.dtls)
+        Connecting::start(&self.directory, &self.network, number, user, options, self.dtls)
             .map_err(|error| Rejected::not_started(user, &error))
     }
 
-    /// Connects users `u1` to `uN` (see [`super::LabBuilder::numbered_users`]) all at once and waits for all of them.
+    /// Logs a user in without connecting and returns the cookie, for [`ConnectOptions::cookie`].
+    ///
+    /// # Errors
+    /// When the login fails.
+    pub fn authenticate(&self, user: &str) -> Result<String, LabError> {
+        client::authenticate(&self.directory, &self.network, user, &ConnectOptions::default())
+    }
+
+    /// Connects users `u1` to `uN` (see [`super::LabBuilder::numbered_users`]) concurrently.
     #[must_use]
     pub fn connect_many(&self, n: u32) -> Vec<Result<Client, Rejected>> {
         let options = ConnectOptions::default();
-        let begun: Vec<_> = (1..=n).map(|i| self.begin(&format!("u{i}"), &options)).collect();
-        begun
+        let started: Vec<_> = (1..=n)
+            .map(|i| self.start_client(&format!("u{i}"), &options))
+            .collect();
+        started
             .into_iter()
             .map(|client| client?.wait(BOUND + Duration::from_millis(200) * n))
             .collect()
     }
 
-    /// The control socket.
+    /// Returns the path of the control socket.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.directory.join("occtl.sock")
     }
 
-    /// The configuration file.
+    /// Returns the path of the configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.directory.join("ocserv.conf")
     }
 
-    /// The directory of the per-user files.
+    /// Returns the directory of the per-user files.
     #[must_use]
     pub fn per_user(&self) -> PathBuf {
         self.directory.join("per-user")
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Running>>> {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<ManagedProcess>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks ocserv how it is: one frame each way. A connection without a request would show in its log.
+/// Asks ocserv for its status, one frame each way: a connection without a request would be logged.
 fn status(socket: &Path) -> io::Result<()> {
     const STATUS: [u8; 5] = [1, 0, 0, 0, 0];
     let mut stream = UnixStream::connect(socket)?;
@@ -210,7 +219,7 @@ fn status(socket: &Path) -> io::Result<()> {
     stream.read_exact(&mut [0; 5])
 }
 
-/// Sets up the tun device as vpnc-script would, in the client's namespace and as far as the tests look.
+/// Sets up the tun device as vpnc-script would, as far as the tests need it.
 const TUNNEL_SCRIPT: &str = r#"#!/bin/sh
 [ "$reason" = connect ] || exit 0
 ip link set dev "$TUNDEV" up mtu "${INTERNAL_IP4_MTU:-1300}"
@@ -225,7 +234,7 @@ done
 exit 0
 "#;
 
-/// Writes the password file: one hash serves everyone, for hashing takes its time.
+/// Writes the password file, with one hash for all users, because hashing is slow.
 fn write_users(directory: &Path, users: &[(String, Option<String>)]) -> Result<(), LabError> {
     let path = directory.join("passwd");
     let mut command = std::process::Command::new(required("ocpasswd")?);

@@ -1,4 +1,4 @@
-//! What the double says to one call.
+//! Replies of the double to one call.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use ocserv_agent_proto::vpn::v1::{CheckPolicyResponse, ValidateSessionResponse};
 use prost::Message;
 use tonic::Code;
 
-/// What a call gets.
+/// The reply to a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply<M> {
     /// This message.
     Message(M),
     /// This gRPC status and text.
     Status(Code, String),
-    /// This status of HTTP, as from a proxy in between, with a body that is no gRPC.
+    /// This HTTP status, as from a proxy, with a body that is not gRPC.
     Http(u16),
-    /// Success, and no message at all.
+    /// Success without a message.
     NoMessage,
-    /// Success, and these bytes where the message should be.
+    /// Success with these bytes instead of a message.
     Bytes(Vec<u8>),
-    /// A message that breaks off: it announces more bytes than come, and then the stream is reset.
+    /// A truncated message: it announces more bytes than follow before the stream is reset.
     Torn(Vec<u8>),
-    /// Nothing, ever.
+    /// No reply.
     Hang,
-    /// The end of the whole connection.
+    /// The connection is closed.
     CloseConnection,
 }
 
-/// What an event gets, whichever of the three it is.
+/// The reply to an event of any kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// Whether the portal has it.
+    /// Whether the portal has stored it.
     pub success: bool,
 }
 
 impl<M> Reply<M> {
-    /// A gRPC status without a text.
+    /// Returns a gRPC status without a text.
     #[must_use]
     pub fn code(code: Code) -> Self {
         Self::Status(code, String::new())
@@ -57,7 +57,7 @@ impl<M> Reply<M> {
 }
 
 impl Reply<CheckPolicyResponse> {
-    /// Lets the user in.
+    /// Allows the login.
     #[must_use]
     pub fn allow() -> Self {
         Self::Message(CheckPolicyResponse {
@@ -66,7 +66,7 @@ impl Reply<CheckPolicyResponse> {
         })
     }
 
-    /// Lets the user in, to be remembered this long (whole seconds; zero: not at all).
+    /// Allows the login, with a TTL in whole seconds; zero means that it must not be cached.
     #[must_use]
     pub fn allow_for(ttl: Duration) -> Self {
         Self::Message(with_ttl(
@@ -78,25 +78,25 @@ impl Reply<CheckPolicyResponse> {
         ))
     }
 
-    /// Keeps the user out.
+    /// Denies the login.
     #[must_use]
     pub fn deny(reason: &str) -> Self {
         Self::Message(denial(reason))
     }
 
-    /// Keeps the user out, to be remembered this long (whole seconds; zero: not at all).
+    /// Denies the login, with a TTL as in [`Self::allow_for`].
     #[must_use]
     pub fn deny_for(reason: &str, ttl: Duration) -> Self {
         Self::Message(with_ttl(denial(reason), ttl))
     }
 
-    /// A message with nothing in it.
+    /// Returns a message with no field set.
     #[must_use]
     pub fn empty() -> Self {
         Self::Message(CheckPolicyResponse::default())
     }
 
-    /// Lets the user in and asks for a disconnect in one breath.
+    /// Allows the login and asks for a disconnect at the same time.
     #[must_use]
     pub fn contradictory() -> Self {
         Self::Message(CheckPolicyResponse {
@@ -122,7 +122,7 @@ fn with_ttl(mut response: CheckPolicyResponse, ttl: Duration) -> CheckPolicyResp
 }
 
 impl Reply<ValidateSessionResponse> {
-    /// The session may go on.
+    /// Confirms the session.
     #[must_use]
     pub fn valid() -> Self {
         Self::Message(ValidateSessionResponse {
@@ -131,7 +131,7 @@ impl Reply<ValidateSessionResponse> {
         })
     }
 
-    /// The session must end.
+    /// Revokes the session.
     #[must_use]
     pub fn force_disconnect(reason: &str) -> Self {
         Self::Message(ValidateSessionResponse {
@@ -143,19 +143,19 @@ impl Reply<ValidateSessionResponse> {
 }
 
 impl Reply<Acknowledgement> {
-    /// The portal has the event, or says that it has not.
+    /// Acknowledges the event, or says that it was not stored.
     #[must_use]
     pub fn acknowledge(success: bool) -> Self {
         Self::Message(Acknowledgement { success })
     }
 }
 
-/// A message as gRPC frames it: not compressed, its length, its bytes.
+/// Encodes a message in a gRPC frame: not compressed, length, bytes.
 pub(super) fn framed(message: &impl Message) -> Bytes {
     frame_of(&message.encode_to_vec(), 0)
 }
 
-/// A frame that announces `missing` bytes more than it has.
+/// Encodes a frame that announces `missing` bytes more than it has.
 pub(super) fn frame_of(body: &[u8], missing: u32) -> Bytes {
     let mut frame = BytesMut::with_capacity(body.len() + 5);
     frame.put_u8(0);

@@ -1,4 +1,4 @@
-//! AuthService and EventService, straight on HTTP/2.
+//! AuthService and EventService on plain HTTP/2.
 
 use std::convert::Infallible;
 use std::future;
@@ -18,16 +18,16 @@ use prost::Message;
 use tonic::Code;
 
 use super::reply::{Reply, frame_of, framed};
-use super::state::{PortalEvent, Record, Script, State};
+use super::state::{PortalEvent, Received, Replies, State};
 
-type Answer = Response<BoxBody<Bytes, io::Error>>;
+type GrpcResponse = Response<BoxBody<Bytes, io::Error>>;
 
-/// Answers one request as the script says.
-pub(super) async fn answer(
+/// Replies to one request as the test has set.
+pub(super) async fn respond(
     state: Arc<State>,
     connection: u64,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Result<GrpcResponse, Infallible> {
     let path = request.uri().path().to_owned();
     let Ok(body) = request
         .into_body()
@@ -44,57 +44,66 @@ pub(super) async fn answer(
     };
     Ok(match path.as_str() {
         "/vpn.v1.AuthService/CheckPolicy" => {
-            call.answer(
-                |record, request: CheckPolicyRequest| record.checks.push(request),
-                |script, request| {
-                    script
+            call.respond(
+                |received, request: CheckPolicyRequest| received.checks.push(request),
+                |replies, request| {
+                    replies
                         .check_of
                         .get(&request.username)
-                        .unwrap_or(&script.check)
+                        .unwrap_or(&replies.check)
                         .clone()
                 },
             )
             .await
         }
         "/vpn.v1.AuthService/ValidateSession" => {
-            call.answer(
-                |record, request| record.validations.push(request),
-                |script, _| script.validate.clone(),
+            call.respond(
+                |received, request| received.validations.push(request),
+                |replies, _| replies.validate.clone(),
             )
             .await
         }
         "/vpn.v1.EventService/ReportConnect" => {
-            call.answer(
-                |record, request| record.events.push(PortalEvent::Connect(request)),
-                |script, _| {
-                    script.event.clone().map(|said| ReportConnectResponse {
-                        success: said.success,
-                        ..ReportConnectResponse::default()
-                    })
+            call.respond(
+                |received, request| received.events.push(PortalEvent::Connect(request)),
+                |replies, _| {
+                    replies
+                        .event
+                        .clone()
+                        .map(|acknowledgement| ReportConnectResponse {
+                            success: acknowledgement.success,
+                            ..ReportConnectResponse::default()
+                        })
                 },
             )
             .await
         }
         "/vpn.v1.EventService/ReportDisconnect" => {
-            call.answer(
-                |record, request| record.events.push(PortalEvent::Disconnect(request)),
-                |script, _| {
-                    script.event.clone().map(|said| ReportDisconnectResponse {
-                        success: said.success,
-                        ..ReportDisconnectResponse::default()
-                    })
+            call.respond(
+                |received, request| received.events.push(PortalEvent::Disconnect(request)),
+                |replies, _| {
+                    replies
+                        .event
+                        .clone()
+                        .map(|acknowledgement| ReportDisconnectResponse {
+                            success: acknowledgement.success,
+                            ..ReportDisconnectResponse::default()
+                        })
                 },
             )
             .await
         }
         "/vpn.v1.EventService/ReportSessionUpdate" => {
-            call.answer(
-                |record, request| record.events.push(PortalEvent::Update(request)),
-                |script, _| {
-                    script.event.clone().map(|said| ReportSessionUpdateResponse {
-                        success: said.success,
-                        ..ReportSessionUpdateResponse::default()
-                    })
+            call.respond(
+                |received, request| received.events.push(PortalEvent::Update(request)),
+                |replies, _| {
+                    replies
+                        .event
+                        .clone()
+                        .map(|acknowledgement| ReportSessionUpdateResponse {
+                            success: acknowledgement.success,
+                            ..ReportSessionUpdateResponse::default()
+                        })
                 },
             )
             .await
@@ -103,7 +112,7 @@ pub(super) async fn answer(
     })
 }
 
-/// One call that has arrived whole.
+/// One completely received call.
 struct Call<'a> {
     state: &'a State,
     connection: u64,
@@ -111,20 +120,20 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Notes the request and says what the script says to it.
-    async fn answer<Q: Message + Default + Clone, M: Message>(
+    /// Records the request and sends the reply that is set for it.
+    async fn respond<Q: Message + Default + Clone, M: Message>(
         self,
-        note: impl FnOnce(&mut Record, Q),
-        choose: impl FnOnce(&Script, &Q) -> Reply<M>,
-    ) -> Answer {
+        record: impl FnOnce(&mut Received, Q),
+        choose: impl FnOnce(&Replies, &Q) -> Reply<M>,
+    ) -> GrpcResponse {
         let Ok(request) = Q::decode(self.body) else {
-            return status(Code::InvalidArgument, "the double cannot read this request");
+            return status(Code::InvalidArgument, "the double cannot decode this request");
         };
         let (reply, delay) = {
-            let script = self.state.script();
-            (choose(&script, &request), script.delay)
+            let replies = self.state.replies();
+            (choose(&replies, &request), replies.delay)
         };
-        note(&mut self.state.record(), request);
+        record(&mut self.state.received(), request);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -140,7 +149,7 @@ impl Call<'_> {
                     .map_err(|never| match never {})
                     .boxed(),
             ),
-            Reply::Torn(bytes) => torn(&bytes),
+            Reply::Torn(bytes) => truncated(&bytes),
             Reply::Status(code, text) => status(code, &text),
             Reply::Http(code) => {
                 let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed());
@@ -156,8 +165,8 @@ impl Call<'_> {
     }
 }
 
-/// A body, and then in the trailers that all is well.
-fn success(body: BoxBody<Bytes, io::Error>) -> Answer {
+/// Builds a response with a body and the status OK in its trailers.
+fn success(body: BoxBody<Bytes, io::Error>) -> GrpcResponse {
     let trailers = async {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
@@ -166,8 +175,8 @@ fn success(body: BoxBody<Bytes, io::Error>) -> Answer {
     grpc(body.with_trailers(trailers).boxed())
 }
 
-/// The start of a message, then a reset.
-fn torn(bytes: &[u8]) -> Answer {
+/// Builds a response that breaks off in its message.
+fn truncated(bytes: &[u8]) -> GrpcResponse {
     let pieces = [
         Ok(Frame::data(frame_of(bytes, 100))),
         Err(io::ErrorKind::BrokenPipe.into()),
@@ -175,8 +184,8 @@ fn torn(bytes: &[u8]) -> Answer {
     grpc(BodyExt::boxed(StreamBody::new(stream::iter(pieces))))
 }
 
-/// No body; the status stands in the headers.
-fn status(code: Code, text: &str) -> Answer {
+/// Builds a response without a body, with the status in its headers.
+fn status(code: Code, text: &str) -> GrpcResponse {
     let mut response = grpc(Empty::new().map_err(|never| match never {}).boxed());
     let headers = response.headers_mut();
     headers.insert("grpc-status", HeaderValue::from(code as i32));
@@ -186,7 +195,7 @@ fn status(code: Code, text: &str) -> Answer {
     response
 }
 
-fn grpc(body: BoxBody<Bytes, io::Error>) -> Answer {
+fn grpc(body: BoxBody<Bytes, io::Error>) -> GrpcResponse {
     let mut response = Response::new(body);
     response
         .headers_mut()

@@ -1,4 +1,4 @@
-//! What the double has been told and what it has seen.
+//! The double's replies and the calls that it has received.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -12,22 +12,22 @@ use ocserv_agent_proto::vpn::v1::{
 };
 use rustls::ServerConfig;
 
-use super::connection::Door;
+use super::accept_mode::AcceptMode;
 use super::reply::{Acknowledgement, Reply};
 
-/// An event that has arrived.
+/// A received event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PortalEvent {
-    /// A session began.
+    /// A session was connected.
     Connect(ReportConnectRequest),
-    /// A session ended.
+    /// A session was disconnected.
     Disconnect(ReportDisconnectRequest),
-    /// A session goes on.
+    /// A session was updated.
     Update(ReportSessionUpdateRequest),
 }
 
 impl PortalEvent {
-    /// Whose session.
+    /// Returns the user of the session.
     #[must_use]
     pub fn username(&self) -> &str {
         match self {
@@ -37,7 +37,7 @@ impl PortalEvent {
         }
     }
 
-    /// A value of its metadata; an update has none.
+    /// Returns a value of its metadata; an update has none.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         match self {
@@ -48,8 +48,8 @@ impl PortalEvent {
     }
 }
 
-/// What to say.
-pub(super) struct Script {
+/// The reply to each kind of call.
+pub(super) struct Replies {
     pub(super) check: Reply<CheckPolicyResponse>,
     pub(super) check_of: HashMap<String, Reply<CheckPolicyResponse>>,
     pub(super) validate: Reply<ValidateSessionResponse>,
@@ -57,9 +57,9 @@ pub(super) struct Script {
     pub(super) delay: Duration,
 }
 
-/// What has arrived.
+/// What was received, in order.
 #[derive(Default)]
-pub(super) struct Record {
+pub(super) struct Received {
     pub(super) checks: Vec<CheckPolicyRequest>,
     pub(super) validations: Vec<ValidateSessionRequest>,
     pub(super) events: Vec<PortalEvent>,
@@ -67,9 +67,9 @@ pub(super) struct Record {
 }
 
 pub(super) struct State {
-    script: Mutex<Script>,
-    record: Mutex<Record>,
-    door: Mutex<Door>,
+    replies: Mutex<Replies>,
+    received: Mutex<Received>,
+    accept_mode: Mutex<AcceptMode>,
     tls: Mutex<Arc<ServerConfig>>,
     connections: Mutex<HashMap<u64, TcpStream>>,
     next: AtomicU64,
@@ -79,15 +79,15 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(tls: Arc<ServerConfig>) -> Self {
         Self {
-            script: Mutex::new(Script {
+            replies: Mutex::new(Replies {
                 check: Reply::allow(),
                 check_of: HashMap::new(),
                 validate: Reply::valid(),
                 event: Reply::acknowledge(true),
                 delay: Duration::ZERO,
             }),
-            record: Mutex::default(),
-            door: Mutex::new(Door::Open),
+            received: Mutex::default(),
+            accept_mode: Mutex::new(AcceptMode::Serve),
             tls: Mutex::new(tls),
             connections: Mutex::default(),
             next: AtomicU64::new(0),
@@ -95,16 +95,16 @@ impl State {
         }
     }
 
-    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
-        lock(&self.script)
+    pub(super) fn replies(&self) -> MutexGuard<'_, Replies> {
+        lock(&self.replies)
     }
 
-    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
-        lock(&self.record)
+    pub(super) fn received(&self) -> MutexGuard<'_, Received> {
+        lock(&self.received)
     }
 
-    pub(super) fn door(&self) -> MutexGuard<'_, Door> {
-        lock(&self.door)
+    pub(super) fn accept_mode(&self) -> MutexGuard<'_, AcceptMode> {
+        lock(&self.accept_mode)
     }
 
     pub(super) fn tls(&self) -> Arc<ServerConfig> {
@@ -131,7 +131,7 @@ impl State {
         lock(&self.connections).len()
     }
 
-    /// Notes a connection by a second handle on its socket.
+    /// Registers a connection by a second handle of its socket.
     pub(super) fn connection_opened(&self, socket: TcpStream) -> u64 {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.connections).insert(id, socket);
@@ -142,10 +142,10 @@ impl State {
         lock(&self.connections).remove(&id);
     }
 
-    /// Ends every connection under the feet of whoever uses it.
+    /// Closes every connection while it is in use.
     pub(super) fn cut(&self) {
         for (_, socket) in lock(&self.connections).drain() {
-            // One that the peer has closed is as cut as it can be.
+            // One that the peer has closed needs nothing more.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

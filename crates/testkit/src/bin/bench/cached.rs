@@ -1,4 +1,5 @@
-//! Decisions from the cache over the Unix socket, one connection each, beside an echo server with the same framing.
+//! Decisions from the cache over the Unix socket, one connection each, beside an echo server with
+//! the same framing.
 
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ use super::stats::{median, median_of, micros, quantile, ratio, show};
 
 /// How many users have a decision in the cache.
 const USERS: usize = 64;
-/// Logins in a round: under the number of sessions that the agent notes and of events that it holds.
+/// Logins in a round: under the number of sessions that the agent notes and of events that it
+/// holds.
 const LOGINS: usize = 8_000;
 const ROUNDS: usize = 7;
 /// Connections at a time in the closed loop.
 const CONNECTIONS: usize = 16;
-/// Threads of the open loop: more than ever wait at a time, so that requests go out when they are due.
+/// Threads of the open loop: more than ever wait at a time, so that requests go out when they are
+/// due.
 const WAITING: usize = 48;
 const RATE: u32 = 5_000;
 
@@ -139,7 +142,8 @@ impl Bench {
         }
     }
 
-    /// One round of logins with the agent. Afterwards, unmeasured, all of them log out and the portal is told.
+    /// One round of logins with the agent. Afterwards, unmeasured, all of them log out and the
+    /// portal is told.
     fn ask_agent(&self, round: impl Fn(Target<'_>) -> Result<Round, Failure>) -> Result<Round, Failure> {
         let socket = self.agent.socket();
         let asked = round(Target {
@@ -156,7 +160,7 @@ impl Bench {
         };
         load::closed_loop(logouts, &self.logouts, 1)?;
         self.agent.program().settle()?;
-        self.agent.portal().forget();
+        self.agent.portal().clear_received();
         Ok(asked)
     }
 }

@@ -1,5 +1,5 @@
-//! What the pure cores cost, as `cargo bench -p resilience --bench cores` has measured it: its estimates are
-//! read, nothing is measured here.
+//! What the pure cores cost, as `cargo bench -p resilience --bench cores` has measured it: its
+//! estimates are read, nothing is measured here.
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,8 @@ fn estimate(name: &str) -> Result<f64, Failure> {
         .ok_or_else(|| format!("{} has no median", path.display()).into())
 }
 
-/// Where criterion leaves its results: in the target directory, beside the profile that this program was built with.
+/// Where criterion leaves its results: in the target directory, beside the profile that this
+/// program was built with.
 fn directory() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).ok_or("this program is nowhere")?;

@@ -1,12 +1,13 @@
-//! The floor for decisions: a server on a Unix socket that sends a frame back and does nothing else. It runs as the agent
-//! does, in a process of its own with the same runtime, and holds the same conversation: one frame each way, the end of
-//! its side, and then it waits for the end of the other, for that is how an agent knows that its answer was taken.
+//! The floor for decisions: a server on a Unix socket that sends a frame back and does nothing
+//! else. It runs as the agent does, in a process of its own with the same runtime, and holds the
+//! same conversation: one frame each way, the end of its side, and then it waits for the end of the
+//! other, for that is how an agent knows that its answer was taken.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use testkit::lab::Running;
+use testkit::lab::ManagedProcess;
 use testkit::wait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -25,7 +26,7 @@ const WORKERS: usize = 2;
 /// A running echo server; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    running: Running,
+    running: ManagedProcess,
     socket: PathBuf,
 }
 
@@ -35,7 +36,7 @@ impl Echo {
         let socket = directory.join("echo.sock");
         let mut command = process::tied(std::env::current_exe()?);
         command.arg(FLAG).arg(&socket);
-        let running = Running::spawn("the echo server", command, &directory.join("echo.log"), &[])?;
+        let running = ManagedProcess::spawn("the echo server", command, &directory.join("echo.log"), &[])?;
         running.wait_until("its socket", wait::BOUND, || {
             std::os::unix::net::UnixStream::connect(&socket).ok()
         })?;
@@ -60,7 +61,8 @@ pub(crate) fn serve(socket: &Path) -> io::Result<Infallible> {
     runtime.block_on(async {
         let listener = UnixListener::bind(socket)?;
         let connections = TaskTracker::new();
-        // As the agent does it, the listener is served by a worker and not by the thread that waits.
+        // As the agent does it, the listener is served by a worker and not by the thread that
+        // waits.
         let accepting = connections.clone().spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await?;

@@ -1,4 +1,5 @@
-//! The memory of an agent that has nothing to do: connected to the reference portal, beside a running ocserv.
+//! The memory of an agent that has nothing to do: connected to the reference portal, beside a
+//! running ocserv.
 
 use testkit::lab::{AgentOptions, Lab};
 

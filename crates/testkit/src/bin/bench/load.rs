@@ -1,5 +1,5 @@
-//! The one who asks: threads that connect, send a frame, read a frame and close, as the helper does, and nothing that
-//! would make them slower than who answers.
+//! The one who asks: threads that connect, send a frame, read a frame and close, as the helper
+//! does, and nothing that would make them slower than who answers.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -50,8 +50,8 @@ pub(crate) fn closed_loop(
     run(target, frames, connections, |_, _| Instant::now())
 }
 
-/// Asks with each frame once, `rate` times a second whether answers come or not; at most `connections` wait at a time, and
-/// a request that has to wait for its turn waits on the clock.
+/// Asks with each frame once, `rate` times a second whether answers come or not; at most
+/// `connections` wait at a time, and a request that has to wait for its turn waits on the clock.
 pub(crate) fn open_loop(
     target: Target<'_>,
     frames: &[Vec<u8>],
@@ -76,7 +76,8 @@ fn run(
     let before = target.program.processor_time()?;
     let start = Instant::now();
     let worker = || -> io::Result<Vec<Duration>> {
-        // Else the kernel lets every sleeper oversleep by 50 µs, which would be the most of what is measured.
+        // Else the kernel lets every sleeper oversleep by 50 µs, which would be the most of what is
+        // measured.
         prctl::set_timerslack(1)?;
         let mut latencies = Vec::with_capacity(frames.len() / connections * 2);
         let mut buffer = vec![0; 4096];

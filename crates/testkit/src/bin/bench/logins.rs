@@ -1,5 +1,5 @@
-//! A hundred openconnect clients that log in at once, with the agent and the helper as they are shipped, beside an ocserv
-//! that runs no script at all.
+//! A hundred openconnect clients that log in at once, with the agent and the helper as they are
+//! shipped, beside an ocserv that runs no script at all.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .script(helper::wrapper()?)
         .agent(options)
         .start()?;
-    // The portal decides the first round; what comes later is decided as it would be in an office at nine o'clock.
+    // The portal decides the first round; what comes later is decided as it would be in an office
+    // at nine o'clock.
     for lab in [&bare, &agent] {
         round(lab)?;
     }

@@ -1,7 +1,7 @@
 //! The agent on loopback: a portal double in this process, no ocserv.
 //!
-//! No ocserv means that its control socket refuses at once when the agent asks it, after the answer, when a session
-//! began. What an ocserv would have to do then is not the agent's time.
+//! No ocserv means that its control socket refuses at once when the agent asks it, after the
+//! answer, when a session began. What an ocserv would have to do then is not the agent's time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipc::client::send_request;
 use ipc::{Request, Response};
 use tempfile::TempDir;
-use testkit::lab::{Running, own_program};
+use testkit::lab::{ManagedProcess, own_program};
 use testkit::pki::{Issued, PORTAL_NAMES, Pki};
 use testkit::portal_double::PortalDouble;
 use testkit::wait;
@@ -23,15 +23,15 @@ pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(4);
 
 /// An agent with a portal; dropping it ends both.
 pub(crate) struct Loopback {
-    agent: Running,
+    agent: ManagedProcess,
     portal: PortalDouble,
     pki: Pki,
     directory: TempDir,
 }
 
 impl Loopback {
-    /// Starts both, with `extra` at the end of the agent's configuration, and waits until a login is decided by the
-    /// portal, which allows everyone and wants nothing remembered.
+    /// Starts both, with `extra` at the end of the agent's configuration, and waits until a login
+    /// is decided by the portal, which allows everyone and wants nothing remembered.
     pub(crate) fn start(extra: &str) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
         let pki = Pki::create(directory.path())?;
@@ -44,7 +44,7 @@ impl Loopback {
         )?;
         let mut command = process::tied(own_program("ocserv-agent")?);
         command.arg("--config").arg(&config);
-        let agent = Running::spawn("the agent", command, &directory.path().join("agent.log"), &[])?;
+        let agent = ManagedProcess::spawn("the agent", command, &directory.path().join("agent.log"), &[])?;
         let loopback = Self {
             agent,
             portal,

@@ -1,8 +1,9 @@
 //! What the running programs cost, as ratios to a floor that is measured in the same run.
 //!
-//! `cargo xtask bench` builds everything optimised and runs this; `bench NAME…` runs a selection. Each figure takes turns
-//! with its floor, so that whatever else the machine does meets both; what is judged is medians and quantiles of
-//! them. The table goes to standard output, what is going on to standard error. Ends with 1 when a figure is not good.
+//! `cargo xtask bench` builds everything optimised and runs this; `bench NAME…` runs a selection.
+//! Each figure takes turns with its floor, so that whatever else the machine does meets both; what
+//! is judged is medians and quantiles of them. The table goes to standard output, what is going on
+//! to standard error. Ends with 1 when a figure is not good.
 
 mod cached;
 mod cores;

@@ -1,4 +1,5 @@
-//! A decision that the portal makes, beside the bare call of the portal over a connection that stands.
+//! A decision that the portal makes, beside the bare call of the portal over a connection that
+//! stands.
 
 use std::net::TcpStream;
 use std::time::Instant;

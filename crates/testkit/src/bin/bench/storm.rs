@@ -72,7 +72,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let turned_away = asked.iter().filter(|one| one.is_overload()).count();
     report.note("  of these turned away as too many", "", &turned_away.to_string());
 
-    // The answer to the call that opened the breaker is the last one that had to wait for it to open.
+    // The answer to the call that opened the breaker is the last one that had to wait for it to
+    // open.
     let open = asked
         .iter()
         .filter(|one| one.took() >= PORTAL_TIMEOUT)

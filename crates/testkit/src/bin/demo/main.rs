@@ -1,10 +1,11 @@
-//! Shows the agent's main job end to end, on real ocserv and openconnect, in about a screen.
+//! Shows an allowed and a denied login, a list and a disconnect, on real ocserv and openconnect.
 //!
-//! Every line that claims something has checked it: the program ends with 0 only if all of it happened.
+//! Every line is printed after its claim was checked: the program exits with 0 only if all of it
+//! happened.
 
-mod account;
-mod recorded;
-mod story;
+mod replay;
+mod scenario;
+mod transcript;
 
 use std::env;
 use std::process::ExitCode;
@@ -20,17 +21,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = match check_requirements() {
-        Ok(()) => story::tell(keep),
+    let result = match check_requirements() {
+        Ok(()) => scenario::run(keep),
         Err(missing) => {
-            println!("This machine cannot run the real thing: {missing}");
-            recorded::tell()
+            println!("This machine cannot run ocserv: {missing}");
+            replay::run()
         }
     };
-    match told {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("\nIt did not happen: {error}");
+            println!("\nThe demo failed: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! What the tests on real ocserv have in common: one policy, how to read what happened, how to look at the agent.
+//! What the tests on real ocserv share: a policy, access to events and logs, probes of the agent.
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{AgentOptions, Lab, LabBuilder, Place, Question};
+use crate::lab::{AgentOptions, IpcRequest, Lab, LabBuilder, Node};
 use crate::wait::{self, BOUND};
 
-/// Lets everyone in but mallory.
+/// Allows every user but mallory.
 pub const POLICY: &str = r#"
 version = 1
 default = "allow"
@@ -22,10 +22,10 @@ users = ["mallory"]
 reason = "the account is suspended"
 "#;
 
-/// How long one mark in the agent's log is waited for before another one is made.
-const MARK_WITHIN: Duration = Duration::from_secs(2);
+/// Longest wait for one marker in the agent's log before another one is sent.
+const MARKER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A lab with the real agent and the reference portal.
+/// Builds a lab with the agent and the reference portal.
 #[must_use]
 pub fn lab(name: &str) -> LabBuilder {
     Lab::builder(name)
@@ -34,19 +34,19 @@ pub fn lab(name: &str) -> LabBuilder {
         .agent(AgentOptions::default())
 }
 
-/// An agent that finds its portal again at once, with further settings in TOML.
+/// Returns settings of an agent that reconnects to its portal without delay, with further TOML.
 #[must_use]
-pub fn eager(extra: &str) -> AgentOptions {
+pub fn fast_reconnect(extra: &str) -> AgentOptions {
     AgentOptions {
         extra: format!("portal.reconnect = {{ initial_delay = \"20ms\", max_delay = \"100ms\" }}\n{extra}"),
         ..AgentOptions::default()
     }
 }
 
-/// Has the running agent take over other settings, and waits until it has.
+/// Reloads the running agent with other settings.
 ///
 /// # Panics
-/// When it does not take them over.
+/// When it does not reload.
 pub fn reload(lab: &Lab, options: &AgentOptions) {
     let count = || {
         let logs = lab.agent().logs();
@@ -59,42 +59,42 @@ pub fn reload(lab: &Lab, options: &AgentOptions) {
         .write_config(options)
         .unwrap_or_else(|error| panic!("{error}"));
     lab.agent().reload().unwrap_or_else(|error| panic!("{error}"));
-    wait::until("the new settings", BOUND, || (count() > before).then_some(()))
-        .unwrap_or_else(|error| panic!("{error}; the agent said:\n{}", lab.agent().logs()));
+    wait::until("reload", BOUND, || (count() > before).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}; log of the agent:\n{}", lab.agent().logs()));
 }
 
-/// Whether a line of the portal's journal is of this kind and about this user.
+/// Whether a line of the portal's journal has this kind and this user.
 #[must_use]
-pub fn about(line: &Value, kind: &str, user: &str) -> bool {
+pub fn is_event_of(line: &Value, kind: &str, user: &str) -> bool {
     line["kind"] == kind && line["username"] == user
 }
 
-/// All lines of a kind about a user.
+/// Lists the portal's events of a kind for a user.
 #[must_use]
-pub fn heard(lab: &Lab, kind: &str, user: &str) -> Vec<Value> {
+pub fn events_of(lab: &Lab, kind: &str, user: &str) -> Vec<Value> {
     lab.portal_dev()
         .events()
         .into_iter()
-        .filter(|line| about(line, kind, user))
+        .filter(|line| is_event_of(line, kind, user))
         .collect()
 }
 
-/// Waits for one line of a kind about a user.
+/// Waits for one event of a kind for a user.
 ///
 /// # Panics
-/// When none comes.
-pub fn wait_for(lab: &Lab, kind: &str, user: &str) -> Value {
+/// When there is none.
+pub fn wait_for_event(lab: &Lab, kind: &str, user: &str) -> Value {
     lab.portal_dev()
         .wait_for_event(&format!("{kind} of {user}"), BOUND, |line| {
-            about(line, kind, user)
+            is_event_of(line, kind, user)
         })
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The agent's log lines with this message, since its last start. All that it has said by now is among them.
+/// Lists the agent's log lines with this message since its last start, complete up to now.
 #[must_use]
-pub fn said(lab: &Lab, message: &str) -> Vec<Value> {
-    catch_up(lab);
+pub fn log_lines(lab: &Lab, message: &str) -> Vec<Value> {
+    flush_log(lab);
     let logs = lab.agent().logs();
     let lines = logs
         .lines()
@@ -102,34 +102,34 @@ pub fn said(lab: &Lab, message: &str) -> Vec<Value> {
     lines.filter(|line| line["message"] == message).collect()
 }
 
-/// Waits until the log of a running agent has come as far as the agent: it is written behind the agent's back, in order.
-/// A login that makes no sense is the mark: it is refused, with an audit line, before anyone is asked about it.
-fn catch_up(lab: &Lab) {
-    let marked = wait::until("the agent's log to catch up", BOUND, || {
-        let mark = Question::login("mark").with("ip_real", "nowhere");
-        if mark.ask(lab).is_err() {
+/// Waits until the log of a running agent is complete: it is written asynchronously and in order.
+/// The marker is an invalid login, which is denied with an audit line and without a decision.
+fn flush_log(lab: &Lab) {
+    let flushed = wait::until("complete log of the agent", BOUND, || {
+        let marker = IpcRequest::login("marker").with("ip_real", "nowhere");
+        if marker.call(lab).is_err() {
             return lab.agent().process().is_err().then_some(());
         }
-        wait::until("the mark", MARK_WITHIN, || {
-            lab.agent().logs().contains(mark.id()).then_some(())
+        wait::until("marker in the log", MARKER_TIMEOUT, || {
+            lab.agent().logs().contains(marker.session_id()).then_some(())
         })
         .ok()
     });
-    marked.unwrap_or_else(|error| panic!("{error}"));
+    flushed.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// The agent's audit lines about the decisions on one user's logins, since its last start.
+/// Lists the agent's audit lines about one user's logins since its last start.
 #[must_use]
 pub fn decisions(lab: &Lab, user: &str) -> Vec<Value> {
-    let mut lines = said(lab, "login decided");
+    let mut lines = log_lines(lab, "login decided");
     lines.retain(|line| line["user"] == user);
     lines
 }
 
-/// The agent's audit line about the last decision on a user's login.
+/// Returns the agent's audit line about a user's last login.
 ///
 /// # Panics
-/// When there was none since its last start.
+/// When there is none since its last start.
 #[must_use]
 pub fn last_decision(lab: &Lab, user: &str) -> Value {
     decisions(lab, user)
@@ -137,31 +137,33 @@ pub fn last_decision(lab: &Lab, user: &str) -> Value {
         .unwrap_or_else(|| panic!("no login of {user} was decided:\n{}", lab.agent().logs()))
 }
 
-/// How the breaker changed since the agent's last start, as `closed > open`, in order.
+/// Lists the breaker's transitions since the agent's last start, in order, as `closed > open`.
 #[must_use]
-pub fn transitions(lab: &Lab) -> Vec<String> {
+pub fn breaker_transitions(lab: &Lab) -> Vec<String> {
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    said(lab, "circuit breaker")
+    log_lines(lab, "circuit breaker")
         .iter()
         .map(|line| format!("{} > {}", word(&line["from"]), word(&line["to"])))
         .collect()
 }
 
-/// Waits until ocserv has no row at all: no session, no login.
+/// Waits until ocserv lists neither a session nor a login.
 ///
 /// # Panics
-/// When it keeps one.
-pub fn wait_for_nobody(lab: &Lab) {
-    wait::until("an empty ocserv", BOUND, || lab.rows().ok().filter(Vec::is_empty))
-        .unwrap_or_else(|error| panic!("{error}"));
+/// When one stays.
+pub fn wait_until_empty(lab: &Lab) {
+    wait::until("empty list of ocserv", BOUND, || {
+        lab.rows().ok().filter(Vec::is_empty)
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// What the agent serves over HTTP at `path`: status and body.
+/// Gets `path` from the agent's HTTP server: status and body.
 ///
 /// # Errors
-/// When it does not answer.
+/// When it does not reply.
 pub fn http_get(lab: &Lab, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = lab.connect_tcp(Place::Server, SocketAddr::from(([127, 0, 0, 1], 9090)))?;
+    let mut stream = lab.connect_tcp(Node::Server, SocketAddr::from(([127, 0, 0, 1], 9090)))?;
     stream.set_read_timeout(Some(BOUND))?;
     write!(
         stream,
@@ -174,16 +176,16 @@ pub fn http_get(lab: &Lab, path: &str) -> io::Result<(u16, String)> {
     Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
-/// What the agent takes of the machine.
+/// Resources that the agent uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Footprint {
     /// Resident memory, in KiB.
     pub rss_kib: u64,
-    /// Threads.
+    /// Number of threads.
     pub threads: u64,
 }
 
-/// What the running agent takes of the machine now.
+/// Measures the resources of the running agent.
 ///
 /// # Panics
 /// When it is not running.

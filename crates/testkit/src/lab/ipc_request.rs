@@ -1,4 +1,5 @@
-//! A login that is put to the agent without an ocserv: as the connect-script does, or byte by byte.
+//! A request to the agent's IPC socket without an ocserv: through the connect-script, or byte by
+//! byte.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,20 +9,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value};
 
-use super::Lab;
+use super::handle::Lab;
 use crate::wait::BOUND;
 
-/// Above every pid that ocserv's workers get, so that no question is about a session that is there.
+/// Session ids above every pid of an ocserv worker, so that no request means an existing session.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1_000_000_000);
 
-/// A question about one login. Each one is about another session.
+/// A request about one login, each about another session.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct IpcRequest {
     fields: Map<String, Value>,
 }
 
-impl Question {
-    /// A login of `user` as it comes from the first client network of a lab.
+impl IpcRequest {
+    /// Makes a request for a login of `user` from the first client network of a lab.
     #[must_use]
     pub fn login(user: &str) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed).to_string();
@@ -43,36 +44,36 @@ impl Question {
         .with("vhost", "default")
     }
 
-    /// The same, with another value for a key of the request.
+    /// Sets a key of the request.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(key.to_owned(), value.into());
         self
     }
 
-    /// The same, without a key of the request.
+    /// Removes a key of the request.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         self.fields.remove(key);
         self
     }
 
-    /// The number of the session that it is about.
+    /// Returns the id of its session.
     #[must_use]
-    pub fn id(&self) -> &str {
+    pub fn session_id(&self) -> &str {
         self.fields
             .get("session_id")
             .and_then(Value::as_str)
             .unwrap_or_default()
     }
 
-    /// The end of the session that this login began.
+    /// Turns it into a request for the disconnect of the same session.
     #[must_use]
-    pub fn end(self) -> Self {
+    pub fn into_disconnect(self) -> Self {
         self.with("reason", "disconnect")
     }
 
-    /// The question in its frame: four bytes of length, then JSON.
+    /// Encodes it as a frame: four bytes of length, then JSON.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
         let body = Value::Object(self.fields.clone()).to_string();
@@ -80,11 +81,11 @@ impl Question {
         [&length.to_be_bytes(), body.as_bytes()].concat()
     }
 
-    /// Puts the question, and leaves the answer in the stream.
+    /// Sends it; [`Self::read_response`] reads the response from the returned stream.
     ///
     /// # Errors
-    /// When nobody listens, or the question is not taken.
-    pub fn put(&self, socket: &Path) -> io::Result<UnixStream> {
+    /// When nothing listens, or the frame cannot be written.
+    pub fn send(&self, socket: &Path) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(BOUND))?;
         stream.set_write_timeout(Some(BOUND))?;
@@ -92,19 +93,19 @@ impl Question {
         Ok(stream)
     }
 
-    /// Puts the question to a lab's agent and returns the answer.
+    /// Sends it to a lab's agent and returns the response.
     ///
     /// # Errors
-    /// As [`Self::put`] and [`Self::answer`].
-    pub fn ask(&self, lab: &Lab) -> io::Result<Value> {
-        Self::answer(self.put(&lab.agent().socket())?)
+    /// As [`Self::send`] and [`Self::read_response`].
+    pub fn call(&self, lab: &Lab) -> io::Result<Value> {
+        Self::read_response(self.send(&lab.agent().socket())?)
     }
 
-    /// Reads the answer to a question that was put.
+    /// Reads the response to a request that was sent.
     ///
     /// # Errors
     /// When it is not one whole frame of JSON.
-    pub fn answer(mut stream: UnixStream) -> io::Result<Value> {
+    pub fn read_response(mut stream: UnixStream) -> io::Result<Value> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         let (length, body) = bytes.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -114,7 +115,7 @@ impl Question {
         Ok(serde_json::from_slice(body)?)
     }
 
-    /// Puts the question as ocserv does: runs the lab's connect-script with the login in its environment.
+    /// Runs the lab's connect-script with the login in its environment, as ocserv does.
     ///
     /// # Errors
     /// When the script cannot be started.

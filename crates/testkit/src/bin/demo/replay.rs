@@ -1,5 +1,5 @@
-//! The same story where real ocserv cannot run: the helper is run by hand with the variables that an ocserv 1.5.0 was
-//! recorded to give its scripts, and the control socket is a double with the recorded session.
+//! The demo without ocserv: the helper runs with the recorded environment of an ocserv 1.5.0, and
+//! the control socket is a double with the recorded session.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,12 +10,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use testkit::fake_control::{FakeControl, FakeSession};
-use testkit::lab::Running;
+use testkit::lab::ManagedProcess;
 use testkit::pki::{AGENT_NAMES, PORTAL_NAMES, Pki};
 use testkit::wait::{self, BOUND};
 
-use crate::account::{Account, Failure, ensure};
-use crate::story::{POLICY, program, summary};
+use crate::scenario::{POLICY, program, summary};
+use crate::transcript::{Failure, Transcript, ensure};
 
 const CONNECT: &str = include_str!("../../../../../bins/vpn-auth/tests/fixtures/1.5.0/connect.env");
 const DISCONNECT: &str = include_str!("../../../../../bins/vpn-auth/tests/fixtures/1.5.0/disconnect.env");
@@ -23,72 +23,73 @@ const DISCONNECT: &str = include_str!("../../../../../bins/vpn-auth/tests/fixtur
 const ID: i32 = 24_519;
 const CONNECTED_AT: u32 = 1_795_223_232;
 
-pub(crate) fn tell() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), Failure> {
     println!(
-        "What follows is NOT a real VPN: no ocserv and no client run. The agent, the helper and the portal are real;"
+        "This is NOT a real VPN: neither ocserv nor a client runs. The agent, the helper and the portal are real;"
     );
     println!(
-        "the helper gets what ocserv 1.5.0 was recorded to give it, and ocserv's control socket is a double.\n"
+        "the helper gets the recorded environment of ocserv 1.5.0, and ocserv's control socket is a double.\n"
     );
-    let account = Account::begin();
+    let transcript = Transcript::start();
     let directory = tempfile::Builder::new().prefix("ocserv-agent-demo-").tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    let stage = Stage::set(directory.path())?;
-    account
-        .tell("portal-dev and ocserv-agent run on loopback; the policy: alice may come in, mallory may not");
+    let programs = Programs::start(directory.path())?;
+    transcript
+        .step("portal-dev and ocserv-agent run on loopback; the policy allows alice and denies mallory");
 
-    let (exit, line) = stage.helper(CONNECT, "alice", ID)?;
-    ensure(exit == Some(0), "alice was not let in")?;
-    account.tell("recorded ocserv asks about alice; vpn-auth ends with 0, which lets her in:");
-    account.quote(&line);
-    let (exit, line) = stage.helper(CONNECT, "mallory", ID + 1)?;
+    let (exit, line) = programs.helper(CONNECT, "alice", ID)?;
+    ensure(exit == Some(0), "alice was not allowed")?;
+    transcript.step("connect of alice as recorded; vpn-auth exits with 0, which allows the login:");
+    transcript.quote(&line);
+    let (exit, line) = programs.helper(CONNECT, "mallory", ID + 1)?;
     ensure(exit == Some(1), "mallory was not denied")?;
-    account.tell("the same for mallory; vpn-auth ends with 1, which keeps her out:");
-    account.quote(&line);
+    transcript.step("the same for mallory; vpn-auth exits with 1, which denies the login:");
+    transcript.quote(&line);
 
-    let list = stage.call_agent(&["sessions"])?;
+    let list = programs.call_agent(&["sessions"])?;
     ensure(list.contains("alice"), "alice is not in the list")?;
-    account.tell("the portal lists the sessions (portal-dev sessions; the double lists the recorded one):");
-    account.quote(&list);
-    account.tell("the portal ends alice's session (portal-dev disconnect alice):");
-    account.quote(&stage.call_agent(&["disconnect", "alice"])?);
+    transcript
+        .step("the portal lists the sessions (portal-dev sessions; the double lists the recorded one):");
+    transcript.quote(&list);
+    transcript.step("the portal disconnects alice (portal-dev disconnect alice):");
+    transcript.quote(&programs.call_agent(&["disconnect", "alice"])?);
     ensure(
-        stage.control.sessions().is_empty(),
-        "the double was not asked to end the session",
+        programs.control.sessions().is_empty(),
+        "the double got no disconnect",
     )?;
-    let (exit, _) = stage.helper(DISCONNECT, "alice", ID)?;
-    ensure(exit == Some(0), "the end was not taken")?;
+    let (exit, _) = programs.helper(DISCONNECT, "alice", ID)?;
+    ensure(exit == Some(0), "the disconnect was not accepted")?;
 
-    let begin = stage.heard("connect")?;
-    let end = stage.heard("disconnect")?;
+    let connect = programs.event("connect")?;
+    let disconnect = programs.event("disconnect")?;
     ensure(
-        begin["session_uid"] == end["session_uid"],
+        connect["session_uid"] == disconnect["session_uid"],
         "the two events are not about one session",
     )?;
     ensure(
-        end["stats"]["bytes_received"] == 95_784,
+        disconnect["stats"]["bytes_received"] == 95_784,
         "the byte counts are not ocserv's",
     )?;
-    account.tell("what the portal heard of it, with the recorded byte counts:");
-    for event in [&begin, &end] {
-        account.quote(&summary(event));
+    transcript.step("the events that the portal received, with the recorded byte counts:");
+    for event in [&connect, &disconnect] {
+        transcript.quote(&summary(event));
     }
-    drop(stage);
-    account.tell("everything is stopped and removed. This was the recorded story; as root on Debian you see the real one");
+    drop(programs);
+    transcript.step("everything is stopped and removed; as root on Debian, the demo runs on a real ocserv");
     Ok(())
 }
 
-/// What runs, all of it ours.
-struct Stage {
+/// The running programs and the control socket.
+struct Programs {
     directory: PathBuf,
     grpc: String,
     control: FakeControl,
-    _portal: Running,
-    agent: Running,
+    _portal: ManagedProcess,
+    agent: ManagedProcess,
 }
 
-impl Stage {
-    fn set(directory: &Path) -> Result<Self, Failure> {
+impl Programs {
+    fn start(directory: &Path) -> Result<Self, Failure> {
         fs::create_dir(directory.join("pki"))?;
         let pki = Pki::create(&directory.join("pki"))?;
         let (portal_files, agent_files) = (pki.portal()?, pki.agent()?);
@@ -109,7 +110,7 @@ impl Stage {
             .arg(&portal_files.cert)
             .arg("--key")
             .arg(&portal_files.key);
-        let portal = Running::spawn("portal-dev", portal, &directory.join("portal-dev.log"), &[])?;
+        let portal = ManagedProcess::spawn("portal-dev", portal, &directory.join("portal-dev.log"), &[])?;
         let ready = portal.wait_for_log("ready on https:", BOUND)?;
         let address = ready
             .rsplit("ready on ")
@@ -136,11 +137,11 @@ impl Stage {
         fs::write(directory.join("agent.toml"), config)?;
         let mut agent = Command::new(program("ocserv-agent"));
         agent.arg("--config").arg(directory.join("agent.toml"));
-        let agent = Running::spawn("the agent", agent, &directory.join("agent.log"), &[])?;
+        let agent = ManagedProcess::spawn("the agent", agent, &directory.join("agent.log"), &[])?;
         let socket = directory.join("run/ipc.sock");
         agent.wait_until("its IPC socket", BOUND, || UnixStream::connect(&socket).ok())?;
         agent.wait_for_log("portal connected", BOUND)?;
-        // From here on, as in the recording: a session that was there before the agent would be another one.
+        // After the agent's start: it would import a session that was listed before.
         control.set_sessions(vec![recorded_session()]);
         Ok(Self {
             directory: directory.to_owned(),
@@ -151,7 +152,8 @@ impl Stage {
         })
     }
 
-    /// Runs the helper as ocserv would, for `user` in the session `id`; gives its exit code and the line that it says.
+    /// Runs the helper as ocserv would, for `user` in session `id`; returns its exit code and
+    /// output.
     fn helper(&self, recorded: &str, user: &str, id: i32) -> Result<(Option<i32>, String), Failure> {
         let mut helper = Command::new(program("vpn-auth"));
         helper
@@ -166,10 +168,10 @@ impl Stage {
         Ok((status.code(), String::from_utf8_lossy(&stderr).into_owned()))
     }
 
-    fn call_agent(&self, words: &[&str]) -> Result<String, Failure> {
+    fn call_agent(&self, arguments: &[&str]) -> Result<String, Failure> {
         let pki = self.directory.join("pki");
         let mut portal = Command::new(program("portal-dev"));
-        portal.args(words).args([
+        portal.args(arguments).args([
             "--agent",
             &format!("https://{}", self.grpc),
             "--server-name",
@@ -189,7 +191,7 @@ impl Stage {
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 
-    fn heard(&self, kind: &str) -> Result<Value, Failure> {
+    fn event(&self, kind: &str) -> Result<Value, Failure> {
         let events = self.directory.join("events.jsonl");
         Ok(wait::until(&format!("the {kind} of alice"), BOUND, || {
             let text = fs::read_to_string(&events).ok()?;
@@ -201,13 +203,13 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Programs {
     fn drop(&mut self) {
         self.agent.terminate(BOUND);
     }
 }
 
-/// A port that is free now.
+/// Returns an address of loopback with a free port.
 fn free_address() -> std::io::Result<String> {
     TcpListener::bind("127.0.0.1:0")?
         .local_addr()

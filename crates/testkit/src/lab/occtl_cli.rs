@@ -1,25 +1,25 @@
-//! What ocserv says about itself, asked with its own program.
+//! ocserv's sessions and commands, through its own program `occtl`.
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::netns::{Network, Place};
+use super::error::LabError;
+use super::netns::{Network, Node, run};
 use super::requirements::required;
-use super::{LabError, netns};
 
-/// Ends `occtl` that hangs, which has no time limit of its own.
-const SECONDS: &str = "10";
+/// Longest run of `occtl`, which has no timeout of its own, in seconds.
+const TIMEOUT: &str = "10";
 
 /// One row of `occtl show users`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// ocserv's ID: the worker's pid.
     pub id: i64,
-    /// The user; `(none)` before the login.
+    /// The user; `(none)` before login.
     pub username: String,
-    /// `connected`, `pre-auth`, `auth failed` (which is also what a running connect-script looks like), ….
+    /// `connected`, `pre-auth`, `auth failed` (also while the connect-script runs), ….
     pub state: String,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
@@ -30,21 +30,21 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether the client is in.
+    /// Whether the session is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.state == "connected"
     }
 }
 
-/// Runs `occtl` with words and returns what it printed.
-pub(crate) fn occtl(network: &Network, socket: &Path, words: &[&str]) -> Result<String, LabError> {
-    let mut command = network.command(Place::Server, Path::new("timeout"));
-    command.args(["--kill-after=1", SECONDS]).arg(required("occtl")?);
-    netns::run(command.arg("--socket-file").arg(socket).args(words), "")
+/// Runs `occtl` with these arguments and returns its output.
+pub(crate) fn occtl(network: &Network, socket: &Path, arguments: &[&str]) -> Result<String, LabError> {
+    let mut command = network.command(Node::Server, Path::new("timeout"));
+    command.args(["--kill-after=1", TIMEOUT]).arg(required("occtl")?);
+    run(command.arg("--socket-file").arg(socket).args(arguments), "")
 }
 
-/// Every row that ocserv has, those before login too.
+/// Lists all of ocserv's rows, those before login too.
 pub(crate) fn rows(network: &Network, socket: &Path) -> Result<Vec<Row>, LabError> {
     let text = occtl(network, socket, &["--json", "show", "users"])?;
     let json: Vec<Value> = serde_json::from_str(&text).map_err(|error| LabError::Command {

@@ -1,10 +1,10 @@
-//! The story on real ocserv.
+//! The demo on real ocserv.
 
 use serde_json::Value;
 use testkit::lab::{AGENT_GRPC, AgentOptions, Lab, PORTAL};
 use testkit::wait::{self, BOUND};
 
-use crate::account::{Account, Failure, ensure};
+use crate::transcript::{Failure, Transcript, ensure};
 
 pub(crate) const POLICY: &str = r#"version = 1
 default = "deny"
@@ -19,8 +19,8 @@ users = ["mallory"]
 reason = "the account is suspended"
 "#;
 
-pub(crate) fn tell(keep: bool) -> Result<(), Failure> {
-    let account = Account::begin();
+pub(crate) fn run(keep: bool) -> Result<(), Failure> {
+    let transcript = Transcript::start();
     let lab = Lab::builder("demo")
         .users(&["alice", "mallory"])
         .portal_dev(POLICY)
@@ -29,60 +29,63 @@ pub(crate) fn tell(keep: bool) -> Result<(), Failure> {
             ..AgentOptions::default()
         })
         .start()?;
-    account.tell("portal-dev, ocserv-agent and ocserv run, each side in a network namespace of its own");
-    account.tell(&format!(
-        "the agent asks the portal at {PORTAL} and answers it at {AGENT_GRPC}: TLS 1.3, both ways"
+    transcript.step(
+        "portal-dev, ocserv-agent and ocserv run, portal, server and clients each in a network namespace",
+    );
+    transcript.step(&format!(
+        "the agent calls the portal at {PORTAL} and serves it at {AGENT_GRPC}: mutual TLS 1.3, both ways"
     ));
-    account.tell("the portal's policy: alice may come in, mallory may not");
+    transcript.step("the portal's policy allows alice and denies mallory");
 
     let alice = lab.server().connect("alice")?;
-    account.tell(&format!(
+    transcript.step(&format!(
         "alice logs in with openconnect and gets {}; the agent's log:",
         alice.vpn_ip()
     ));
-    account.quote(&decision(&lab, "alice", "allow")?);
+    transcript.quote(&decision(&lab, "alice", "allow")?);
 
     let Err(rejected) = lab.server().connect("mallory") else {
-        return Err("mallory got in".into());
+        return Err("mallory was not denied".into());
     };
     ensure(
-        rejected.is_by_script(),
-        "mallory was kept out by something else than the agent",
+        rejected.is_session_denied(),
+        "mallory was denied by something else than the agent",
     )?;
     ensure(lab.sessions_of("mallory")?.is_empty(), "mallory has a session")?;
-    account.tell("mallory logs in with the right password and is told \"Cookie was rejected by server\":");
-    account.quote(&decision(&lab, "mallory", "deny")?);
+    transcript
+        .step("mallory logs in with the right password and is denied (\"Cookie was rejected by server\"):");
+    transcript.quote(&decision(&lab, "mallory", "deny")?);
 
     let list = lab.portal_dev().call_agent(&["sessions"])?;
     ensure(
         list.contains("alice") && !list.contains("mallory"),
         "the portal's list is not alice alone",
     )?;
-    account.tell("the portal lists the sessions (portal-dev sessions):");
-    account.quote(&list);
+    transcript.step("the portal lists the sessions (portal-dev sessions):");
+    transcript.quote(&list);
 
     if keep {
-        stay(&lab, &account)?;
+        wait_for_user(&lab, &transcript)?;
         drop(lab);
-        account.tell("everything is stopped and removed");
+        transcript.step("everything is stopped and removed");
         return Ok(());
     }
 
     let ended = lab.portal_dev().call_agent(&["disconnect", "alice"])?;
     alice.wait_ended(BOUND)?;
     lab.wait_for_sessions("alice", 0)?;
-    account.tell("the portal ends alice's session (portal-dev disconnect alice), and her client ends:");
-    account.quote(&ended);
+    transcript.step("the portal disconnects alice (portal-dev disconnect alice), and the client exits:");
+    transcript.quote(&ended);
 
-    let begin = heard(&lab, "connect")?;
-    let end = heard(&lab, "disconnect")?;
+    let connect = event(&lab, "connect")?;
+    let disconnect = event(&lab, "disconnect")?;
     ensure(
-        begin["session_uid"] == end["session_uid"],
+        connect["session_uid"] == disconnect["session_uid"],
         "the two events are not about one session",
     )?;
     ensure(
-        end["reason"] == "admin_forced",
-        "the end does not say who ended it",
+        disconnect["reason"] == "admin_forced",
+        "the disconnect has another reason",
     )?;
     ensure(
         !lab.portal_dev()
@@ -91,16 +94,16 @@ pub(crate) fn tell(keep: bool) -> Result<(), Failure> {
             .any(|e| e["kind"] == "connect" && e["username"] == "mallory"),
         "an event about mallory",
     )?;
-    account.tell("what the portal heard of it:");
-    for event in [&begin, &end] {
-        account.quote(&summary(event));
+    transcript.step("the events that the portal received:");
+    for event in [&connect, &disconnect] {
+        transcript.quote(&summary(event));
     }
     drop(lab);
-    account.tell("everything is stopped and removed");
+    transcript.step("everything is stopped and removed");
     Ok(())
 }
 
-/// The agent's line about a decision, in a form to read.
+/// Returns the agent's audit line about a decision, in short.
 fn decision(lab: &Lab, user: &str, outcome: &str) -> Result<String, Failure> {
     let line = wait::until(&format!("the decision on {user}"), BOUND, || {
         let logs = lab.agent().logs();
@@ -111,14 +114,14 @@ fn decision(lab: &Lab, user: &str, outcome: &str) -> Result<String, Failure> {
     })?;
     ensure(line["outcome"] == outcome, "the agent decided otherwise")?;
     let keys = ["user", "client_ip", "outcome", "source", "reason", "duration_ms"];
-    let said = keys
+    let fields = keys
         .iter()
         .filter(|key| !line[**key].is_null())
         .map(|key| format!("{key}={}", line[*key]));
-    Ok(said.collect::<Vec<_>>().join(" "))
+    Ok(fields.collect::<Vec<_>>().join(" "))
 }
 
-fn heard(lab: &Lab, kind: &str) -> Result<Value, Failure> {
+fn event(lab: &Lab, kind: &str) -> Result<Value, Failure> {
     let wanted = |event: &Value| event["kind"] == kind && event["username"] == "alice";
     Ok(lab
         .portal_dev()
@@ -135,19 +138,19 @@ pub(crate) fn summary(event: &Value) -> String {
         "reason",
         "stats",
     ];
-    let said = keys
+    let fields = keys
         .iter()
         .filter(|key| !event[**key].is_null())
         .map(|key| format!("{key}={}", event[*key]));
     format!(
         "{}: {}",
         event["kind"].as_str().unwrap_or_default(),
-        said.collect::<Vec<_>>().join(" ")
+        fields.collect::<Vec<_>>().join(" ")
     )
 }
 
-/// Leaves everything up until the operator presses Enter.
-fn stay(lab: &Lab, account: &Account) -> Result<(), Failure> {
+/// Keeps everything running until the user presses Enter.
+fn wait_for_user(lab: &Lab, transcript: &Transcript) -> Result<(), Failure> {
     let [server, portal, client] = ["s", "p", "c0"].map(|suffix| {
         let names = lab.namespaces();
         names
@@ -156,30 +159,30 @@ fn stay(lab: &Lab, account: &Account) -> Result<(), Failure> {
             .unwrap_or_default()
     });
     let directory = lab.directory().display();
-    let as_portal = |words: &str| {
+    let as_portal = |command: &str| {
         format!(
-            "ip netns exec {portal} {} {words} --agent https://{AGENT_GRPC} --server-name agent.lab \
+            "ip netns exec {portal} {} {command} --agent https://{AGENT_GRPC} --server-name agent.lab \
              --ca {directory}/pki/ca.pem --cert {directory}/pki/portal.pem --key {directory}/pki/portal.key",
             program("portal-dev")
         )
     };
-    account.tell("it stays up; in another terminal, as root:");
+    transcript.step("everything keeps running; in another terminal, as root:");
     println!(
         r"
   sessions as the portal sees them
     {sessions}
-  end alice's session
+  disconnect alice
     {disconnect}
   sessions as ocserv sees them
     ip netns exec {server} occtl -s {directory}/occtl.sock show users
-  what the agent decided, and why
+  decisions of the agent, with their reasons
     {agent} decisions --socket {socket}
-  log in again (the password is {password:?}; users that ocserv does not know never get to the agent)
+  log in again (the password is {password:?}; for users that ocserv does not know, it does not run the agent)
     ip netns exec {client} openconnect --cafile {directory}/pki/ca.pem --user alice --no-dtls --script {directory}/tunnel https://10.77.0.1
   watch
     tail -f {directory}/agent.0.log {directory}/events.jsonl
 
-  change the policy in {directory}/policy.toml: it is read again by itself
+  change the policy in {directory}/policy.toml: portal-dev reloads it
 ",
         sessions = as_portal("sessions"),
         disconnect = as_portal("disconnect alice"),
@@ -187,7 +190,7 @@ fn stay(lab: &Lab, account: &Account) -> Result<(), Failure> {
         socket = lab.agent().socket().display(),
         password = testkit::lab::PASSWORD,
     );
-    account.tell("press Enter to stop and remove everything");
+    transcript.step("press Enter to stop and remove everything");
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
 }
