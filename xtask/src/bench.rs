@@ -1,4 +1,5 @@
-//! `cargo xtask bench` and `cargo xtask helper`: optimised programs, and the helper as it is shipped.
+//! `cargo xtask bench` and `cargo xtask helper`: optimised programs, and the helper as it is
+//! shipped.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,11 @@ const HELPER: &str = "OCSERV_AGENT_HELPER";
 /// Above this size the helper has grown something that it should not have, in bytes.
 const HELPER_LIMIT: u64 = 1_500_000;
 
-/// Installs what is missing, builds everything optimised, and measures: what a login pays for the helper, the pure
-/// cores, and in the lab the rest. `arguments` go to the lab's program. Goes on after a figure that is not good, so that
-/// all of them are seen, and fails in the end.
+/// Installs what is missing, builds everything optimised, and measures: what a login pays for the
+/// helper, the pure cores, and in the lab the rest. `arguments` go to the lab's program. Goes on
+/// after a figure that is not good, so that all of them are seen, and fails in the end.
 pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
-    setup::run()?;
+    setup::lab()?;
     let helper = helper(root)?;
     let release = [
         "build",
@@ -74,8 +75,8 @@ pub struct Helper {
     pub size: u64,
 }
 
-/// Builds the helper static with its own profile: against musl where that target is installed, else against the host's
-/// libc. Prints where it is and its size, and fails when it is too big.
+/// Builds the helper static with its own profile: against musl where that target is installed, else
+/// against the host's libc. Prints where it is and its size, and fails when it is too big.
 pub fn helper(root: &Path) -> anyhow::Result<Helper> {
     let host = host()?;
     let target = static_target(&host, &installed_targets()?);

@@ -1,16 +1,15 @@
-//! `cargo xtask demo`: builds, installs what is missing, and gives the stage to the lab's `demo` program.
+//! `cargo xtask demo`: installs what is missing, builds, and runs the program `demo` of the lab.
 
 use std::path::Path;
 
 use crate::run::{self, cargo};
 use crate::{setup, test};
 
-/// Runs the demo; with `keep` it stays up until the reader ends it.
+/// Runs the demo; `keep` keeps its programs running until the user presses Enter.
 ///
-/// Where the lab cannot be set up (no root, no apt-get), the demo still runs: it finds that out itself and tells the
-/// story as far as it can be told without.
+/// The demo also runs where the lab cannot (no root, no apt-get): it replays recorded input of ocserv then.
 pub fn run(root: &Path, keep: bool) -> anyhow::Result<()> {
-    if let Err(error) = setup::run() {
+    if let Err(error) = setup::lab() {
         eprintln!("cargo xtask demo: {error:#}");
     }
     let bins = test::build_bins(root)?;

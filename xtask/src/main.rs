@@ -22,8 +22,21 @@ enum Task {
     Check,
     /// Runs every test, including those on a real ocserv. Needs root; installs missing packages.
     Test {
-        /// Further arguments of `cargo test`, such as `-- login_is_denied`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// The release of ocserv to test with, or all of them one after the other. 1.1.6 is the
+        /// package of Debian 12, which must be installed on this machine, 1.3.0 that of Debian 13
+        /// and 1.5.0 that of unstable. Without this option: the ocserv of this machine, whichever
+        /// it is.
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(test::release_names()))]
+        ocserv: Option<String>,
+        /// Only the tests named in xtask/src/test/smoke.rs: login, deny, list, disconnect,
+        /// revocation, restart.
+        #[arg(long)]
+        smoke: bool,
+        /// Only this test program, such as `login`; may be repeated.
+        #[arg(long = "test", value_name = "PROGRAM")]
+        programs: Vec<String>,
+        /// Arguments of the test programs, such as a part of a test's name.
+        #[arg(last = true, conflicts_with = "smoke")]
         arguments: Vec<OsString>,
     },
     /// Shows one allowed and one denied login on a real ocserv, end to end.
@@ -62,11 +75,24 @@ fn run(task: Task) -> anyhow::Result<()> {
     let root = root()?;
     match task {
         Task::Check => check::run(&root),
-        Task::Test { arguments } => test::run(&root, &arguments),
+        Task::Test {
+            ocserv,
+            smoke,
+            programs,
+            arguments,
+        } => test::run(
+            &root,
+            &test::Options {
+                ocserv,
+                smoke,
+                programs,
+                arguments,
+            },
+        ),
         Task::Demo { keep } => demo::run(&root, keep),
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Helper => bench::helper(&root).map(drop),
-        Task::Setup => setup::run(),
+        Task::Setup => setup::lab().and_then(|()| setup::debian_roots()),
         Task::Tidy => tidy::run(&root),
         Task::Codegen => {
             for file in codegen::run(&root)? {

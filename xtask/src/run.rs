@@ -1,4 +1,4 @@
-//! Running other programs: say what is run, wait for it, turn a failure into one sentence.
+//! Runs other programs: prints the command, waits for it, turns a failure into one sentence.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// The cargo that runs us, in the workspace at `root`.
+/// The cargo that runs this program, in the workspace at `root`.
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command
 }
 
-/// Prints the command and runs it with our input and output. An error when it cannot start or does not exit with 0.
+/// Prints the command and runs it with this program's input and output. An error when it cannot
+/// start or does not exit with 0.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = shown(command);
     eprintln!("$ {line}");
@@ -26,20 +27,22 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the command without a word and returns what it printed. An error when it cannot start or does not exit with 0.
+/// Runs the command and returns what it printed. An error when it cannot start or does not exit
+/// with 0.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let line = shown(command);
     let output = command
         .output()
         .with_context(|| format!("could not start `{line}`"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{line}` failed: {}: {}", output.status, said.trim());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("`{line}` failed: {}: {}", output.status, errors.trim());
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed bytes that are not UTF-8"))
 }
 
-/// The command as one would type it: variables that we set, the program's name, arguments quoted where they need it.
+/// The command as one would type it: the variables that are set for it, the program's name, the
+/// arguments.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let variables = command.get_envs().filter_map(|(name, value)| {
@@ -50,7 +53,8 @@ fn shown(command: &Command) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+/// A word as a shell takes it, quoted where it must be.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+./:,@%".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
@@ -67,7 +71,8 @@ pub fn target_dir() -> anyhow::Result<PathBuf> {
     Ok(target.to_owned())
 }
 
-/// Whether this process has the rights of root: the kernel makes its directory under `/proc` belong to its user.
+/// Whether this process has the rights of root: the kernel makes its directory under `/proc` belong
+/// to its user.
 pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|directory| directory.uid() == 0)

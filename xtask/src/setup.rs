@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: what the tests and the demo need of the machine, installed where it is missing.
+//! `cargo xtask setup`: what the tests and the demo need of the machine, installed where it is
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,11 +15,12 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 6] = [
+/// For the lab: real ocserv and its clients, on this machine.
+const LAB: [Need; 6] = [
     Need {
         program: "ocserv",
         packages: &["ocserv"],
-        why: "the VPN server that the agent stands next to",
+        why: "the VPN server that the agent runs beside",
     },
     Need {
         program: "openconnect",
@@ -47,6 +49,20 @@ const NEEDS: [Need; 6] = [
     },
 ];
 
+/// For the lab on the ocserv of other Debian suites.
+const DEBIAN_ROOTS: [Need; 2] = [
+    Need {
+        program: "debootstrap",
+        packages: &["debootstrap"],
+        why: "makes a system of another Debian suite",
+    },
+    Need {
+        program: "systemd-nspawn",
+        packages: &["systemd-container"],
+        why: "runs tests in it",
+    },
+];
+
 /// What must be done about the needs that are not met.
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
@@ -54,13 +70,23 @@ enum Plan {
     Ready,
     /// Install these packages.
     Install(Vec<&'static str>),
-    /// Say this sentence: somebody else must do it.
-    Tell(String),
+    /// An error with this text: the user must do it.
+    Fail(String),
 }
 
-/// Says what is missing and why it is needed, and installs it with apt-get. An error where that is not possible.
-pub fn run() -> anyhow::Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| find(need.program).is_none()).collect();
+/// Installs what the lab needs. An error where that is not possible.
+pub fn lab() -> anyhow::Result<()> {
+    provide(&LAB)
+}
+
+/// Installs what tests on other Debian suites need beside. An error where that is not possible.
+pub fn debian_roots() -> anyhow::Result<()> {
+    provide(&DEBIAN_ROOTS)
+}
+
+/// Prints what is missing and why it is needed, and installs it with apt-get.
+fn provide(needs: &[Need]) -> anyhow::Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| find(need.program).is_none()).collect();
     for need in &missing {
         eprintln!(
             "missing: {} (package {}): {}",
@@ -71,12 +97,12 @@ pub fn run() -> anyhow::Result<()> {
     }
     match plan(&missing, find("apt-get").is_some(), run::is_root()) {
         Plan::Ready => {
-            let names = NEEDS.map(|need| need.program).join(", ");
-            eprintln!("needed of this machine and there: {names}");
+            let names: Vec<_> = needs.iter().map(|need| need.program).collect();
+            eprintln!("required and installed: {}", names.join(", "));
             Ok(())
         }
-        Plan::Tell(sentence) => bail!(sentence),
-        Plan::Install(packages) => install(&packages),
+        Plan::Fail(sentence) => bail!(sentence),
+        Plan::Install(packages) => install(needs, &packages),
     }
 }
 
@@ -89,16 +115,16 @@ fn plan(missing: &[&Need], has_apt: bool, is_root: bool) -> Plan {
     let names = packages.join(" ");
     match (has_apt, is_root) {
         (true, true) => Plan::Install(packages),
-        (true, false) => Plan::Tell(format!(
+        (true, false) => Plan::Fail(format!(
             "installing needs root; run: sudo apt-get update && sudo apt-get install -y --no-install-recommends {names}"
         )),
-        (false, _) => Plan::Tell(format!(
+        (false, _) => Plan::Fail(format!(
             "this machine has no apt-get, so install with its own package manager what Debian calls: {names}"
         )),
     }
 }
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+fn install(needs: &[Need], packages: &[&str]) -> anyhow::Result<()> {
     eprintln!(
         "installing with apt-get, services not started: {}",
         packages.join(" ")
@@ -111,7 +137,7 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     if !status.success() {
         bail!("apt-get could not install {}: {status}", packages.join(" "));
     }
-    match NEEDS.iter().find(|need| find(need.program).is_none()) {
+    match needs.iter().find(|need| find(need.program).is_none()) {
         Some(need) => bail!(
             "{} is still missing after apt-get installed its package",
             need.program
@@ -120,8 +146,8 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     }
 }
 
-/// Where a program is: in the PATH, or where system programs are, which many users' PATH leaves out.
-fn find(program: &str) -> Option<PathBuf> {
+/// Finds a program in the PATH, or where system programs are, which many users' PATH leaves out.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
@@ -147,14 +173,14 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_installed() {
         assert_eq!(
-            plan(&[&NEEDS[1], &NEEDS[4]], true, true),
+            plan(&[&LAB[1], &LAB[4]], true, true),
             Plan::Install(vec!["openconnect", "gcc", "libc6-dev"])
         );
     }
 
     #[test]
-    fn without_root_the_sentence_is_a_command_to_copy() {
-        let Plan::Tell(sentence) = plan(&[&NEEDS[0]], true, false) else {
+    fn without_root_the_error_has_a_command_to_copy() {
+        let Plan::Fail(sentence) = plan(&[&LAB[0]], true, false) else {
             panic!("must not install")
         };
         assert!(
@@ -164,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn without_apt_the_sentence_names_the_packages() {
-        let Plan::Tell(sentence) = plan(&[&NEEDS[0], &NEEDS[2]], false, true) else {
+    fn without_apt_the_error_names_the_packages() {
+        let Plan::Fail(sentence) = plan(&[&LAB[0], &LAB[2]], false, true) else {
             panic!("must not install")
         };
         assert!(sentence.ends_with("ocserv iproute2"), "{sentence}");
