@@ -1,20 +1,21 @@
-//! `sessions` and `disconnect`: what a portal asks of an agent.
+//! `sessions` and `disconnect`: calls to an agent.
 
 mod dial;
+mod error_stream;
 mod table;
-mod witness;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use ocserv_agent_model::one_line;
 use ocserv_agent_proto::agent::v1::{DisconnectUserRequest, GetActiveSessionsRequest};
 use tonic::Code;
 
 use crate::cli::{self, DisconnectArgs, SessionsArgs};
 use dial::Agent;
 
-/// What `disconnect` says when there was nothing to end.
-const NOTHING_ENDED: u8 = 1;
+/// Exit code of `disconnect` when there was no session.
+const NO_SESSION: u8 = 1;
 
 pub(crate) fn sessions(args: SessionsArgs) -> anyhow::Result<ExitCode> {
     let agent = Agent::new(args.agent)?;
@@ -22,9 +23,9 @@ pub(crate) fn sessions(args: SessionsArgs) -> anyhow::Result<ExitCode> {
         username_filter: args.user.unwrap_or_default(),
         include_stats: true,
     };
-    let answer = on_runtime(agent.call(async |mut client| client.get_active_sessions(request).await))?
-        .map_err(|status| agent.refused(&status))?;
-    let rows: Vec<table::Row> = answer.sessions.into_iter().map(table::Row::from).collect();
+    let response = on_runtime(agent.call(async |mut client| client.get_active_sessions(request).await))?
+        .map_err(|status| agent.status_error(&status))?;
+    let rows: Vec<table::Row> = response.sessions.into_iter().map(table::Row::from).collect();
     let text = if args.json {
         serde_json::to_string_pretty(&rows).context("could not write JSON")? + "\n"
     } else {
@@ -36,36 +37,36 @@ pub(crate) fn sessions(args: SessionsArgs) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn disconnect(args: DisconnectArgs) -> anyhow::Result<ExitCode> {
     let agent = Agent::new(args.agent)?;
-    let user = table::printable(&args.user);
+    let user = one_line(&args.user, table::MAX_TEXT);
     let request = DisconnectUserRequest {
         username: args.user,
         reason: args.reason,
         disconnect_all_sessions: true,
     };
-    let answer = on_runtime(agent.call(async |mut client| client.disconnect_user(request).await))?;
-    let nothing = |why: &str| {
-        cli::complain(&format!("{user}: nothing was disconnected{why}"));
-        Ok(ExitCode::from(NOTHING_ENDED))
+    let response = on_runtime(agent.call(async |mut client| client.disconnect_user(request).await))?;
+    let no_session = |why: &str| {
+        cli::print_stderr(&format!("{user}: nothing was disconnected{why}"));
+        Ok(ExitCode::from(NO_SESSION))
     };
-    match answer {
-        Ok(answer) if answer.success => {
-            let count = answer.sessions_disconnected;
+    match response {
+        Ok(response) if response.success => {
+            let count = response.sessions_disconnected;
             let sessions = if count == 1 { "session" } else { "sessions" };
             cli::print(&format!("{user}: {count} {sessions} disconnected\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Ok(answer) => {
-            let why = match table::printable(&answer.error_message) {
+        Ok(response) => {
+            let why = match one_line(&response.error_message, table::MAX_TEXT) {
                 message if message.is_empty() => message,
                 message => format!(": {message}"),
             };
-            match answer.sessions_disconnected {
-                0 => nothing(&why),
+            match response.sessions_disconnected {
+                0 => no_session(&why),
                 some => bail!("{user}: only {some} of the sessions disconnected{why}"),
             }
         }
-        Err(status) if status.code() == Code::NotFound => nothing(": no such session"),
-        Err(status) => Err(agent.refused(&status)),
+        Err(status) if status.code() == Code::NotFound => no_session(": no such session"),
+        Err(status) => Err(agent.status_error(&status)),
     }
 }
 

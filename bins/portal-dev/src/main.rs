@@ -1,12 +1,13 @@
-//! A reference portal, to develop and demonstrate against: decides logins by a policy file, takes the agent's events
-//! and writes all that it hears as lines of JSON; makes certificates for a laptop; asks an agent for its sessions and
-//! ends them. `docs/portal-dev.md` is its manual.
+//! A reference portal for development and demonstrations: decides logins by a policy file, accepts
+//! the agent's events and logs every request as a line of JSON; creates certificates; lists and
+//! disconnects an agent's sessions. `docs/portal-dev.md` is its manual.
 
 mod agent;
 mod cli;
 mod pki;
 mod rfc3339;
 mod serve;
+mod subject_name;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Command::Pki(args) => pki::run(&args),
     };
     result.unwrap_or_else(|error| {
-        cli::complain(&format!("{error:#}"));
+        cli::print_stderr(&format!("{error:#}"));
         ExitCode::from(2)
     })
 }

@@ -1,17 +1,18 @@
-//! Times from the wire as text.
+//! Timestamps as text.
 
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
 
-/// The first second that RFC 3339 has no text for: the year 10000.
-const TOO_LATE: Duration = Duration::from_secs(253_402_300_800);
+/// The year 10000, the first that RFC 3339 cannot express.
+const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
 
-/// A time as RFC 3339, UTC, in milliseconds; `None` where it is not between the years 1970 and 9999.
+/// Formats a timestamp as RFC 3339 in UTC with milliseconds; `None` outside of the years 1970 to
+/// 9999.
 pub(crate) fn text(time: Timestamp) -> Option<String> {
     let time = SystemTime::try_from(time).ok()?;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since < TOO_LATE).then(|| humantime::format_rfc3339_millis(time).to_string())
+    (since < YEAR_10000).then(|| humantime::format_rfc3339_millis(time).to_string())
 }
 
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_written_in_utc_or_not_at_all() {
+    fn a_timestamp_is_formatted_in_utc_within_the_range_of_rfc_3339() {
         let at = |seconds, nanos| text(Timestamp { seconds, nanos });
         assert_eq!(at(0, 0).unwrap(), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(1_700_000_000, 5_000_000).unwrap(), "2023-11-14T22:13:20.005Z");

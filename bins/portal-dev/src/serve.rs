@@ -1,14 +1,14 @@
-//! `serve`: the portal itself.
+//! `serve`: the portal.
 
 mod auth;
+mod bounded_map;
 mod connection;
 mod events;
+mod fields;
 mod journal;
-mod known;
+mod journal_entry;
 mod policy_watch;
-mod recent;
-mod record;
-mod request;
+mod session_registry;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,17 +31,17 @@ use auth::Auth;
 use connection::Connection;
 use events::Events;
 use journal::Journal;
-use known::KnownSessions;
+use journal_entry::JournalEntry;
 use policy_watch::PolicyWatch;
-use record::What;
+use session_registry::SessionRegistry;
 
 const SETTINGS: Settings = Settings {
     max_connections: 256,
     handshake_timeout: Duration::from_secs(5),
 };
-/// How long calls that are under way, and then lines that are not yet written, may take when the portal stops.
-const DRAIN: Duration = Duration::from_secs(3);
-/// A peer that vanished is noticed after these two.
+/// Limit for open calls on shutdown, and then for writing the journal.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// A vanished peer is detected after interval and timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +52,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .build()
         .context("could not start the runtime")?;
     let result = runtime.block_on(serve(args));
-    // Whoever still holds a connection has had the time to finish.
+    // Open connections have had DRAIN_TIMEOUT to finish.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -68,30 +68,31 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .with_context(|| format!("could not listen on {}", args.listen))?;
     let address = listener
         .local_addr()
-        .context("could not learn the address listened on")?;
-    let (journal, journal_end) = Journal::start(&args.events)?;
-    journal.note(What::loaded(&policy.borrow().clone())).await;
+        .context("could not get the listener's address")?;
+    let (journal, journal_ended) = Journal::start(&args.events)?;
+    let entry = JournalEntry::policy_loaded(&policy.borrow());
+    journal.append(entry).await;
 
     let tracker = TaskTracker::new();
     let token = CancellationToken::new();
     tracker.spawn(stop_on_signal(
-        signal(SignalKind::terminate()).context("could not watch for SIGTERM")?,
-        signal(SignalKind::interrupt()).context("could not watch for SIGINT")?,
+        signal(SignalKind::terminate()).context("could not handle SIGTERM")?,
+        signal(SignalKind::interrupt()).context("could not handle SIGINT")?,
         token.clone(),
     ));
-    let hangup = signal(SignalKind::hangup()).context("could not watch for SIGHUP")?;
+    let hangup = signal(SignalKind::hangup()).context("could not handle SIGHUP")?;
     tracker.spawn(reload_certificates(hangup, tls.clone(), token.clone()));
     tracker.spawn(policy_watch.run(journal.clone(), token.clone()));
 
-    let known = Arc::new(KnownSessions::new());
-    let auth = Auth::new(policy.clone(), Arc::clone(&known), journal.clone());
-    let events = Events::new(policy, known, journal.clone());
+    let sessions = Arc::new(SessionRegistry::new());
+    let auth = Auth::new(policy.clone(), Arc::clone(&sessions), journal.clone());
+    let events = Events::new(policy, sessions, journal.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AuthServiceServer<Auth>>().await;
     health.set_serving::<EventServiceServer<Events>>().await;
 
     let incoming = Incoming::start(listener, tls, SETTINGS, &tracker, token.clone());
-    cli::complain(&format!("ready on https://{address}"));
+    cli::print_stderr(&format!("ready on https://{address}"));
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -102,25 +103,28 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             incoming.map(|conn| conn.map(Connection)),
             token.clone().cancelled_owned(),
         );
-    let late = async {
+    let drain_timeout = async {
         token.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
-        ended = server => ended.context("the server failed")?,
-        () = late => tracing::warn!("stopped with calls still under way after {DRAIN:?}"),
+        result = server => result.context("the server failed")?,
+        () = drain_timeout => tracing::warn!("stopped with calls still open after {DRAIN_TIMEOUT:?}"),
     }
     token.cancel();
     tracker.close();
-    // A reader of standard output that stalls, or a policy on a dead disk, must not keep the portal from ending.
-    let written = async {
+    // A stalled reader of standard output or a dead disk must not block the exit.
+    let journal_written = async {
         tracker.wait().await;
-        journal.end().await;
-        // An error means that the thread has ended, which is what is waited for.
-        let _ = journal_end.await;
+        journal.close().await;
+        // An error means that the thread has ended as well.
+        let _ = journal_ended.await;
     };
-    if tokio::time::timeout(DRAIN, written).await.is_err() {
-        tracing::warn!("stopped before the last lines were written");
+    if tokio::time::timeout(DRAIN_TIMEOUT, journal_written)
+        .await
+        .is_err()
+    {
+        tracing::warn!("stopped before the journal was written");
     }
     Ok(())
 }
@@ -137,15 +141,17 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, token: Can
 
 async fn reload_certificates(mut hangup: Signal, tls: ServerTls, token: CancellationToken) {
     while let Some(Some(())) = token.run_until_cancelled(hangup.recv()).await {
-        // Three small files: the runtime has another thread for whoever waits.
+        // Blocks on three small files; the runtime has a second thread.
         match tls.reload() {
             Ok(loaded) => {
-                tracing::info!("certificates read again");
+                tracing::info!("certificates reloaded");
                 for warning in loaded.warnings {
                     tracing::warn!("{warning}");
                 }
             }
-            Err(error) => tracing::error!("the old certificates stay in use: {error}"),
+            Err(error) => {
+                tracing::error!("could not reload the certificates, the old ones stay in use: {error}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the command line does without a portal: certificates, and messages for what goes wrong.
+//! The command line: certificates and error messages.
 
 mod support;
 
@@ -9,10 +9,10 @@ use support::{Portal, identity, pki, run, stderr};
 const POLICY: &str = "version = 1\n";
 
 #[test]
-fn pki_makes_identities_whose_keys_only_their_owner_reads() {
+fn pki_creates_identities_with_private_keys() {
     let dir = tempfile::tempdir().unwrap();
     let pki_dir = dir.path().join("a/pki");
-    let made = run(&[
+    let output = run(&[
         "pki",
         pki_dir.to_str().unwrap(),
         "--name",
@@ -20,7 +20,7 @@ fn pki_makes_identities_whose_keys_only_their_owner_reads() {
         "--name",
         "second=two",
     ]);
-    assert!(made.status.success(), "{}", stderr(&made));
+    assert!(output.status.success(), "{}", stderr(&output));
     let mode = |file: &str| pki_dir.join(file).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(pki_dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     for name in ["portal", "agent", "operator", "ocserv", "second"] {
@@ -28,14 +28,14 @@ fn pki_makes_identities_whose_keys_only_their_owner_reads() {
         let identity = identity(&pki_dir, name);
         assert!(identity.warnings().is_empty(), "{:?}", identity.warnings());
     }
-    let text = String::from_utf8(made.stdout).unwrap();
-    for said in [
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in [
         "agent, localhost, 127.0.0.1, ::1, vpn1.example.org",
         "[grpc]",
         "agent.key\"",
         "--pki",
     ] {
-        assert!(text.contains(said), "{said} is not in\n{text}");
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
 }
 
@@ -56,7 +56,7 @@ fn pki_overwrites_nothing_unless_forced() {
 }
 
 #[test]
-fn a_portal_that_cannot_start_says_why_in_one_line_and_fails() {
+fn a_failed_start_is_one_line_with_its_cause() {
     let portal = Portal::start(POLICY);
     let pki = portal.pki();
     let pki = pki.to_str().unwrap();
@@ -65,10 +65,10 @@ fn a_portal_that_cannot_start_says_why_in_one_line_and_fails() {
     let broken = portal.dir.path().join("broken.toml");
     std::fs::write(&broken, "version = 1\nttl = 5\n").unwrap();
     let broken = broken.to_str().unwrap();
-    let taken = portal.address.to_string();
+    let used = portal.address.to_string();
     for (args, why) in [
         (
-            vec!["--pki", pki, "--policy", policy, "--listen", &taken],
+            vec!["--pki", pki, "--policy", policy, "--listen", &used],
             "could not listen on 127.0.0.1:",
         ),
         (
@@ -83,7 +83,7 @@ fn a_portal_that_cannot_start_says_why_in_one_line_and_fails() {
             vec!["--pki", "/nonexistent", "--policy", policy],
             "/nonexistent/ca.pem: no such file",
         ),
-        (vec!["--policy", policy], "say --pki DIR"),
+        (vec!["--policy", policy], "missing --pki DIR"),
         (
             vec![
                 "--pki",
@@ -100,8 +100,8 @@ fn a_portal_that_cannot_start_says_why_in_one_line_and_fails() {
     ] {
         let failed = run(&[vec!["serve"], args].concat());
         assert_eq!(failed.status.code(), Some(2));
-        let said = stderr(&failed);
-        let last = said.lines().last().unwrap();
-        assert!(last.starts_with("portal-dev: ") && last.contains(why), "{said}");
+        let log = stderr(&failed);
+        let last = log.lines().last().unwrap();
+        assert!(last.starts_with("portal-dev: ") && last.contains(why), "{log}");
     }
 }

@@ -1,4 +1,4 @@
-//! What `portal-dev serve` does with the events of an agent.
+//! Events reported to `portal-dev serve`.
 
 mod support;
 
@@ -74,7 +74,7 @@ async fn events_are_written_before_they_are_acknowledged_and_repetitions_are_mar
             .success
     );
 
-    // No waiting: what was acknowledged is there.
+    // Without waiting: acknowledged events have been written.
     let lines: Vec<_> = portal
         .events()
         .into_iter()

@@ -1,4 +1,4 @@
-//! One connection to an agent for one call.
+//! A connection to an agent for one call.
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,7 @@ use http::Uri;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use ocserv_agent_model::one_line;
 use ocserv_agent_proto::agent::v1::vpn_agent_service_client::VpnAgentServiceClient;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -20,23 +21,23 @@ use tokio_rustls::client::TlsStream;
 use tonic::body::Body;
 use tonic::{Code, Response, Status};
 
-use super::table::printable;
-use super::witness::Witness;
+use super::error_stream::ErrorStream;
+use super::table::MAX_TEXT;
 use crate::cli::AgentArgs;
 
-/// The agent's port where none is given.
-const PORT: u16 = 9443;
-/// TCP and TLS.
+/// The agent's default port.
+const DEFAULT_PORT: u16 = 9443;
+/// Limit for TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The call itself.
+/// Limit for the call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Client = VpnAgentServiceClient<Sender>;
 
-/// An agent that can be called.
+/// An agent and the identity to call it with.
 pub(super) struct Agent {
     origin: Uri,
-    /// The same for messages.
+    /// The origin in error messages.
     address: String,
     host: String,
     port: u16,
@@ -55,10 +56,10 @@ impl Agent {
         let address = format!("https://{authority}");
         let host = authority.host();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = origin.port_u16().unwrap_or(PORT);
+        let port = origin.port_u16().unwrap_or(DEFAULT_PORT);
         let name = args.server_name.unwrap_or_else(|| host.clone());
         let server_name = ServerName::try_from(name.clone())
-            .map_err(|_| anyhow!("{name:?} is not a name that a certificate can bear"))?;
+            .map_err(|_| anyhow!("{name:?} is not a DNS name or IP address"))?;
         let identity = Identity::load(&args.identity.files("operator")?)?;
         let tls = identity.client_config()?;
         Ok(Self {
@@ -71,42 +72,43 @@ impl Agent {
         })
     }
 
-    /// Connects and makes one call. The outer error is about the connection, the inner one is the agent's answer.
+    /// Connects and makes one call. The outer error is the connection's, the inner one is the
+    /// agent's response.
     pub(super) async fn call<T>(
         &self,
-        ask: impl AsyncFnOnce(Client) -> Result<Response<T>, Status>,
+        send: impl AsyncFnOnce(Client) -> Result<Response<T>, Status>,
     ) -> anyhow::Result<Result<T, Status>> {
         let address = &self.address;
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.connect())
             .await
             .map_err(|_| anyhow!("{address} did not answer within {CONNECT_TIMEOUT:?}"))??;
-        // In TLS 1.3 an agent that refuses our certificate says so only after the handshake.
-        let verdict = Arc::new(OnceLock::new());
-        let io = TokioIo::new(Witness::new(stream, Arc::clone(&verdict)));
-        let lost = |error: &dyn std::fmt::Display| match verdict.get() {
+        // In TLS 1.3 a refused certificate is reported only after the handshake.
+        let read_error = Arc::new(OnceLock::new());
+        let io = TokioIo::new(ErrorStream::new(stream, Arc::clone(&read_error)));
+        let failed = |error: &dyn std::fmt::Display| match read_error.get() {
             Some(why) => anyhow!("the connection to {address} failed: {why}"),
             None => anyhow!("the connection to {address} failed: {error}"),
         };
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
             .await
-            .map_err(|error| lost(&error))?;
+            .map_err(|error| failed(&error))?;
         let client = VpnAgentServiceClient::with_origin(Sender(sender), self.origin.clone());
 
         let mut connection = pin!(connection);
-        let mut call = pin!(tokio::time::timeout(CALL_TIMEOUT, ask(client)));
+        let mut call = pin!(tokio::time::timeout(CALL_TIMEOUT, send(client)));
         let mut ended = false;
-        let answer = loop {
+        let response = loop {
             tokio::select! {
-                answer = &mut call => break answer,
-                // Whether it ended well or not, the call knows what that means for it.
+                response = &mut call => break response,
+                // The call reports what the end of the connection means for it.
                 _ = &mut connection, if !ended => ended = true,
             }
         };
-        let answer = answer.map_err(|_| anyhow!("{address} did not answer within {CALL_TIMEOUT:?}"))?;
-        match answer {
-            Err(status) if verdict.get().is_some() => Err(lost(&status)),
-            Err(status) if std::error::Error::source(&status).is_some() => Err(lost(&status.message())),
-            answer => Ok(answer.map(Response::into_inner)),
+        let response = response.map_err(|_| anyhow!("{address} did not answer within {CALL_TIMEOUT:?}"))?;
+        match response {
+            Err(status) if read_error.get().is_some() => Err(failed(&status)),
+            Err(status) if std::error::Error::source(&status).is_some() => Err(failed(&status.message())),
+            response => Ok(response.map(Response::into_inner)),
         }
     }
 
@@ -123,23 +125,23 @@ impl Agent {
             .with_context(|| format!("could not connect to {address}"))
     }
 
-    /// The agent's refusal in words.
-    pub(super) fn refused(&self, status: &Status) -> anyhow::Error {
+    /// Describes an error status of the agent.
+    pub(super) fn status_error(&self, status: &Status) -> anyhow::Error {
         let address = &self.address;
-        let message = printable(status.message());
+        let message = one_line(status.message(), MAX_TEXT);
         match status.code() {
             Code::PermissionDenied => anyhow!(
-                "{address} does not let our certificate do this: {message} (a name in it needs a role in [grpc.roles] \
-                 of the agent's config)"
+                "{address} denied the call: {message} (a name in our certificate needs a role in [grpc.roles] of the \
+                 agent's config)"
             ),
             Code::Unimplemented => anyhow!("{address} does not know this call: is it an ocserv-agent?"),
-            Code::Unavailable => anyhow!("{address} could not do it now: {message}"),
+            Code::Unavailable => anyhow!("{address} is unavailable: {message}"),
             code => anyhow!("{address} refused: {message} ({code:?})"),
         }
     }
 }
 
-/// hyper's sender as the service that a generated client takes.
+/// hyper's sender as a tower service for the generated client.
 #[derive(Clone)]
 pub(super) struct Sender(SendRequest<Body>);
 

@@ -1,13 +1,17 @@
-//! Sessions for people and for programs.
+//! Sessions as a table and as JSON.
 
 use std::collections::BTreeMap;
 
+use ocserv_agent_model::one_line;
 use ocserv_agent_proto::agent::v1::VpnSession;
 use serde::Serialize;
 
 use crate::rfc3339;
 
-/// One session, as `--json` shows it.
+/// The longest text from an agent that is printed, in characters.
+pub(super) const MAX_TEXT: usize = 256;
+
+/// One session, as printed by `--json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     session_id: String,
@@ -37,9 +41,9 @@ impl From<VpnSession> for Row {
     }
 }
 
-/// A table with a head, and a line that counts.
+/// Formats a table with a header and a final count.
 pub(super) fn render(rows: &[Row]) -> String {
-    let head = [
+    let header = [
         "ID",
         "USER",
         "FROM",
@@ -49,13 +53,14 @@ pub(super) fn render(rows: &[Row]) -> String {
         "BYTES OUT",
     ]
     .map(str::to_owned);
-    let mut lines = vec![head];
+    let cell = |text: &str| one_line(text, MAX_TEXT);
+    let mut lines = vec![header];
     lines.extend(rows.iter().map(|row| {
         [
-            printable(&row.session_id),
-            printable(&row.username),
-            printable(&row.client_ip),
-            printable(&row.vpn_ip),
+            cell(&row.session_id),
+            cell(&row.username),
+            cell(&row.client_ip),
+            cell(&row.vpn_ip),
             row.connected_at.clone().unwrap_or_else(|| "?".to_owned()),
             row.bytes_in.to_string(),
             row.bytes_out.to_string(),
@@ -83,25 +88,12 @@ pub(super) fn render(rows: &[Row]) -> String {
     text + &format!("{count} {}\n", if count == 1 { "session" } else { "sessions" })
 }
 
-/// What others wrote, without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_a_line_and_what_a_terminal_would_obey_is_not_passed_on() {
+    fn a_session_is_one_row_without_control_characters() {
         let session = VpnSession {
             session_id: "27015".to_owned(),
             username: "al\u{1b}[31mice".to_owned(),
@@ -115,7 +107,7 @@ mod tests {
             bytes_out: 22,
             ..VpnSession::default()
         };
-        let nameless = VpnSession {
+        let unnamed = VpnSession {
             connected_at: Some(prost_types::Timestamp {
                 seconds: i64::MAX,
                 nanos: 0,
@@ -123,9 +115,9 @@ mod tests {
             ..VpnSession::default()
         };
         assert_eq!(
-            render(&[session.into(), nameless.into()]),
+            render(&[session.into(), unnamed.into()]),
             "ID     USER        FROM       VPN ADDRESS  SINCE                     BYTES IN  BYTES OUT\n\
-             27015  al\u{fffd}[31mice  192.0.2.7  10.99.0.2    2023-11-14T22:13:20.000Z  1         22\n\
+             27015  al [31mice  192.0.2.7  10.99.0.2    2023-11-14T22:13:20.000Z  1         22\n\
              \u{20}                                          ?                         0         0\n\
              2 sessions\n"
         );

@@ -1,4 +1,4 @@
-//! The certificates and keys themselves, in memory.
+//! Issues certificates and keys, in memory.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,30 +8,31 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-use super::{San, Side, Wanted};
+use super::identity::{Identity, Side};
+use crate::subject_name::San;
 
-/// How far before now a certificate begins to be valid, for clocks that are a little behind.
+/// Time before now from which certificates are valid, for clocks that are behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
 
-/// A file to be written.
+/// A file to write.
 pub(super) struct File {
     pub(super) name: String,
     pub(super) pem: String,
     pub(super) secret: bool,
 }
 
-/// Makes a CA, uses it for all that is wanted and forgets its key.
-pub(super) fn issue(wanted: &[Wanted], days: u16) -> anyhow::Result<Vec<File>> {
-    // A name of its own for every CA: else a certificate of another one looks forged and not foreign.
+/// Creates a CA, issues all identities and discards its key.
+pub(super) fn issue(identities: &[Identity], days: u16) -> anyhow::Result<Vec<File>> {
+    // A unique name: otherwise a certificate of another CA would fail as forged and not as unknown.
     let ca_key = KeyPair::generate()?;
-    let mark: String = ca_key
+    let suffix: String = ca_key
         .public_key_raw()
         .iter()
         .rev()
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let mut params = params(&format!("portal-dev laptop CA {mark}"), days)?;
+    let mut params = params(&format!("portal-dev CA {suffix}"), days)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca = CertifiedIssuer::self_signed(params, ca_key)?;
@@ -41,16 +42,16 @@ pub(super) fn issue(wanted: &[Wanted], days: u16) -> anyhow::Result<Vec<File>> {
         pem: ca.pem(),
         secret: false,
     }];
-    for wanted in wanted {
+    for identity in identities {
         let key = KeyPair::generate()?;
-        let cert = identity(wanted, days)?.signed_by(&key, &ca)?;
+        let cert = identity_params(identity, days)?.signed_by(&key, &ca)?;
         files.push(File {
-            name: format!("{}.pem", wanted.name),
+            name: format!("{}.pem", identity.name),
             pem: cert.pem(),
             secret: false,
         });
         files.push(File {
-            name: format!("{}.key", wanted.name),
+            name: format!("{}.key", identity.name),
             pem: key.serialize_pem(),
             secret: true,
         });
@@ -58,12 +59,12 @@ pub(super) fn issue(wanted: &[Wanted], days: u16) -> anyhow::Result<Vec<File>> {
     Ok(files)
 }
 
-fn identity(wanted: &Wanted, days: u16) -> anyhow::Result<CertificateParams> {
-    let mut params = params(&wanted.name, days)?;
+fn identity_params(identity: &Identity, days: u16) -> anyhow::Result<CertificateParams> {
+    let mut params = params(&identity.name, days)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    params.extended_key_usages = match wanted.side {
+    params.extended_key_usages = match identity.side {
         Side::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Side::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         Side::Both => vec![
@@ -71,7 +72,7 @@ fn identity(wanted: &Wanted, days: u16) -> anyhow::Result<CertificateParams> {
             ExtendedKeyUsagePurpose::ClientAuth,
         ],
     };
-    for name in &wanted.names {
+    for name in &identity.names {
         params.subject_alt_names.push(match name {
             San::Dns(name) => SanType::DnsName(name.as_str().try_into()?),
             San::Ip(address) => SanType::IpAddress(*address),
@@ -80,7 +81,7 @@ fn identity(wanted: &Wanted, days: u16) -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-/// A certificate's frame: a common name, and the time from about now for so many days.
+/// Returns the common name and the validity of a certificate.
 fn params(common_name: &str, days: u16) -> anyhow::Result<CertificateParams> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

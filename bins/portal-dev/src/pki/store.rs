@@ -1,4 +1,4 @@
-//! The files of a PKI directory.
+//! Writes the files of a PKI directory.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -9,20 +9,20 @@ use anyhow::{Context, bail};
 
 use super::issue::File;
 
-/// Writes all files into `dir`, keys for their owner's eyes alone. Without `force` it writes nothing where any of them
+/// Writes all files to `dir`, keys with mode 0600. Without `force` it writes nothing if any of them
 /// exists.
 pub(super) fn store(dir: &Path, files: &[File], force: bool) -> anyhow::Result<()> {
-    let place = dir.display();
+    let path = dir.display();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .with_context(|| format!("could not make the directory {place}"))?;
+        .with_context(|| format!("could not create the directory {path}"))?;
     if !force {
-        let there = |file: &&File| fs::symlink_metadata(dir.join(&file.name)).is_ok();
-        if let Some(file) = files.iter().find(there) {
+        let exists = |file: &&File| fs::symlink_metadata(dir.join(&file.name)).is_ok();
+        if let Some(file) = files.iter().find(exists) {
             bail!(
-                "{place} holds a {} already; --force makes everything in it anew",
+                "{path} already contains {}; --force replaces all files",
                 file.name
             );
         }
@@ -34,7 +34,7 @@ pub(super) fn store(dir: &Path, files: &[File], force: bool) -> anyhow::Result<(
     Ok(())
 }
 
-/// Makes a new file, so that its mode is right from the first byte and a link in its place is not followed.
+/// Creates a new file: its mode is correct from the start, and a symlink is not followed.
 fn write(path: &Path, file: &File, force: bool) -> std::io::Result<()> {
     if force {
         match fs::remove_file(path) {

@@ -1,4 +1,4 @@
-//! `AuthService`: may this user in, and may she stay?
+//! `AuthService`: decides logins and validates sessions.
 
 use std::sync::Arc;
 
@@ -10,46 +10,50 @@ use ocserv_agent_proto::vpn::v1::{
 use tonic::{Request, Response, Status};
 
 use super::connection::Caller;
+use super::fields::{self, BadField};
 use super::journal::Journal;
-use super::known::{Known, KnownSessions};
+use super::journal_entry::JournalEntry;
 use super::policy_watch::CurrentPolicy;
-use super::record::What;
-use super::request::{self, BadField};
+use super::session_registry::{SessionInfo, SessionRegistry};
 
 pub(super) struct Auth {
     policy: CurrentPolicy,
-    known: Arc<KnownSessions>,
+    sessions: Arc<SessionRegistry>,
     journal: Journal,
 }
 
 impl Auth {
-    pub(super) fn new(policy: CurrentPolicy, known: Arc<KnownSessions>, journal: Journal) -> Self {
+    pub(super) fn new(policy: CurrentPolicy, sessions: Arc<SessionRegistry>, journal: Journal) -> Self {
         Self {
             policy,
-            known,
+            sessions,
             journal,
         }
     }
 
-    fn check(&self, peer: &str, asked: CheckPolicyRequest) -> Result<(CheckPolicyResponse, What), BadField> {
-        let username = request::username(&asked.username)?;
-        let group = request::groupname(&asked.groupname)?;
-        let client_ip = request::client_ip(&asked.client_ip)?;
-        let vpn_ip = request::vpn_ip(&asked.vpn_ip)?;
-        let id = request::session_id(&asked.session_id)?;
-        let request_time = request::time("request_time", asked.request_time)?;
+    fn check(
+        &self,
+        peer: &str,
+        request: CheckPolicyRequest,
+    ) -> Result<(CheckPolicyResponse, JournalEntry), BadField> {
+        let username = fields::username(&request.username)?;
+        let group = fields::groupname(&request.groupname)?;
+        let client_ip = fields::client_ip(&request.client_ip)?;
+        let vpn_ip = fields::vpn_ip(&request.vpn_ip)?;
+        let id = fields::session_id(&request.session_id)?;
+        let request_time = fields::time("request_time", request.request_time)?;
 
         let policy = self.policy.borrow().clone();
-        let answer = policy.evaluate(&username, group.as_ref(), client_ip);
-        let (allowed, deny_reason, grant) = match answer.verdict {
+        let evaluation = policy.evaluate(&username, group.as_ref(), client_ip);
+        let (allowed, deny_reason, grant) = match evaluation.verdict {
             Verdict::Allow(grant) => (true, None, grant),
-            Verdict::Deny(refusal) => (false, Some(refusal.reason), Grant::default()),
+            Verdict::Deny(denial) => (false, Some(denial.reason), Grant::default()),
         };
         if allowed {
-            self.known
-                .insert((peer.to_owned(), username, id), Known { group, client_ip });
+            self.sessions
+                .insert((peer.to_owned(), username, id), SessionInfo { group, client_ip });
         }
-        let ttl_seconds = answer.ttl.map(|ttl| ttl.as_secs());
+        let ttl_seconds = evaluation.ttl.map(|ttl| ttl.as_secs());
         let policy_version = policy.fingerprint().to_owned();
         let dns_servers: Vec<String> = grant.dns_servers.iter().map(ToString::to_string).collect();
 
@@ -63,47 +67,47 @@ impl Auth {
             should_disconnect: false,
             metadata: ttl.into_iter().chain([version]).collect(),
         };
-        let line = What::CheckPolicy {
+        let entry = JournalEntry::CheckPolicy {
             peer: peer.to_owned(),
-            username: asked.username,
-            groupname: Some(asked.groupname).filter(|group| !group.is_empty()),
+            username: request.username,
+            groupname: Some(request.groupname).filter(|group| !group.is_empty()),
             client_ip,
             vpn_ip,
-            session_id: asked.session_id,
-            device: asked.device,
+            session_id: request.session_id,
+            device: request.device,
             request_time,
             allowed,
             deny_reason,
             routes: grant.routes,
             dns_servers,
             ttl_seconds,
-            rule: answer.rule,
+            rule: evaluation.rule,
             policy_version,
         };
-        Ok((response, line))
+        Ok((response, entry))
     }
 
     fn validate(
         &self,
         peer: &str,
-        asked: ValidateSessionRequest,
-    ) -> Result<(ValidateSessionResponse, What), BadField> {
-        let username = request::username(&asked.username)?;
-        let client_ip = request::client_ip(&asked.client_ip)?;
-        let id = request::session_id(&asked.session_id)?;
-        let request_time = request::time("request_time", asked.request_time)?;
+        request: ValidateSessionRequest,
+    ) -> Result<(ValidateSessionResponse, JournalEntry), BadField> {
+        let username = fields::username(&request.username)?;
+        let client_ip = fields::client_ip(&request.client_ip)?;
+        let id = fields::session_id(&request.session_id)?;
+        let request_time = fields::time("request_time", request.request_time)?;
 
         let policy = self.policy.borrow().clone();
-        // The request names no group. Of a session that this portal was not told about (it began before the portal
-        // did), only what holds for every group can be said; where that is nothing, the session is left alone.
-        let known = self.known.get(&(peer.to_owned(), username.clone(), id));
-        let answer = match &known {
-            Some(known) => Some(policy.evaluate(&username, known.group.as_ref(), client_ip)),
+        // The request has no group. A session that started before the portal is valid unless it is
+        // denied with every group.
+        let session = self.sessions.get(&(peer.to_owned(), username.clone(), id));
+        let evaluation = match &session {
+            Some(session) => Some(policy.evaluate(&username, session.group.as_ref(), client_ip)),
             None => policy.evaluate_without_group(&username, client_ip),
         };
-        let invalid_reason = answer.and_then(|answer| match answer.verdict {
+        let invalid_reason = evaluation.and_then(|evaluation| match evaluation.verdict {
             Verdict::Allow(_) => None,
-            Verdict::Deny(refusal) => Some(refusal.reason),
+            Verdict::Deny(denial) => Some(denial.reason),
         });
         let valid = invalid_reason.is_none();
         let response = ValidateSessionResponse {
@@ -111,20 +115,22 @@ impl Auth {
             invalid_reason: invalid_reason.clone().unwrap_or_default(),
             force_disconnect: !valid,
         };
-        let line = What::ValidateSession {
+        let entry = JournalEntry::ValidateSession {
             peer: peer.to_owned(),
-            username: asked.username,
-            session_known: known.is_some(),
-            groupname: known.and_then(|known| known.group).map(|group| group.to_string()),
+            username: request.username,
+            session_known: session.is_some(),
+            groupname: session
+                .and_then(|session| session.group)
+                .map(|group| group.to_string()),
             client_ip,
-            session_id: asked.session_id,
+            session_id: request.session_id,
             request_time,
             valid,
             invalid_reason,
             force_disconnect: !valid,
             policy_version: policy.fingerprint().to_owned(),
         };
-        Ok((response, line))
+        Ok((response, entry))
     }
 }
 
@@ -136,11 +142,11 @@ impl AuthService for Auth {
     ) -> Result<Response<CheckPolicyResponse>, Status> {
         let peer = Caller::of(request.extensions());
         match self.check(&peer, request.into_inner()) {
-            Ok((response, line)) => {
-                self.journal.note(line).await;
+            Ok((response, entry)) => {
+                self.journal.append(entry).await;
                 Ok(Response::new(response))
             }
-            Err(bad) => Err(bad.refuse(&self.journal, &peer, "CheckPolicy").await),
+            Err(error) => Err(error.reject(&self.journal, &peer, "CheckPolicy").await),
         }
     }
 
@@ -150,11 +156,11 @@ impl AuthService for Auth {
     ) -> Result<Response<ValidateSessionResponse>, Status> {
         let peer = Caller::of(request.extensions());
         match self.validate(&peer, request.into_inner()) {
-            Ok((response, line)) => {
-                self.journal.note(line).await;
+            Ok((response, entry)) => {
+                self.journal.append(entry).await;
                 Ok(Response::new(response))
             }
-            Err(bad) => Err(bad.refuse(&self.journal, &peer, "ValidateSession").await),
+            Err(error) => Err(error.reject(&self.journal, &peer, "ValidateSession").await),
         }
     }
 }

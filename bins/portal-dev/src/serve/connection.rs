@@ -1,4 +1,4 @@
-//! tls' connection in the shape that tonic's server takes.
+//! A TLS connection as tonic's server takes it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,12 +12,12 @@ use tonic::transport::server::Connected;
 
 pub(super) struct Connection(pub(super) TlsConn);
 
-/// Who calls, by its certificate; goes with every request.
+/// The caller by its certificate, an extension of every request.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(Arc<str>);
 
 impl Caller {
-    /// The caller of a request, by one name.
+    /// Returns the name of the caller of a request.
     pub(super) fn of(extensions: &Extensions) -> String {
         extensions
             .get::<Self>()

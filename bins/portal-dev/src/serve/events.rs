@@ -1,4 +1,4 @@
-//! `EventService`: who came, who went, what moved.
+//! `EventService`: records connects, disconnects and session updates.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,103 +13,103 @@ use ocserv_agent_proto::vpn::v1::{
 use tonic::{Request, Response, Status};
 
 use super::connection::Caller;
-use super::journal::{Journal, Stored};
-use super::known::{Known, KnownSessions};
+use super::fields::{self, BadField};
+use super::journal::{Journal, Written};
+use super::journal_entry::{Event, JournalEntry, Stats};
 use super::policy_watch::CurrentPolicy;
-use super::record::{Event, Stats, What};
-use super::request::{self, BadField};
+use super::session_registry::{SessionInfo, SessionRegistry};
 
 pub(super) struct Events {
     policy: CurrentPolicy,
-    known: Arc<KnownSessions>,
+    sessions: Arc<SessionRegistry>,
     journal: Journal,
 }
 
 impl Events {
-    pub(super) fn new(policy: CurrentPolicy, known: Arc<KnownSessions>, journal: Journal) -> Self {
+    pub(super) fn new(policy: CurrentPolicy, sessions: Arc<SessionRegistry>, journal: Journal) -> Self {
         Self {
             policy,
-            known,
+            sessions,
             journal,
         }
     }
 
-    /// Writes an event down. Only what is written may be acknowledged: the agent forgets it then.
-    async fn store(&self, what: What) -> Result<Stored, Status> {
-        let lost = || Status::unavailable("the event could not be written down; send it again");
-        self.journal.store(what).await.ok_or_else(lost)
+    /// Writes an event. It must not be acknowledged before: then the agent deletes it.
+    async fn write(&self, entry: JournalEntry) -> Result<Written, Status> {
+        let failed = || Status::unavailable("could not write the event");
+        self.journal.write(entry).await.ok_or_else(failed)
     }
 
-    fn connected(&self, peer: &str, told: ReportConnectRequest) -> Result<What, BadField> {
-        let username = request::username(&told.username)?;
-        let id = request::session_id(&told.session_id)?;
-        let client_ip = request::client_ip(&told.client_ip)?;
-        let vpn_ip = request::vpn_ip(&told.vpn_ip)?;
-        let group = request::groupname(&told.groupname)?;
-        let connected_at = request::time("connected_at", told.connected_at)?;
-        self.known
-            .insert((peer.to_owned(), username, id), Known { group, client_ip });
-        Ok(What::Connect {
+    fn connected(&self, peer: &str, request: ReportConnectRequest) -> Result<JournalEntry, BadField> {
+        let username = fields::username(&request.username)?;
+        let id = fields::session_id(&request.session_id)?;
+        let client_ip = fields::client_ip(&request.client_ip)?;
+        let vpn_ip = fields::vpn_ip(&request.vpn_ip)?;
+        let group = fields::groupname(&request.groupname)?;
+        let connected_at = fields::time("connected_at", request.connected_at)?;
+        self.sessions
+            .insert((peer.to_owned(), username, id), SessionInfo { group, client_ip });
+        Ok(JournalEntry::Connect {
             peer: peer.to_owned(),
-            event: event(told.username, told.session_id, told.metadata),
+            event: event(request.username, request.session_id, request.metadata),
             connected_at,
             client_ip,
             vpn_ip,
-            device: told.device,
-            groupname: Some(told.groupname).filter(|group| !group.is_empty()),
+            device: request.device,
+            groupname: Some(request.groupname).filter(|group| !group.is_empty()),
         })
     }
 
-    fn disconnected(&self, peer: &str, told: ReportDisconnectRequest) -> Result<What, BadField> {
-        let username = request::username(&told.username)?;
-        let id = request::session_id(&told.session_id)?;
-        let disconnected_at = request::time("disconnected_at", told.disconnected_at)?;
-        let stats = told.stats.map(|stats| checked("stats", stats)).transpose()?;
-        self.known.remove(&(peer.to_owned(), username, id));
-        Ok(What::Disconnect {
+    fn disconnected(&self, peer: &str, request: ReportDisconnectRequest) -> Result<JournalEntry, BadField> {
+        let username = fields::username(&request.username)?;
+        let id = fields::session_id(&request.session_id)?;
+        let disconnected_at = fields::time("disconnected_at", request.disconnected_at)?;
+        let stats = request.stats.map(|stats| checked("stats", stats)).transpose()?;
+        self.sessions.remove(&(peer.to_owned(), username, id));
+        Ok(JournalEntry::Disconnect {
             peer: peer.to_owned(),
-            event: event(told.username, told.session_id, told.metadata),
+            event: event(request.username, request.session_id, request.metadata),
             disconnected_at,
-            reason: reason(told.reason),
+            reason: reason(request.reason),
             stats,
         })
     }
 
-    /// The line, and why the session should end.
+    /// Returns the entry, and the reason to disconnect the session.
     fn updated(
         &self,
         peer: &str,
-        told: ReportSessionUpdateRequest,
-    ) -> Result<(What, Option<String>), BadField> {
-        let username = request::username(&told.username)?;
-        let id = request::session_id(&told.session_id)?;
-        let update_time = request::time("update_time", told.update_time)?;
-        let stats = told
+        request: ReportSessionUpdateRequest,
+    ) -> Result<(JournalEntry, Option<String>), BadField> {
+        let username = fields::username(&request.username)?;
+        let id = fields::session_id(&request.session_id)?;
+        let update_time = fields::time("update_time", request.update_time)?;
+        let stats = request
             .current_stats
             .map(|stats| checked("current_stats", stats))
             .transpose()?;
-        let known = self.known.get(&(peer.to_owned(), username.clone(), id));
-        let verdict = known.map(|Known { group, client_ip }| {
+        let session = self.sessions.get(&(peer.to_owned(), username.clone(), id));
+        let verdict = session.map(|SessionInfo { group, client_ip }| {
             self.policy
                 .borrow()
                 .evaluate(&username, group.as_ref(), client_ip)
                 .verdict
         });
         let disconnect_reason = match verdict {
-            Some(Verdict::Deny(refusal)) => Some(refusal.reason),
+            Some(Verdict::Deny(denial)) => Some(denial.reason),
             Some(Verdict::Allow(_)) | None => None,
         };
-        let line = What::SessionUpdate {
+        let entry = JournalEntry::SessionUpdate {
             peer: peer.to_owned(),
-            username: told.username,
-            session_id: told.session_id,
+            username: request.username,
+            session_id: request.session_id,
             update_time,
-            status: status(told.status),
+            status: status(request.status),
             stats,
             should_disconnect: disconnect_reason.is_some(),
             disconnect_reason: disconnect_reason.clone(),
         };
-        Ok((line, disconnect_reason))
+        Ok((entry, disconnect_reason))
     }
 }
 
@@ -120,11 +120,11 @@ impl EventService for Events {
         request: Request<ReportConnectRequest>,
     ) -> Result<Response<ReportConnectResponse>, Status> {
         let peer = Caller::of(request.extensions());
-        let line = match self.connected(&peer, request.into_inner()) {
-            Ok(line) => line,
-            Err(bad) => return Err(bad.refuse(&self.journal, &peer, "ReportConnect").await),
+        let entry = match self.connected(&peer, request.into_inner()) {
+            Ok(entry) => entry,
+            Err(error) => return Err(error.reject(&self.journal, &peer, "ReportConnect").await),
         };
-        let message = message(self.store(line).await?);
+        let message = message(self.write(entry).await?);
         Ok(Response::new(ReportConnectResponse {
             success: true,
             message,
@@ -137,11 +137,11 @@ impl EventService for Events {
         request: Request<ReportDisconnectRequest>,
     ) -> Result<Response<ReportDisconnectResponse>, Status> {
         let peer = Caller::of(request.extensions());
-        let line = match self.disconnected(&peer, request.into_inner()) {
-            Ok(line) => line,
-            Err(bad) => return Err(bad.refuse(&self.journal, &peer, "ReportDisconnect").await),
+        let entry = match self.disconnected(&peer, request.into_inner()) {
+            Ok(entry) => entry,
+            Err(error) => return Err(error.reject(&self.journal, &peer, "ReportDisconnect").await),
         };
-        let message = message(self.store(line).await?);
+        let message = message(self.write(entry).await?);
         Ok(Response::new(ReportDisconnectResponse {
             success: true,
             message,
@@ -153,11 +153,11 @@ impl EventService for Events {
         request: Request<ReportSessionUpdateRequest>,
     ) -> Result<Response<ReportSessionUpdateResponse>, Status> {
         let peer = Caller::of(request.extensions());
-        let (line, disconnect_reason) = match self.updated(&peer, request.into_inner()) {
+        let (entry, disconnect_reason) = match self.updated(&peer, request.into_inner()) {
             Ok(updated) => updated,
-            Err(bad) => return Err(bad.refuse(&self.journal, &peer, "ReportSessionUpdate").await),
+            Err(error) => return Err(error.reject(&self.journal, &peer, "ReportSessionUpdate").await),
         };
-        self.store(line).await?;
+        self.write(entry).await?;
         Ok(Response::new(ReportSessionUpdateResponse {
             success: true,
             should_disconnect: disconnect_reason.is_some(),
@@ -166,8 +166,8 @@ impl EventService for Events {
     }
 }
 
-fn message(stored: Stored) -> String {
-    if stored.duplicate {
+fn message(written: Written) -> String {
+    if written.duplicate {
         "seen before".to_owned()
     } else {
         String::new()
@@ -198,7 +198,7 @@ fn checked(field: &str, stats: SessionStats) -> Result<Stats, BadField> {
     })
 }
 
-/// The reason's name; a number that only newer agents know stays a number.
+/// Returns the reason's name, or the number of an unknown one.
 fn reason(number: i32) -> String {
     let reason = match WireReason::try_from(number) {
         Ok(WireReason::Unspecified) => DisconnectReason::Unspecified,

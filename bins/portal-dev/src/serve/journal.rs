@@ -1,4 +1,4 @@
-//! Where the lines of JSON go, in order, by one thread that owns the file.
+//! Writes lines of JSON in order, on one thread that owns the file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,35 +8,35 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
-use super::recent::Recent;
-use super::record::{Record, What};
+use super::bounded_map::BoundedMap;
+use super::journal_entry::{JournalEntry, JournalLine};
 
-/// Lines that wait for the disk; who brings one more waits for room.
-const QUEUE: usize = 1024;
-/// How many event ids are remembered to recognise a repetition.
-const REMEMBERED: usize = 100_000;
+/// The largest number of queued lines; beyond it callers wait.
+const QUEUE_CAPACITY: usize = 1024;
+/// The largest number of event ids kept to detect repetitions.
+const MAX_EVENT_IDS: usize = 100_000;
 
-/// A hand to the thread that writes.
+/// A handle to the writer thread; clones share it.
 #[derive(Clone)]
 pub(super) struct Journal {
-    queue: mpsc::Sender<Entry>,
+    queue: mpsc::Sender<Message>,
 }
 
-enum Entry {
-    Line(Box<Record>, Option<oneshot::Sender<Stored>>),
-    End,
+enum Message {
+    Line(Box<JournalLine>, Option<oneshot::Sender<Written>>),
+    Close,
 }
 
-/// A line is written.
+/// A line has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
-    /// Its event had been written before.
+pub(super) struct Written {
+    /// Whether its event had been written before.
     pub(super) duplicate: bool,
 }
 
 impl Journal {
-    /// Opens the file, or standard output for `-`. The second value comes when the thread has ended: see
-    /// [`Journal::end`].
+    /// Opens the file, or standard output for `-`. The receiver completes when the thread has
+    /// ended, see [`Journal::close`].
     pub(super) fn start(path: &Path) -> anyhow::Result<(Self, oneshot::Receiver<()>)> {
         let sink = if path == Path::new("-") {
             Sink::Stdout
@@ -48,47 +48,47 @@ impl Journal {
                 .open(path);
             Sink::File(open.with_context(|| format!("could not open the events file {}", path.display()))?)
         };
-        let (queue, entries) = mpsc::channel(QUEUE);
-        let (end, ended) = oneshot::channel();
+        let (queue, entries) = mpsc::channel(QUEUE_CAPACITY);
+        let (ended_sender, ended) = oneshot::channel();
         let writer = Writer {
             sink,
-            seen: Recent::new(REMEMBERED),
-            torn: false,
+            event_ids: BoundedMap::new(MAX_EVENT_IDS),
+            partial_line: false,
         };
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
                 writer.run(entries);
-                // Nobody may be waiting any more.
-                let _ = end.send(());
+                // The receiver may have been dropped.
+                let _ = ended_sender.send(());
             })
             .context("could not start a thread")?;
         Ok((Self { queue }, ended))
     }
 
-    /// Hands over a line and does not wait until it is written.
-    pub(super) async fn note(&self, what: What) {
-        // Fails only when the thread has ended: then the portal has, too.
+    /// Queues an entry without waiting until it is written.
+    pub(super) async fn append(&self, entry: JournalEntry) {
+        // Fails only when the thread has ended on shutdown.
         let _ = self
             .queue
-            .send(Entry::Line(Box::new(Record::now(what)), None))
+            .send(Message::Line(Box::new(JournalLine::now(entry)), None))
             .await;
     }
 
-    /// Writes a line; `None` when it could not be written, so that nothing may be acknowledged.
-    pub(super) async fn store(&self, what: What) -> Option<Stored> {
-        let (done, stored) = oneshot::channel();
+    /// Writes an entry; `None` when that failed, so the request must not be acknowledged.
+    pub(super) async fn write(&self, entry: JournalEntry) -> Option<Written> {
+        let (done, written) = oneshot::channel();
         self.queue
-            .send(Entry::Line(Box::new(Record::now(what)), Some(done)))
+            .send(Message::Line(Box::new(JournalLine::now(entry)), Some(done)))
             .await
             .ok()?;
-        stored.await.ok()
+        written.await.ok()
     }
 
-    /// Writes what waits and nothing that comes later.
-    pub(super) async fn end(&self) {
+    /// Ends the thread after the queued lines.
+    pub(super) async fn close(&self) {
         // Fails only when the thread has ended.
-        let _ = self.queue.send(Entry::End).await;
+        let _ = self.queue.send(Message::Close).await;
     }
 }
 
@@ -112,42 +112,46 @@ impl Sink {
 
 struct Writer {
     sink: Sink,
-    seen: Recent<String, ()>,
-    /// The last write failed and may have left a piece of a line.
-    torn: bool,
+    event_ids: BoundedMap<String, ()>,
+    /// Whether a failed write may have left part of a line.
+    partial_line: bool,
 }
 
 impl Writer {
-    fn run(mut self, mut entries: mpsc::Receiver<Entry>) {
-        while let Some(Entry::Line(record, done)) = entries.blocking_recv() {
-            match (self.write(*record), done) {
-                // The caller may have gone away; then nobody is to be told.
-                (Ok(stored), Some(done)) => drop(done.send(stored)),
+    fn run(mut self, mut entries: mpsc::Receiver<Message>) {
+        while let Some(Message::Line(line, done)) = entries.blocking_recv() {
+            match (self.write(*line), done) {
+                // The caller may have been cancelled.
+                (Ok(written), Some(done)) => drop(done.send(written)),
                 (Ok(_), None) => {}
                 (Err(error), _) => tracing::error!("could not write a line of events: {error}"),
             }
         }
     }
 
-    fn write(&mut self, mut record: Record) -> io::Result<Stored> {
+    fn write(&mut self, mut line: JournalLine) -> io::Result<Written> {
         let mut duplicate = false;
-        let mut fresh = None;
-        if let Some(event) = record.event_mut()
+        let mut new_id = None;
+        if let Some(event) = line.event_mut()
             && let Some(id) = &event.event_id
         {
-            duplicate = self.seen.get(id).is_some();
-            fresh = (!duplicate).then(|| id.clone());
+            duplicate = self.event_ids.get(id).is_some();
+            new_id = (!duplicate).then(|| id.clone());
             event.duplicate = duplicate;
         }
-        let mut line = if self.torn { b"\n".to_vec() } else { Vec::new() };
-        serde_json::to_writer(&mut line, &record)?;
-        line.push(b'\n');
-        let written = self.sink.write(&line);
-        self.torn = written.is_err();
+        let mut bytes = if self.partial_line {
+            b"\n".to_vec()
+        } else {
+            Vec::new()
+        };
+        serde_json::to_writer(&mut bytes, &line)?;
+        bytes.push(b'\n');
+        let written = self.sink.write(&bytes);
+        self.partial_line = written.is_err();
         written?;
-        if let Some(id) = fresh {
-            self.seen.insert(id, ());
+        if let Some(id) = new_id {
+            self.event_ids.insert(id, ());
         }
-        Ok(Stored { duplicate })
+        Ok(Written { duplicate })
     }
 }

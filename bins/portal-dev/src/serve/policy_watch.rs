@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Journal;
-use super::record::What;
+use super::journal_entry::JournalEntry;
 
 /// Time between two reads of the file. A change counts when two reads in a row agree.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -25,15 +25,15 @@ pub(super) struct PolicyWatch {
 }
 
 impl PolicyWatch {
-    /// Reads the file for the first time; a fault in it is an error.
+    /// Reads the policy file for the first time.
     pub(super) fn open(path: &Path) -> anyhow::Result<(Self, CurrentPolicy)> {
         let (file, policy) = PolicyFile::open(path).context("could not load the policy")?;
-        log_read(&policy);
+        log_loaded(&policy);
         let (current, receiver) = watch::channel(policy);
         Ok((Self { file, current }, receiver))
     }
 
-    /// Polls the file until `token` is cancelled. A fault leaves the policy as it is.
+    /// Polls the file until `token` is cancelled. An invalid file leaves the policy as it is.
     pub(super) async fn run(self, journal: Journal, token: CancellationToken) {
         let Self { mut file, current } = self;
         while token
@@ -51,17 +51,19 @@ impl PolicyWatch {
             file = polled;
             match change {
                 Some(Ok(policy)) => {
-                    log_read(&policy);
-                    let loaded = What::loaded(&policy);
+                    log_loaded(&policy);
+                    let entry = JournalEntry::policy_loaded(&policy);
                     current.send_replace(policy);
-                    journal.note(loaded).await;
+                    journal.append(entry).await;
                 }
                 Some(Err(error)) => {
                     let policy_version = current.borrow().fingerprint().to_owned();
                     let error = error_chain(&error);
-                    tracing::error!("policy {policy_version} stays in use: {error}");
+                    tracing::error!(
+                        "could not load the changed policy, {policy_version} stays in effect: {error}"
+                    );
                     journal
-                        .note(What::PolicyRefused {
+                        .append(JournalEntry::PolicyRefused {
                             policy_version,
                             error,
                         })
@@ -73,9 +75,9 @@ impl PolicyWatch {
     }
 }
 
-fn log_read(policy: &Policy) {
+fn log_loaded(policy: &Policy) {
     tracing::info!(
-        "policy {} read: {} rules",
+        "policy {} loaded: {} rules",
         policy.fingerprint(),
         policy.rule_count()
     );

@@ -1,4 +1,4 @@
-//! The real program as a child, and clients that call it.
+//! The program as a child process, and clients.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-/// Longer than anything here takes; who waits longer has found a fault.
+/// Longer than anything here takes.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
 pub(crate) fn portal_dev() -> Command {
@@ -46,10 +46,10 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Makes a PKI with the program.
+/// Creates a PKI with the program.
 pub(crate) fn pki(dir: &Path) {
-    let made = run(&["pki", dir.to_str().unwrap()]);
-    assert!(made.status.success(), "{}", stderr(&made));
+    let output = run(&["pki", dir.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 pub(crate) fn identity(pki: &Path, name: &str) -> Identity {
@@ -70,12 +70,12 @@ pub(crate) struct Portal {
 }
 
 impl Portal {
-    /// Starts with this policy, on certificates of its own.
+    /// Starts with this policy and new certificates.
     pub(crate) fn start(policy: &str) -> Self {
         Self::start_with(policy, "events.jsonl")
     }
 
-    /// The same, with events to this file.
+    /// Starts with this policy and this events file.
     pub(crate) fn start_with(policy: &str, events: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         pki(&dir.path().join("pki"));
@@ -114,7 +114,7 @@ impl Portal {
         format!("https://{}", self.address)
     }
 
-    /// Waits for a line of the log with this text in it; lines before it are taken.
+    /// Waits for a log line that contains `text`; skips the lines before it.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let until = Instant::now() + BOUND;
         loop {
@@ -122,21 +122,21 @@ impl Portal {
             let line = self
                 .log
                 .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("the log never said {text:?}"));
+                .unwrap_or_else(|_| panic!("{text:?} was never logged"));
             if line.contains(text) {
                 return line;
             }
         }
     }
 
-    /// Replaces the policy in one step, as an editor does.
+    /// Replaces the policy atomically.
     pub(crate) fn set_policy(&self, policy: &str) {
         let fresh = self.dir.path().join("policy.new");
         std::fs::write(&fresh, policy).unwrap();
         std::fs::rename(fresh, self.dir.path().join("policy.toml")).unwrap();
     }
 
-    /// The lines of JSON so far.
+    /// Returns the lines of JSON so far.
     pub(crate) fn events(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.dir.path().join("events.jsonl")).unwrap();
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -146,7 +146,7 @@ impl Portal {
             .collect()
     }
 
-    /// Waits until there are this many lines of a kind, and returns them.
+    /// Waits for `count` lines of a kind and returns them.
     pub(crate) async fn wait_for_events(&self, kind: &str, count: usize) -> Vec<Value> {
         let until = Instant::now() + BOUND;
         loop {
@@ -167,7 +167,8 @@ impl Portal {
         }
     }
 
-    /// Waits until the policy of this version is in effect; returns the versions that have been, in order.
+    /// Waits until the policy of this version is in effect; returns the versions that have been, in
+    /// order.
     pub(crate) async fn wait_for_policy(&self, version: &str) -> Vec<String> {
         let mut count = 1;
         loop {
@@ -190,7 +191,7 @@ impl Portal {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for the end and returns the exit code.
+    /// Waits for the exit and returns the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         let until = Instant::now() + BOUND;
         loop {
@@ -202,7 +203,7 @@ impl Portal {
         }
     }
 
-    /// A client with the agent's certificate.
+    /// Connects with the agent's certificate.
     pub(crate) async fn client(&self) -> Client {
         let config = identity(&self.pki(), "agent").client_config().unwrap();
         Client::connect(self.address, config)

@@ -1,4 +1,4 @@
-//! Who gets in to `portal-dev serve`, how it answers for itself, and how it goes.
+//! The listener of `portal-dev serve`: TLS, health and shutdown.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn login() -> CheckPolicyRequest {
 }
 
 #[tokio::test]
-async fn who_brings_no_certificate_or_one_of_a_foreign_ca_gets_no_answer() {
+async fn a_client_without_a_certificate_of_the_ca_is_refused() {
     let portal = Portal::start(POLICY);
     let foreign = tempfile::tempdir().unwrap();
     pki(foreign.path());
@@ -32,23 +32,24 @@ async fn who_brings_no_certificate_or_one_of_a_foreign_ca_gets_no_answer() {
         .add(CertificateDer::from_pem_file(portal.pki().join("ca.pem")).unwrap())
         .unwrap();
 
-    // They trust the portal, so that only the portal can be the one that refuses.
+    // The clients trust the portal: only the portal refuses.
     let base = || rustls::ClientConfig::builder().with_root_certificates(roots.clone());
-    let mut nameless = base().with_no_client_auth();
+    let mut anonymous = base().with_no_client_auth();
     let chain = CertificateDer::pem_file_iter(foreign.path().join("agent.pem")).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::from_pem_file(foreign.path().join("agent.key")).unwrap();
-    let mut stranger = base()
+    let mut foreign_client = base()
         .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
         .unwrap();
     for (config, why) in [
-        (&mut nameless, "no certificate presented"),
+        (&mut anonymous, "no certificate presented"),
         (
-            &mut stranger,
+            &mut foreign_client,
             "its certificate was issued by a CA we do not trust",
         ),
     ] {
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // In TLS 1.3 the client's side of the handshake is over before the server has judged it.
+        // In TLS 1.3 the client completes the handshake before the server has verified its
+        // certificate.
         if let Ok(mut client) = Client::connect(portal.address, Arc::new(config.clone())).await {
             client.auth.check_policy(login()).await.unwrap_err();
         }
@@ -57,16 +58,16 @@ async fn who_brings_no_certificate_or_one_of_a_foreign_ca_gets_no_answer() {
     }
     assert!(portal.events().iter().all(|line| line["kind"] == "policy_loaded"));
 
-    // And the other way round: an agent that trusts another CA does not talk to this portal.
-    let elsewhere = identity(foreign.path(), "agent").client_config().unwrap();
-    let refused = Client::connect(portal.address, elsewhere).await.err().unwrap();
+    // An agent that trusts another CA refuses the portal.
+    let config = identity(foreign.path(), "agent").client_config().unwrap();
+    let refused = Client::connect(portal.address, config).await.err().unwrap();
     assert_eq!(refused, "its certificate was issued by a CA we do not trust");
 }
 
 #[tokio::test]
-async fn a_peer_of_tls_1_2_is_refused_with_the_alert_for_it() {
+async fn a_tls_1_2_client_is_refused_with_a_protocol_version_alert() {
     let portal = Portal::start(POLICY);
-    // A ClientHello as TLS 1.2 clients send it: one suite, curves and signatures, no supported_versions.
+    // A ClientHello of TLS 1.2: one suite, curves and signatures, no supported_versions.
     let extensions: [&[u8]; 3] = [
         &[0, 10, 0, 4, 0, 2, 0, 23],
         &[0, 11, 0, 2, 1, 0],
@@ -96,7 +97,7 @@ async fn a_peer_of_tls_1_2_is_refused_with_the_alert_for_it() {
 }
 
 #[tokio::test]
-async fn health_says_serving_for_the_server_and_for_both_services() {
+async fn health_is_serving_for_the_server_and_both_services() {
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_check_response::ServingStatus;
     use tonic_health::pb::health_client::HealthClient;
@@ -118,7 +119,7 @@ async fn health_says_serving_for_the_server_and_for_both_services() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_it_with_success_although_an_agent_stays_connected() {
+async fn sigterm_exits_with_success_while_an_agent_is_connected() {
     let mut portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     client.auth.check_policy(login()).await.unwrap();

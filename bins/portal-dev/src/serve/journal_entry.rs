@@ -1,4 +1,4 @@
-//! The lines of JSON: what the portal heard and what it answered. `docs/portal-dev.md` describes every field.
+//! The lines of JSON: requests and decisions. `docs/portal-dev.md` describes every field.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -8,17 +8,17 @@ use serde::Serialize;
 
 /// One line.
 #[derive(Debug, Serialize)]
-pub(super) struct Record {
-    /// When, by this machine's clock; RFC 3339, UTC.
+pub(super) struct JournalLine {
+    /// Time of the entry by the local clock; RFC 3339, UTC.
     pub(super) time: String,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) entry: JournalEntry,
 }
 
-/// What happened, told apart by `kind`.
+/// The entry of a line, distinguished by `kind`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum What {
+pub(super) enum JournalEntry {
     /// `CheckPolicy`.
     CheckPolicy {
         peer: String,
@@ -82,19 +82,19 @@ pub(super) enum What {
         should_disconnect: bool,
         disconnect_reason: Option<String>,
     },
-    /// A request that does not make sense; it was answered with `INVALID_ARGUMENT`.
+    /// An invalid request, which got `INVALID_ARGUMENT`.
     BadRequest {
         peer: String,
         rpc: &'static str,
         error: String,
     },
-    /// The policy file was read, at the start or because it changed, and is in use.
+    /// The policy file was read, at the start or after a change, and is in effect.
     PolicyLoaded { policy_version: String, rules: usize },
-    /// The policy file changed and has a fault; the policy named stays in use.
+    /// The changed policy file is invalid; the policy of this version stays in effect.
     PolicyRefused { policy_version: String, error: String },
 }
 
-/// What connects and disconnects have in common.
+/// Fields common to connects and disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Event {
     pub(super) username: String,
@@ -103,11 +103,11 @@ pub(super) struct Event {
     pub(super) session_uid: Option<String>,
     pub(super) agent_id: Option<String>,
     pub(super) decision_source: Option<String>,
-    /// Whether an event of this id was written before.
+    /// Whether an event with this id was written before.
     pub(super) duplicate: bool,
 }
 
-/// What a session moved; received and sent as the VPN server sees it.
+/// Usage of a session; received and sent by the VPN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Stats {
     pub(super) duration_seconds: u64,
@@ -117,9 +117,9 @@ pub(super) struct Stats {
     pub(super) packets_sent: u64,
 }
 
-impl What {
-    /// A policy came into use.
-    pub(super) fn loaded(policy: &Policy) -> Self {
+impl JournalEntry {
+    /// Creates the entry of a policy that came into effect.
+    pub(super) fn policy_loaded(policy: &Policy) -> Self {
         Self::PolicyLoaded {
             policy_version: policy.fingerprint().to_owned(),
             rules: policy.rule_count(),
@@ -127,23 +127,23 @@ impl What {
     }
 }
 
-impl Record {
-    /// Stamps what happened with the time of now.
-    pub(super) fn now(what: What) -> Self {
+impl JournalLine {
+    /// Creates a line with the current time.
+    pub(super) fn now(entry: JournalEntry) -> Self {
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        Self { time, what }
+        Self { time, entry }
     }
 
-    /// The event in it, where it is one that may come twice.
+    /// Returns the event of an entry that may be repeated.
     pub(super) fn event_mut(&mut self) -> Option<&mut Event> {
-        match &mut self.what {
-            What::Connect { event, .. } | What::Disconnect { event, .. } => Some(event),
-            What::CheckPolicy { .. }
-            | What::ValidateSession { .. }
-            | What::SessionUpdate { .. }
-            | What::BadRequest { .. }
-            | What::PolicyLoaded { .. }
-            | What::PolicyRefused { .. } => None,
+        match &mut self.entry {
+            JournalEntry::Connect { event, .. } | JournalEntry::Disconnect { event, .. } => Some(event),
+            JournalEntry::CheckPolicy { .. }
+            | JournalEntry::ValidateSession { .. }
+            | JournalEntry::SessionUpdate { .. }
+            | JournalEntry::BadRequest { .. }
+            | JournalEntry::PolicyLoaded { .. }
+            | JournalEntry::PolicyRefused { .. } => None,
         }
     }
 }

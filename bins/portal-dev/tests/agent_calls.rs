@@ -1,4 +1,4 @@
-//! `sessions` and `disconnect` against an agent that stands in this test.
+//! `sessions` and `disconnect` against a stub agent.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -29,7 +29,8 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
-/// An agent with two sessions of alice. `root` may not be touched, `busy` finds no ocserv, `half` ends one of two.
+/// An agent with two sessions of alice. Disconnecting `root` is denied, `busy` unavailable, `half`
+/// ends one of two.
 struct Stub;
 
 #[tonic::async_trait]
@@ -68,7 +69,7 @@ impl VpnAgentService for Stub {
     ) -> Result<Response<DisconnectUserResponse>, Status> {
         let request = request.into_inner();
         assert!(request.disconnect_all_sessions);
-        let answer = |success, sessions_disconnected, error_message: &str| {
+        let respond = |success, sessions_disconnected, error_message: &str| {
             Ok(Response::new(DisconnectUserResponse {
                 success,
                 sessions_disconnected,
@@ -76,12 +77,12 @@ impl VpnAgentService for Stub {
             }))
         };
         match request.username.as_str() {
-            "alice" => answer(request.reason == "lunch", 2, ""),
-            "half" => answer(false, 1, "ocserv refused"),
+            "alice" => respond(request.reason == "lunch", 2, ""),
+            "half" => respond(false, 1, "ocserv refused"),
             "root" => Err(Status::permission_denied("role viewer")),
             "busy" => Err(Status::unavailable("ocserv does not answer")),
             "gone" => Err(Status::not_found("gone")),
-            _ => answer(false, 0, "no session of this user"),
+            _ => respond(false, 0, "no session of this user"),
         }
     }
 
@@ -208,7 +209,7 @@ impl AsyncWrite for Conn {
 }
 
 #[tokio::test]
-async fn sessions_come_as_a_table_for_people_and_as_json_for_programs() {
+async fn sessions_are_a_table_or_json() {
     let agent = Agent::start().await;
     let table = agent.call(&["sessions"]).await;
     assert_eq!(table.status.code(), Some(0), "{}", stderr(&table));
@@ -231,12 +232,12 @@ async fn sessions_come_as_a_table_for_people_and_as_json_for_programs() {
 }
 
 #[tokio::test]
-async fn disconnect_tells_done_from_nothing_to_do_from_not_possible_by_its_exit_code() {
+async fn the_exit_code_of_disconnect_distinguishes_success_no_session_and_failure() {
     let agent = Agent::start().await;
     let done = agent.call(&["disconnect", "alice", "--reason", "lunch"]).await;
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     assert_eq!(done.stdout, b"alice: 2 sessions disconnected\n");
-    for (user, code, said) in [
+    for (user, code, message) in [
         (
             "bob",
             1,
@@ -256,21 +257,21 @@ async fn disconnect_tells_done_from_nothing_to_do_from_not_possible_by_its_exit_
         let failed = agent.call(&["disconnect", user]).await;
         assert_eq!(
             (failed.status.code(), stderr(&failed).as_str()),
-            (Some(code), said)
+            (Some(code), message)
         );
     }
-    for (user, said) in [
+    for (user, message) in [
         ("root", "[grpc.roles]"),
-        ("busy", "could not do it now: ocserv does not answer"),
+        ("busy", "is unavailable: ocserv does not answer"),
     ] {
         let failed = agent.call(&["disconnect", user]).await;
         assert_eq!(failed.status.code(), Some(2));
-        assert!(stderr(&failed).contains(said), "{}", stderr(&failed));
+        assert!(stderr(&failed).contains(message), "{}", stderr(&failed));
     }
 }
 
 #[tokio::test]
-async fn an_agent_that_cannot_be_reached_or_trusted_is_said_in_one_clear_line() {
+async fn a_failed_connection_is_one_line_with_its_cause() {
     let agent = Agent::start().await;
     let foreign = tempfile::tempdir().unwrap();
     pki(foreign.path());
@@ -309,16 +310,16 @@ async fn an_agent_that_cannot_be_reached_or_trusted_is_said_in_one_clear_line() 
             tokio::task::spawn_blocking(move || run(&args.iter().map(String::as_str).collect::<Vec<_>>()))
                 .await;
         let failed = failed.unwrap();
-        let said = stderr(&failed);
-        assert_eq!(failed.status.code(), Some(2), "{said}");
-        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+        let log = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(2), "{log}");
+        assert!(log.contains(why) && log.lines().count() == 1, "{log}");
     }
-    // An agent that refuses us says so only after the handshake.
-    let stranger = agent.call_as(Path::new(foreign), &["disconnect", "alice"]).await;
-    assert_eq!(stranger.status.code(), Some(2));
+    // An agent reports a refused certificate only after the handshake.
+    let foreign = agent.call_as(Path::new(foreign), &["disconnect", "alice"]).await;
+    assert_eq!(foreign.status.code(), Some(2));
     assert!(
-        stderr(&stranger).contains("it refused our certificate: issued by a CA that it does not trust"),
+        stderr(&foreign).contains("it refused our certificate: issued by a CA that it does not trust"),
         "{}",
-        stderr(&stranger)
+        stderr(&foreign)
     );
 }

@@ -1,21 +1,21 @@
-//! A map with a bound, which forgets what was put in first.
+//! A bounded map that evicts the oldest entry.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-pub(super) struct Recent<K, V> {
+pub(super) struct BoundedMap<K, V> {
     entries: HashMap<K, V>,
-    /// The keys as they were put in. A key that was removed stays here until its turn comes.
+    /// The keys in the order of insertion; a removed key stays until it is the oldest.
     order: VecDeque<K>,
-    bound: usize,
+    capacity: usize,
 }
 
-impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    pub(super) fn new(bound: usize) -> Self {
+impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             entries: HashMap::new(),
             order: VecDeque::new(),
-            bound,
+            capacity,
         }
     }
 
@@ -31,7 +31,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         if self.entries.insert(key.clone(), value).is_none() {
             self.order.push_back(key);
         }
-        while self.order.len() > self.bound {
+        while self.order.len() > self.capacity {
             if let Some(oldest) = self.order.pop_front() {
                 self.entries.remove(&oldest);
             }
@@ -44,19 +44,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_in_is_forgotten_first_and_the_bound_holds() {
-        let mut recent = Recent::new(2);
+    fn the_oldest_entry_is_evicted_at_the_capacity() {
+        let mut map = BoundedMap::new(2);
         for key in [1, 2, 2, 3] {
-            recent.insert(key, ());
+            map.insert(key, ());
         }
-        assert_eq!(
-            [1, 2, 3].map(|key| recent.get(&key).is_some()),
-            [false, true, true]
-        );
+        assert_eq!([1, 2, 3].map(|key| map.get(&key).is_some()), [false, true, true]);
         for key in 0..1000 {
-            recent.insert(key, ());
-            recent.remove(&key);
+            map.insert(key, ());
+            map.remove(&key);
         }
-        assert!(recent.order.len() <= 2 && recent.entries.len() <= 2);
+        assert!(map.order.len() <= 2 && map.entries.len() <= 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests, field by field: text becomes what it means, or an error that names the field.
+//! Validates the fields of requests; an error names the field.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -8,23 +8,23 @@ use prost_types::Timestamp;
 use tonic::Status;
 
 use super::journal::Journal;
-use super::record::What;
+use super::journal_entry::JournalEntry;
 use crate::rfc3339;
 
-/// A field that does not make sense.
+/// An invalid field.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadField(String);
 
 impl BadField {
-    pub(super) fn new(field: &str, why: impl Display) -> Self {
-        Self(format!("{field}: {why}"))
+    pub(super) fn new(field: &str, reason: impl Display) -> Self {
+        Self(format!("{field}: {reason}"))
     }
 
-    /// Writes it down, and makes the answer of it.
-    pub(super) async fn refuse(self, journal: &Journal, peer: &str, rpc: &'static str) -> Status {
+    /// Records the invalid request and returns its status.
+    pub(super) async fn reject(self, journal: &Journal, peer: &str, rpc: &'static str) -> Status {
         let error = self.0.clone();
         journal
-            .note(What::BadRequest {
+            .append(JournalEntry::BadRequest {
                 peer: peer.to_owned(),
                 rpc,
                 error,
@@ -38,7 +38,7 @@ pub(super) fn username(text: &str) -> Result<Username, BadField> {
     Username::parse(text).map_err(|error| BadField::new("username", error))
 }
 
-/// Empty means that the user is in no group.
+/// Empty: the user is in no group.
 pub(super) fn groupname(text: &str) -> Result<Option<GroupName>, BadField> {
     let parse = || GroupName::parse(text).map_err(|error| BadField::new("groupname", error));
     (!text.is_empty()).then(parse).transpose()
@@ -52,7 +52,7 @@ pub(super) fn client_ip(text: &str) -> Result<IpAddr, BadField> {
     address("client_ip", text)
 }
 
-/// Empty means that it is not known.
+/// Empty: unknown.
 pub(super) fn vpn_ip(text: &str) -> Result<Option<IpAddr>, BadField> {
     (!text.is_empty()).then(|| address("vpn_ip", text)).transpose()
 }
@@ -65,7 +65,7 @@ fn address(field: &str, text: &str) -> Result<IpAddr, BadField> {
     }
 }
 
-/// A time as RFC 3339, UTC; absent means that it is not known.
+/// Formats a time as RFC 3339, UTC; absent: unknown.
 pub(super) fn time(field: &str, time: Option<Timestamp>) -> Result<Option<String>, BadField> {
     let text = |time| {
         rfc3339::text(time).ok_or_else(|| BadField::new(field, "is not between the years 1970 and 9999"))
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_field_is_named() {
+    fn an_error_names_its_field() {
         assert_eq!(
             username("").unwrap_err(),
             BadField("username: is empty".to_owned())
@@ -91,8 +91,8 @@ mod tests {
             seconds: i64::MAX,
             nanos: 0,
         };
-        let why = BadField("request_time: is not between the years 1970 and 9999".to_owned());
-        assert_eq!(time("request_time", Some(late)), Err(why));
+        let error = BadField("request_time: is not between the years 1970 and 9999".to_owned());
+        assert_eq!(time("request_time", Some(late)), Err(error));
         assert_eq!(groupname(""), Ok(None));
         assert_eq!(vpn_ip(""), Ok(None));
     }

@@ -1,4 +1,4 @@
-//! `portal-dev serve`, the real program, called over real connections.
+//! Decisions of `portal-dev serve` by its policy file.
 
 mod support;
 
@@ -64,7 +64,7 @@ fn session(user: &str) -> ValidateSessionRequest {
 }
 
 #[tokio::test]
-async fn an_allowed_login_gets_routes_name_servers_and_how_long_that_holds() {
+async fn an_allowed_login_gets_routes_name_servers_and_a_ttl() {
     let portal = Portal::start(POLICY);
     let answer = portal
         .client()
@@ -103,7 +103,7 @@ async fn an_allowed_login_gets_routes_name_servers_and_how_long_that_holds() {
 }
 
 #[tokio::test]
-async fn a_denied_login_gets_the_reason_and_no_rights() {
+async fn a_denied_login_gets_the_reason_and_no_routes() {
     let portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     let answer = client
@@ -132,7 +132,7 @@ async fn a_denied_login_gets_the_reason_and_no_rights() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_is_refused_by_the_name_of_its_field() {
+async fn an_invalid_request_is_rejected_with_the_name_of_its_field() {
     let portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     for (request, field) in [
@@ -193,7 +193,7 @@ async fn a_request_that_makes_no_sense_is_refused_by_the_name_of_its_field() {
 }
 
 #[tokio::test]
-async fn a_changed_policy_is_in_use_and_a_broken_one_is_not() {
+async fn a_changed_policy_takes_effect_and_an_invalid_one_does_not() {
     let portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     assert!(
@@ -217,7 +217,7 @@ async fn a_changed_policy_is_in_use_and_a_broken_one_is_not() {
     assert!(!changed.allowed);
 
     portal.set_policy("version = 1\n\n[[rules]]\nverdict = \"allow\"\nnetworks = [\"10.1.2.3/8\"]\n");
-    let log = portal.wait_for_log("stays in use");
+    let log = portal.wait_for_log("stays in effect");
     let place = "policy.toml:5: rules[0].networks[0]: \"10.1.2.3/8\" has bits set behind its mask";
     assert!(log.contains(place), "{log}");
     let refused = &portal.wait_for_events("policy_refused", 1).await[0];
@@ -259,7 +259,8 @@ async fn a_changed_policy_is_in_use_and_a_broken_one_is_not() {
     );
 }
 
-/// Writes a file in place, in two halves with a pause; whether no two reads of portal-dev can have seen the first half.
+/// Writes a file in place, in two halves with a pause. Returns whether at most one read of
+/// portal-dev can have found the first half alone.
 async fn write_in_two_halves(path: &Path, first: &str, second: &str) -> std::io::Result<bool> {
     let start = Instant::now();
     let mut file = File::create(path)?;
@@ -285,7 +286,7 @@ async fn a_half_written_policy_is_never_in_effect() {
 }
 
 #[tokio::test]
-async fn a_session_is_valid_for_as_long_as_the_policy_would_let_its_user_in() {
+async fn a_session_is_valid_while_the_policy_allows_its_user() {
     let portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     client.auth.check_policy(login("bob", "staff")).await.unwrap();
@@ -334,7 +335,7 @@ async fn a_session_is_valid_for_as_long_as_the_policy_would_let_its_user_in() {
 }
 
 #[tokio::test]
-async fn a_session_whose_group_was_never_told_ends_only_when_every_group_is_denied() {
+async fn a_session_of_unknown_group_is_invalid_only_when_every_group_is_denied() {
     let portal = Portal::start(POLICY);
     let mut client = portal.client().await;
     assert!(

@@ -1,4 +1,4 @@
-//! A stream that keeps what a failed read said: HTTP/2 passes on no more than that it failed.
+//! A stream that keeps its first read error: HTTP/2 reports only that the connection failed.
 
 use std::io;
 use std::pin::Pin;
@@ -7,33 +7,33 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(super) struct Witness<S> {
+pub(super) struct ErrorStream<S> {
     stream: S,
-    /// Why the first read failed, in words.
-    verdict: Arc<OnceLock<String>>,
+    /// The first read error, explained.
+    error: Arc<OnceLock<String>>,
 }
 
-impl<S> Witness<S> {
-    pub(super) fn new(stream: S, verdict: Arc<OnceLock<String>>) -> Self {
-        Self { stream, verdict }
+impl<S> ErrorStream<S> {
+    pub(super) fn new(stream: S, error: Arc<OnceLock<String>>) -> Self {
+        Self { stream, error }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Witness<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ErrorStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &read {
-            self.verdict.get_or_init(|| tls::explain(error));
+        if let Poll::Ready(Err(failure)) = &read {
+            self.error.get_or_init(|| tls::explain(failure));
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Witness<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
