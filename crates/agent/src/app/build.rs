@@ -11,7 +11,7 @@ use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 use tokio::runtime::Handle;
 use tokio_util::sync::DropGuard;
 
-use super::ConfigSource;
+use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
 use super::shutdown::{Stages, TaskGroup};
 use super::signals::Signals;

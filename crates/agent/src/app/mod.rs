@@ -5,6 +5,7 @@
 //! order. Only this module reads the configuration; every part gets its own small settings.
 
 mod build;
+mod config_source;
 mod live_config;
 mod pipeline;
 mod reload;
@@ -15,40 +16,19 @@ mod start;
 mod status;
 mod systemd;
 
-use std::path::PathBuf;
-
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::Config;
 use crate::ipc::IpcListener;
 use build::Agent;
 
 pub use build::StartError;
+pub use config_source::ConfigSource;
 pub use run::ExitReason;
 
 /// Threads for blocking work (name lookups, small files), for each of the two runtimes.
 const BLOCKING_THREADS: usize = 4;
-
-/// Where the configuration comes from: it is read again on SIGHUP.
-#[derive(Debug, Clone)]
-pub struct ConfigSource {
-    /// The file.
-    pub path: PathBuf,
-    /// The environment of the process, names and values; names without [`config::ENV_PREFIX`] are
-    /// ignored.
-    pub environment: Vec<(String, String)>,
-}
-
-impl ConfigSource {
-    /// Reads and checks the configuration.
-    ///
-    /// # Errors
-    /// Every problem that it has.
-    pub fn load(&self) -> Result<Config, ConfigError> {
-        config::load(&self.path, self.environment.iter().cloned())
-    }
-}
 
 /// Runs the agent to its end: takes over systemd's socket, if any, starts the log and the runtimes,
 /// builds, serves, shuts down. Must be called before any thread is started.

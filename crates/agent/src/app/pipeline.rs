@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::shutdown::TaskGroup;
 use crate::clock;
 use crate::config::{self, Config, RESPONSE_MARGIN};
-use crate::metrics::Metrics;
+use crate::metrics::{DecisionMetrics, Metrics};
 use crate::operations::policy_backend::PolicyBackend;
 use authz::{Authorizer, Dependencies, Observation, Observer, RateLimits, Settings};
 use resilience::{BreakerSettings, CacheSettings, Rate};
@@ -74,18 +74,18 @@ fn rate(rate: config::Rate) -> Rate {
     }
 }
 
+/// Counts and logs what the pipeline does.
 fn observer(metrics: Metrics) -> Observer {
-    Observer::new(move |observation| {
-        if let Observation::Breaker(transition) = &observation {
+    let decisions = DecisionMetrics::new(&metrics);
+    Observer::new(move |observation| match &observation {
+        Observation::Decided(record) => decisions.login_decided(record),
+        Observation::QueryEnded { end, duration } => metrics.query_ended(*end, *duration),
+        Observation::Breaker(transition) => {
             let (from, to) = (transition.from.as_str(), transition.to.as_str());
-            tracing::warn!(
-                service = "portal",
-                from,
-                to,
-                why = transition.cause.as_str(),
-                "circuit breaker"
-            );
+            let cause = transition.cause.as_str();
+            tracing::warn!(service = "portal", from, to, cause, "circuit breaker");
+            metrics.breaker_changed(transition);
         }
-        metrics.observe(&observation);
+        _ => {}
     })
 }

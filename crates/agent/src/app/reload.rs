@@ -5,8 +5,9 @@ use portal::Portal;
 use telemetry::Logs;
 use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 
+use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
-use super::{ConfigSource, build, systemd};
+use super::{build, systemd};
 use crate::config::{Config, needing_restart};
 
 /// Reloads the configuration and the identities.

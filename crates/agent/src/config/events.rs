@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Checker;
+use super::checker::Checker;
 
 /// The queue of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

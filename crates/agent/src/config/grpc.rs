@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Checker;
-use super::{Period, TlsFiles};
+use super::checker::Checker;
+use super::period::Period;
+use super::tls_files::TlsFiles;
 
 /// The gRPC server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

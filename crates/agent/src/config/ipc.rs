@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Period;
-use super::check::Checker;
+use super::checker::Checker;
+use super::period::Period;
 
 /// Kept of a login's budget for the way of the answer back to the helper.
 pub(crate) const RESPONSE_MARGIN: Duration = Duration::from_millis(100);

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::load::{read, variables};
+use super::environment::{read, variables};
+use super::error::{ConfigError, Location, Problem};
+use super::ipc::Ipc;
 use super::locate::Lines;
-use super::{ConfigError, Ipc, Location, Problem};
 
 const KEY: [&str; 2] = ["ipc", "socket"];
 

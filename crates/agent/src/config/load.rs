@@ -9,9 +9,12 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Provider};
 use toml::de::DeTable;
 
+use super::check;
+use super::environment::{read, variable_name, variables};
+use super::error::{ConfigError, Location, Problem};
 use super::locate::Lines;
 use super::preflight::preflight;
-use super::{Config, ConfigError, ENV_PREFIX, Location, Problem, check};
+use super::schema::Config;
 
 /// Reads the configuration at `path`, lays `environment` (name and value; other names are ignored)
 /// over it, and checks its values and the files that it names. Blocks on the disk.
@@ -310,39 +313,4 @@ fn replace(dict: &mut Dict, path: &[String], value: Option<Value>) -> bool {
             _ => false,
         },
     }
-}
-
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|err| ConfigError {
-        problems: vec![Problem {
-            location: Location::File {
-                path: path.to_owned(),
-                line: None,
-            },
-            key: String::new(),
-            what: format!("cannot be read: {err}"),
-        }],
-    })
-}
-
-/// The environment variables that set keys, by the key's path.
-pub(super) fn variables(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> BTreeMap<Vec<String>, String> {
-    let key = |name: &str| -> Option<Vec<String>> {
-        Some(
-            name.strip_prefix(ENV_PREFIX)?
-                .split("__")
-                .map(str::to_ascii_lowercase)
-                .collect(),
-        )
-    };
-    environment
-        .into_iter()
-        .filter_map(|(name, value)| Some((key(&name)?, value)))
-        .collect()
-}
-
-fn variable_name(path: &[String]) -> String {
-    format!("{ENV_PREFIX}{}", path.join("__").to_ascii_uppercase())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Period;
-use super::check::Checker;
+use super::checker::Checker;
+use super::period::Period;
 
 /// How ocserv is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

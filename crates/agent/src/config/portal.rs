@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::check::Checker;
-use super::{Period, TlsFiles};
+use super::checker::Checker;
+use super::period::Period;
+use super::tls_files::TlsFiles;
 
 /// The policy source: the portal, or a policy file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use ocserv_agent_model::error_chain;
 
-use super::{Config, TlsFiles};
+use super::schema::Config;
+use super::tls_files::TlsFiles;
 
 /// The findings of [`preflight`].
 #[derive(Debug, Default)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, check};
+use super::check;
+use super::schema::Config;
 
 /// The keys that SIGHUP takes over; every other key needs a restart. A key that ends in a dot stands for all below it.
 /// The contents of the files that `portal.tls` and `grpc.tls` name are read again whenever SIGHUP comes.

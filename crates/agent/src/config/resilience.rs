@@ -7,8 +7,8 @@ use std::time::Duration;
 use resilience::{FailMode, StaleMatch};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Period;
-use super::check::Checker;
+use super::checker::Checker;
+use super::period::Period;
 
 /// How long decisions are reused, and what an outage does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

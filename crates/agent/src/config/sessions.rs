@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Period;
-use super::check::Checker;
+use super::checker::Checker;
+use super::period::Period;
 
 /// How sessions that are up are looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{Config, Period, Preflight, reload};
+use super::period::Period;
+use super::preflight::Preflight;
+use super::reload;
+use super::schema::Config;
 
 impl Config {
     /// Every key with its effective value, one a line, then what is off and the warnings of

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Checker;
+use super::checker::Checker;
 
 /// The three PEM files of a TLS identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use super::request::{Command, parse_request};
 use super::response;
 use crate::clock;
 use crate::live::Live;
-use crate::metrics::{IpcError, Metrics};
+use crate::metrics::{IpcError, IpcMetrics, Metrics};
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::record_session::SessionRecorder;
@@ -73,7 +73,7 @@ pub(super) struct RequestHandler {
     recorder: Arc<SessionRecorder>,
     registrar: SessionRegistrar,
     recent: RecentDecisions,
-    metrics: Metrics,
+    metrics: IpcMetrics,
     background: Handle,
     settings: Live<DynamicSettings>,
     allows: mpsc::Sender<WrittenAllow>,
@@ -138,7 +138,7 @@ impl RequestHandler {
             recorder,
             registrar,
             recent,
-            metrics,
+            metrics: IpcMetrics::new(metrics),
             background,
             settings,
             allows,
@@ -216,17 +216,17 @@ impl RequestHandler {
                 let Ok(permit) = self.logins.try_acquire() else {
                     return self.rejected(request, self.overloaded(), arrived);
                 };
-                self.metrics.ipc_login();
+                self.metrics.login();
                 Received::Login(login, deadline(request, arrived, settings), permit)
             }
             // A report waits for nothing and needs no permit; a rejected one would not come again.
             Command::Disconnect(report) => {
-                self.metrics.ipc_request("disconnect");
+                self.metrics.request("disconnect");
                 self.recorder.session_ended(report);
                 Received::Response(response::acknowledged())
             }
             Command::HostUpdate => {
-                self.metrics.ipc_request("host-update");
+                self.metrics.request("host-update");
                 Received::Response(response::acknowledged())
             }
             Command::Decisions(user) => match self.tables.try_acquire() {
@@ -242,7 +242,7 @@ impl RequestHandler {
             Ok(uid) => Some(uid),
             Err(_) => None,
         };
-        self.metrics.ipc_peer_rejected();
+        self.metrics.peer_rejected();
         if let Some(suppressed) = self.warnings.peer.admit(clock::now().into_std()) {
             tracing::warn!(
                 uid,
@@ -307,7 +307,7 @@ impl RequestHandler {
     }
 
     fn overloaded(&self) -> ipc::Response {
-        self.metrics.ipc_error(IpcError::Overloaded);
+        self.metrics.error(IpcError::Overloaded);
         if let Some(suppressed) = self.warnings.overload.admit(clock::now().into_std()) {
             tracing::warn!(suppressed, "rejected a request on the IPC socket: overloaded");
         }
@@ -315,7 +315,7 @@ impl RequestHandler {
     }
 
     fn bad_request(&self, problem: &str) -> ipc::Response {
-        self.metrics.ipc_error(IpcError::BadRequest);
+        self.metrics.error(IpcError::BadRequest);
         if let Some(suppressed) = self.warnings.request.admit(clock::now().into_std()) {
             let problem = one_line(problem, MAX_PROBLEM);
             tracing::warn!(
@@ -329,7 +329,7 @@ impl RequestHandler {
 
     /// Counts and logs a failed accept.
     pub(super) fn accept_failed(&self, error: &std::io::Error) {
-        self.metrics.ipc_error(IpcError::Accept);
+        self.metrics.error(IpcError::Accept);
         if let Some(suppressed) = self.warnings.accept.admit(clock::now().into_std()) {
             tracing::error!(%error, suppressed, "could not accept a connection on the IPC socket");
         }

@@ -3,7 +3,7 @@
 use resilience::{BreakerState, BreakerStats, Transition};
 use telemetry::Kind;
 
-use super::{Metrics, declare};
+use super::handle::{Metrics, declare};
 
 declare! {
     BREAKER_STATE = "ocserv_agent_circuit_breaker_state", Kind::Gauge, ["service"],

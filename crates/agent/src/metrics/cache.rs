@@ -3,7 +3,7 @@
 use resilience::CacheStats;
 use telemetry::Kind;
 
-use super::{Metrics, declare, gauge_value};
+use super::handle::{Metrics, declare, gauge_value};
 
 declare! {
     CACHE_SIZE = "ocserv_agent_cache_size", Kind::Gauge, [],

@@ -2,9 +2,9 @@
 
 use authz::DecisionRecord;
 use ocserv_agent_model::Source;
-use telemetry::{Counter, Histogram, Kind, Registry};
+use telemetry::{Counter, Histogram, Kind};
 
-use super::{Metrics, SECONDS, declare};
+use super::handle::{Metrics, SECONDS, declare};
 
 declare! {
     DECISIONS = "ocserv_agent_decisions_total", Kind::Counter, ["source", "outcome"],
@@ -13,8 +13,8 @@ declare! {
         "Time from a login's request to its decision.";
 }
 
-/// The series of decisions, looked up once: every login touches them.
-pub(super) struct DecisionSeries([SourceSeries; Source::ALL.len()]);
+/// Counts decided logins. Its series are looked up once: every login touches them.
+pub(crate) struct DecisionMetrics([SourceSeries; Source::ALL.len()]);
 
 struct SourceSeries {
     source: Source,
@@ -23,8 +23,9 @@ struct SourceSeries {
     seconds: Histogram,
 }
 
-impl DecisionSeries {
-    pub(super) fn register(registry: &Registry) -> Self {
+impl DecisionMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let registry = &metrics.registry;
         Self(Source::ALL.map(|source| {
             let label = source.as_str();
             let counter =
@@ -37,13 +38,11 @@ impl DecisionSeries {
             }
         }))
     }
-}
 
-impl Metrics {
     /// Counts a decided login.
     pub(crate) fn login_decided(&self, record: &DecisionRecord) {
         let of_source = |series: &&SourceSeries| series.source == record.source;
-        if let Some(series) = self.decisions.0.iter().find(of_source) {
+        if let Some(series) = self.0.iter().find(of_source) {
             let outcome = if record.allowed() {
                 &series.allow
             } else {

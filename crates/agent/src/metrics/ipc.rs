@@ -1,8 +1,8 @@
 //! Metrics of the IPC socket.
 
-use telemetry::{Counter, Kind, Registry};
+use telemetry::{Counter, Kind};
 
-use super::{Metrics, declare};
+use super::handle::{Metrics, declare};
 
 declare! {
     IPC_REQUESTS = "ocserv_agent_ipc_requests_total", Kind::Counter, ["reason"],
@@ -13,8 +13,9 @@ declare! {
         "Connections on the IPC socket by users of the system that are not in ipc.allowed_uids.";
 }
 
-/// The series of the IPC socket, looked up once: every login touches them.
-pub(super) struct IpcSeries {
+/// Counts requests on the IPC socket. Its series are looked up once: every login touches them.
+pub(crate) struct IpcMetrics {
+    metrics: Metrics,
     logins: Counter,
     rejected_peers: Counter,
     overloaded: Counter,
@@ -33,8 +34,9 @@ pub(crate) enum IpcError {
     Accept,
 }
 
-impl IpcSeries {
-    pub(super) fn register(registry: &Registry) -> Self {
+impl IpcMetrics {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        let registry = &metrics.registry;
         let errors = |kind: &'static str| registry.counter(&IPC_ERRORS, &[kind.into()]);
         Self {
             logins: registry.counter(&IPC_REQUESTS, &["connect".into()]),
@@ -42,34 +44,32 @@ impl IpcSeries {
             overloaded: errors("overloaded"),
             bad_requests: errors("bad_request"),
             accept_errors: errors("accept"),
+            metrics,
         }
     }
-}
 
-impl Metrics {
     /// Counts a valid login request.
-    pub(crate) fn ipc_login(&self) {
-        self.ipc.logins.increment(1);
+    pub(crate) fn login(&self) {
+        self.logins.increment(1);
     }
 
     /// Counts another valid request.
-    pub(crate) fn ipc_request(&self, reason: &'static str) {
-        self.registry
-            .counter(&IPC_REQUESTS, &[reason.into()])
-            .increment(1);
+    pub(crate) fn request(&self, reason: &'static str) {
+        let registry = &self.metrics.registry;
+        registry.counter(&IPC_REQUESTS, &[reason.into()]).increment(1);
     }
 
     /// Counts a failed connection.
-    pub(crate) fn ipc_error(&self, error: IpcError) {
+    pub(crate) fn error(&self, error: IpcError) {
         match error {
-            IpcError::Overloaded => self.ipc.overloaded.increment(1),
-            IpcError::BadRequest => self.ipc.bad_requests.increment(1),
-            IpcError::Accept => self.ipc.accept_errors.increment(1),
+            IpcError::Overloaded => self.overloaded.increment(1),
+            IpcError::BadRequest => self.bad_requests.increment(1),
+            IpcError::Accept => self.accept_errors.increment(1),
         }
     }
 
     /// Counts a peer that is not in `ipc.allowed_uids`.
-    pub(crate) fn ipc_peer_rejected(&self) {
-        self.ipc.rejected_peers.increment(1);
+    pub(crate) fn peer_rejected(&self) {
+        self.rejected_peers.increment(1);
     }
 }

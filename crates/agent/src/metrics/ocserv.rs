@@ -5,7 +5,7 @@ use std::sync::Arc;
 use occtl::{Command, ControlError, Observer};
 use telemetry::{Kind, Registry};
 
-use super::{Metrics, SECONDS, declare};
+use super::handle::{Metrics, SECONDS, declare};
 
 declare! {
     OCSERV_UP = "ocserv_agent_ocserv_up", Kind::Gauge, [],

@@ -3,7 +3,7 @@
 use outbox::OutboxStats;
 use telemetry::Kind;
 
-use super::{Metrics, declare, gauge_value};
+use super::handle::{Metrics, declare, gauge_value};
 
 declare! {
     EVENTS_PENDING = "ocserv_agent_outbox_depth", Kind::Gauge, [],

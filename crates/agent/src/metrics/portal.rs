@@ -5,7 +5,7 @@ use std::time::Duration;
 use authz::QueryEnd;
 use telemetry::Kind;
 
-use super::{Metrics, SECONDS, declare};
+use super::handle::{Metrics, SECONDS, declare};
 
 declare! {
     PORTAL_REQUESTS = "ocserv_agent_portal_requests_total", Kind::Counter, ["method", "status"],

@@ -3,7 +3,7 @@
 use ocserv_agent_model::{DisconnectReason, EventKind};
 use telemetry::{Kind, Registry};
 
-use super::{Metrics, declare, gauge_value};
+use super::handle::{Metrics, declare, gauge_value};
 
 declare! {
     ACTIVE_SESSIONS = "ocserv_agent_active_sessions", Kind::Gauge, ["server_id"],

@@ -101,6 +101,7 @@ fn the_names_that_dashboards_know_are_declared() {
 #[test]
 fn declarations_are_consistent_and_zeros_are_shown_from_the_start() {
     let metrics = Metrics::new("vpn1").unwrap();
+    let _series = DecisionMetrics::new(&metrics);
     let text = metrics.registry().render();
     for line in [
         "ocserv_agent_decisions_total{source=\"fail_open\",outcome=\"allow\"} 0",
