@@ -1,5 +1,4 @@
-//! `cargo xtask bench` and `cargo xtask helper`: optimised programs, and the helper as it is
-//! shipped.
+//! `cargo xtask bench` and `cargo xtask helper`: measures optimised programs; builds the helper.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,15 +8,15 @@ use anyhow::{Context, ensure};
 use crate::run::{self, cargo};
 use crate::{setup, test};
 
-/// Where the lab's program finds the helper as it is shipped.
+/// The variable by which the lab's program finds the helper as shipped.
 const HELPER: &str = "OCSERV_AGENT_HELPER";
 
-/// Above this size the helper has grown something that it should not have, in bytes.
+/// Largest size of the helper, in bytes.
 const HELPER_LIMIT: u64 = 1_500_000;
 
-/// Installs what is missing, builds everything optimised, and measures: what a login pays for the
-/// helper, the pure cores, and in the lab the rest. `arguments` go to the lab's program. Goes on
-/// after a figure that is not good, so that all of them are seen, and fails in the end.
+/// Installs what is missing, builds everything optimised, and measures the helper, the pure cores,
+/// and the programs in the lab. `arguments` are those of the lab's program. Measures everything,
+/// also after a figure that is over its limit, and fails at the end.
 pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
     setup::lab()?;
     let helper = helper(root)?;
@@ -64,7 +63,7 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The helper as it is shipped.
+/// The helper as shipped.
 #[derive(Debug)]
 pub struct Helper {
     /// The program.
@@ -75,8 +74,8 @@ pub struct Helper {
     pub size: u64,
 }
 
-/// Builds the helper static with its own profile: against musl where that target is installed, else
-/// against the host's libc. Prints where it is and its size, and fails when it is too big.
+/// Builds the helper statically with its own profile: against musl where that target is installed,
+/// otherwise against the host's libc. Prints its path and size; an error when it is too large.
 pub fn helper(root: &Path) -> anyhow::Result<Helper> {
     let host = host()?;
     let target = static_target(&host, &installed_targets()?);
@@ -101,12 +100,12 @@ pub fn helper(root: &Path) -> anyhow::Result<Helper> {
     println!("{}: {size} bytes, static, {target}", path.display());
     ensure!(
         size <= HELPER_LIMIT,
-        "the helper has {size} bytes: at most {HELPER_LIMIT} are good"
+        "the helper has {size} bytes, more than {HELPER_LIMIT}"
     );
     Ok(Helper { path, target, size })
 }
 
-/// The musl target of the host's architecture where it is installed, else the host itself.
+/// Returns the musl target of the host's architecture where it is installed, otherwise the host.
 fn static_target(host: &str, installed: &[String]) -> String {
     let architecture = host.split('-').next().unwrap_or(host);
     let musl = format!("{architecture}-unknown-linux-musl");
@@ -117,14 +116,14 @@ fn static_target(host: &str, installed: &[String]) -> String {
     }
 }
 
-/// The target that the compiler itself runs on.
+/// Returns the target that the compiler runs on.
 fn host() -> anyhow::Result<String> {
     let version = run::output(rustc().arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not say its host")?.to_owned())
+    Ok(host.context("rustc did not print its host")?.to_owned())
 }
 
-/// The targets whose standard library is installed, with or without rustup.
+/// Lists the targets whose standard library is installed, with or without rustup.
 fn installed_targets() -> anyhow::Result<Vec<String>> {
     let sysroot = run::output(rustc().args(["--print", "sysroot"]))?;
     let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
@@ -145,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn musl_is_taken_where_it_is_installed() {
+    fn musl_is_used_where_it_is_installed() {
         let musl = "aarch64-unknown-linux-musl".to_owned();
         assert_eq!(
             static_target("aarch64-unknown-linux-gnu", std::slice::from_ref(&musl)),

@@ -63,7 +63,7 @@ pub(crate) fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Cargo's target directory, found from this executable: cargo marks it with a `CACHEDIR.TAG`.
+/// Finds cargo's target directory from this executable: it has a `CACHEDIR.TAG`.
 pub fn target_dir() -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe().context("could not find this executable")?;
     let marked = exe.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());

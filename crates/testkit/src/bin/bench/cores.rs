@@ -1,5 +1,4 @@
-//! What the pure cores cost, as `cargo bench -p resilience --bench cores` has measured it: its
-//! estimates are read, nothing is measured here.
+//! Cost of the pure cores, read from the estimates of `cargo bench -p resilience --bench cores`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +34,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The median of a benchmark in nanoseconds.
+/// Reads the median of a benchmark in nanoseconds.
 fn estimate(name: &str) -> Result<f64, Failure> {
     let path = directory()?.join(name).join("new/estimates.json");
     let text = fs::read_to_string(&path).map_err(|error| {
@@ -51,10 +50,13 @@ fn estimate(name: &str) -> Result<f64, Failure> {
         .ok_or_else(|| format!("{} has no median", path.display()).into())
 }
 
-/// Where criterion leaves its results: in the target directory, beside the profile that this
-/// program was built with.
+/// Returns the directory of criterion's results: in the target directory, beside this program's
+/// profile.
 fn directory() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(2).ok_or("this program is nowhere")?;
+    let target = program
+        .ancestors()
+        .nth(2)
+        .ok_or("this program is not in a target directory")?;
     Ok(target.join("criterion"))
 }

@@ -1,7 +1,6 @@
-//! The floor for decisions: a server on a Unix socket that sends a frame back and does nothing
-//! else. It runs as the agent does, in a process of its own with the same runtime, and holds the
-//! same conversation: one frame each way, the end of its side, and then it waits for the end of the
-//! other, for that is how an agent knows that its answer was taken.
+//! The floor for decisions: a server on a Unix socket that echoes a frame. Like the agent it is a
+//! process with a multi-threaded runtime, and it uses a connection in the same way: one frame each
+//! way, then it closes its side and waits until the peer has closed the other.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,16 +13,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio_util::task::TaskTracker;
 
-use super::process::{self, Program};
+use super::process::{self, Process};
 use super::report::Failure;
 
-/// Makes this program the echo server; the socket follows.
+/// The argument that makes this program the echo server; the path of its socket follows.
 pub(crate) const FLAG: &str = "--echo-server";
 
 /// The same as the agent's.
 const WORKERS: usize = 2;
 
-/// A running echo server; dropping it ends it.
+/// A running echo server; dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Echo {
     running: ManagedProcess,
@@ -34,10 +33,10 @@ impl Echo {
     /// Starts one in `directory` and waits until it listens.
     pub(crate) fn start(directory: &Path) -> Result<Self, Failure> {
         let socket = directory.join("echo.sock");
-        let mut command = process::tied(std::env::current_exe()?);
+        let mut command = process::killed_with_parent(std::env::current_exe()?);
         command.arg(FLAG).arg(&socket);
         let running = ManagedProcess::spawn("the echo server", command, &directory.join("echo.log"), &[])?;
-        running.wait_until("its socket", wait::BOUND, || {
+        running.wait_until("socket", wait::BOUND, || {
             std::os::unix::net::UnixStream::connect(&socket).ok()
         })?;
         Ok(Self { running, socket })
@@ -47,8 +46,8 @@ impl Echo {
         &self.socket
     }
 
-    pub(crate) fn program(&self) -> Program {
-        Program(self.running.pid())
+    pub(crate) fn process(&self) -> Process {
+        Process(self.running.pid())
     }
 }
 
@@ -61,8 +60,7 @@ pub(crate) fn serve(socket: &Path) -> io::Result<Infallible> {
     runtime.block_on(async {
         let listener = UnixListener::bind(socket)?;
         let connections = TaskTracker::new();
-        // As the agent does it, the listener is served by a worker and not by the thread that
-        // waits.
+        // Like the agent's, the listener is served by a worker, not by the thread that blocks.
         let accepting = connections.clone().spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await?;
@@ -73,27 +71,27 @@ pub(crate) fn serve(socket: &Path) -> io::Result<Infallible> {
     })
 }
 
-/// One conversation.
+/// Serves one connection.
 async fn echo(mut stream: UnixStream) -> io::Result<()> {
     const HEAD: usize = 4;
     let mut frame = vec![0; 4096];
-    let mut have = 0;
+    let mut received = 0;
     loop {
-        let read = stream.read(&mut frame[have..]).await?;
-        have += read;
+        let read = stream.read(&mut frame[received..]).await?;
+        received += read;
         if read == 0 {
             return Ok(());
         }
-        let whole = match frame[..have].first_chunk::<HEAD>() {
+        let length = match frame[..received].first_chunk::<HEAD>() {
             Some(head) => HEAD + usize::try_from(u32::from_be_bytes(*head)).map_err(io::Error::other)?,
             None => continue,
         };
-        if have >= whole {
-            stream.write_all(&frame[..have]).await?;
+        if received >= length {
+            stream.write_all(&frame[..received]).await?;
             stream.shutdown().await?;
             while stream.read(&mut frame).await? > 0 {}
             return Ok(());
         }
-        frame.resize(whole.max(frame.len()), 0);
+        frame.resize(length.max(frame.len()), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The helper as it is shipped, and the script by which ocserv runs it.
+//! The helper as shipped, and the script by which ocserv runs it.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use testkit::lab::{Script, own_program};
 
 use super::report::Failure;
 
-/// Where the helper is; it is looked for among the other programs if this is not set.
+/// The path of the helper; without it, the one among the other programs is used.
 const HELPER: &str = "OCSERV_AGENT_HELPER";
 
-/// The wrapper as operators get it, for this helper and the lab's socket.
+/// Returns the wrapper as operators get it, with this helper and the lab's socket.
 pub(crate) fn wrapper() -> Result<Script, Failure> {
     let helper = match env::var_os(HELPER) {
         Some(path) => PathBuf::from(path),

@@ -1,10 +1,9 @@
-//! The memory of an agent that has nothing to do: connected to the reference portal, beside a
-//! running ocserv.
+//! Memory of an idle agent that is connected to the reference portal and to a real ocserv.
 
 use testkit::lab::{AgentOptions, Lab};
 
 use super::helper;
-use super::process::{Program, megabytes};
+use super::process::{Process, megabytes};
 use super::report::{Failure, Limit, Report};
 
 const RSS: Limit = Limit::of(15.0, " MB", 1);
@@ -20,10 +19,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .script(helper::wrapper()?)
         .agent(options)
         .start()?;
-    // A login proves that the agent is connected to the portal and has done everything once.
+    // After a login the agent is connected to the portal, and every part of it has run once.
     lab.server().connect("alice")?.disconnect(testkit::wait::BOUND)?;
-    let agent = Program(lab.agent().process()?.pid());
-    agent.settle()?;
+    let agent = Process(lab.agent().process()?.pid());
+    agent.wait_idle()?;
     let memory = agent.memory()?;
     let (rss, pss) = (megabytes(memory.rss), megabytes(memory.pss));
     report.at_most(
@@ -34,7 +33,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         RSS,
     );
     report.note(
-        "idle agent, its share of shared pages only (PSS)",
+        "idle agent, proportional set size (PSS)",
         "",
         &format!("{pss:.1} MB"),
     );

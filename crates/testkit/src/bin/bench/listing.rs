@@ -1,4 +1,4 @@
-//! 200 real sessions listed over ocserv's control socket, beside `occtl` from exec to exit.
+//! A list of 200 real sessions over ocserv's control socket, beside `occtl` from exec to exit.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -28,7 +28,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .collect::<Result<_, _>>()?;
 
     let socket = lab.server().control_socket();
-    // The socket is a file: occtl needs no namespace, whose setup would count against it.
+    // The socket is a file: occtl needs no namespace, whose setup would be measured too.
     let mut occtl = Command::new("occtl");
     occtl
         .arg("--socket-file")
@@ -40,9 +40,9 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let expected = usize::try_from(SESSIONS)?;
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        let begun = Instant::now();
+        let start = Instant::now();
         let output = occtl.output()?;
-        times[0].push(begun.elapsed());
+        times[0].push(start.elapsed());
         let users = String::from_utf8_lossy(&output.stdout)
             .matches("\"Username\"")
             .count();
@@ -51,15 +51,15 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
             format!("occtl shows {users} users"),
         )?;
 
-        let begun = Instant::now();
+        let start = Instant::now();
         let sessions = runtime.block_on(control.list())?;
-        times[1].push(begun.elapsed());
+        times[1].push(start.elapsed());
         let connected = sessions.iter().filter(|session| session.is_connected()).count();
         ensure(connected == expected, format!("{connected} sessions are listed"))?;
 
-        let begun = Instant::now();
+        let start = Instant::now();
         exchange(&socket, &request)?;
-        times[2].push(begun.elapsed());
+        times[2].push(start.elapsed());
     }
     let [floor, measured, exchange] = times.map(|mut times| median(&mut times));
     report.at_least(
@@ -70,27 +70,27 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         FASTER,
     );
     report.note(
-        "  of that ocserv's answer, read and thrown away",
+        "  of that ocserv's reply, read and discarded",
         "",
         &show(exchange),
     );
-    end(clients);
+    disconnect_all(clients);
     Ok(())
 }
 
-/// What ocserv itself takes: the request and the whole answer, with nothing made of it.
+/// Measures ocserv alone: sends the request and discards the reply.
 fn exchange(socket: &Path, request: &[u8]) -> Result<(), Failure> {
     let mut stream = UnixStream::connect(socket)?;
     stream.write_all(request)?;
-    let mut head = [0; frame::HEADER];
-    stream.read_exact(&mut head)?;
-    let whole = frame::frame_end(&head)?.ok_or("half a head")?;
-    let mut body = vec![0; whole - frame::HEADER];
+    let mut header = [0; frame::HEADER];
+    stream.read_exact(&mut header)?;
+    let length = frame::frame_end(&header)?.ok_or("incomplete header")?;
+    let mut body = vec![0; length - frame::HEADER];
     Ok(stream.read_exact(&mut body)?)
 }
 
-/// Logs all clients out at once: one after the other each would take its time.
-pub(crate) fn end(clients: Vec<Client>) {
+/// Disconnects all clients concurrently.
+pub(crate) fn disconnect_all(clients: Vec<Client>) {
     for client in &clients {
         client.process().signal(nix::sys::signal::Signal::SIGINT);
     }

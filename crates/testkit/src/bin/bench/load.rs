@@ -1,5 +1,5 @@
-//! The one who asks: threads that connect, send a frame, read a frame and close, as the helper
-//! does, and nothing that would make them slower than who answers.
+//! The load generator: threads that connect, send a frame, read a frame and close, as the helper
+//! does, without anything that would make them slower than the server.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -10,38 +10,38 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 
-use super::process::Program;
+use super::process::Process;
 use super::report::{Failure, ensure};
 
-/// What an answer has to be, byte by byte: so the check costs the same whoever answers.
+/// The expected response, byte by byte: its check costs the same for every server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Expect<'a> {
+pub(crate) enum Expected<'a> {
     /// The request itself.
     Echo,
     /// This frame.
     Frame(&'a [u8]),
 }
 
-/// Who is asked.
+/// The server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) socket: &'a Path,
-    pub(crate) program: Program,
-    pub(crate) expect: Expect<'a>,
+    pub(crate) process: Process,
+    pub(crate) expected: Expected<'a>,
 }
 
-/// What came out of a round.
+/// The results of a round.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     pub(crate) time: Duration,
-    /// How long each answer took; in an open loop from the time at which the request was due.
+    /// The latency of each request; in an open loop, from the time at which it was due.
     pub(crate) latencies: Vec<Duration>,
-    /// The processor time that who was asked used meanwhile.
-    pub(crate) spent: Duration,
+    /// The processor time of the server.
+    pub(crate) processor_time: Duration,
 }
 
-/// Asks with each frame once, `connections` at a time, as fast as answers come.
+/// Sends each frame once, over `connections` concurrent connections, as fast as responses are read.
 pub(crate) fn closed_loop(
     target: Target<'_>,
     frames: &[Vec<u8>],
@@ -50,8 +50,8 @@ pub(crate) fn closed_loop(
     run(target, frames, connections, |_, _| Instant::now())
 }
 
-/// Asks with each frame once, `rate` times a second whether answers come or not; at most
-/// `connections` wait at a time, and a request that has to wait for its turn waits on the clock.
+/// Sends each frame once, `rate` a second independently of responses, over at most `connections`
+/// concurrent connections. The wait for a free one counts as latency.
 pub(crate) fn open_loop(
     target: Target<'_>,
     frames: &[Vec<u8>],
@@ -73,11 +73,10 @@ fn run(
     due: impl Fn(Instant, usize) -> Instant + Sync,
 ) -> Result<Round, Failure> {
     let next = AtomicUsize::new(0);
-    let before = target.program.processor_time()?;
+    let before = target.process.processor_time()?;
     let start = Instant::now();
     let worker = || -> io::Result<Vec<Duration>> {
-        // Else the kernel lets every sleeper oversleep by 50 µs, which would be the most of what is
-        // measured.
+        // Otherwise the kernel extends every sleep by up to 50 µs, more than what is measured.
         prctl::set_timerslack(1)?;
         let mut latencies = Vec::with_capacity(frames.len() / connections * 2);
         let mut buffer = vec![0; 4096];
@@ -86,50 +85,48 @@ fn run(
             let Some(frame) = frames.get(index) else {
                 return Ok(latencies);
             };
-            let begun = due(start, index);
-            ask(target, frame, &mut buffer)?;
-            latencies.push(begun.elapsed());
+            let sent_at = due(start, index);
+            exchange(target, frame, &mut buffer)?;
+            latencies.push(sent_at.elapsed());
         }
     };
     let latencies = thread::scope(|scope| {
         let workers: Vec<_> = (0..connections).map(|_| scope.spawn(worker)).collect();
-        let ended = workers.into_iter().map(|worker| {
+        let results = workers.into_iter().map(|worker| {
             worker
                 .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a thread that asks panicked")))
+                .unwrap_or_else(|_| Err(io::Error::other("a thread of the load generator panicked")))
         });
-        ended.collect::<io::Result<Vec<_>>>()
+        results.collect::<io::Result<Vec<_>>>()
     })?;
     let time = start.elapsed();
-    let spent = target.program.processor_time()?.saturating_sub(before);
+    let processor_time = target.process.processor_time()?.saturating_sub(before);
     let latencies = latencies.concat();
-    ensure(latencies.len() == frames.len(), "not every request was answered")?;
+    ensure(latencies.len() == frames.len(), "a request got no response")?;
     Ok(Round {
         time,
         latencies,
-        spent,
+        processor_time,
     })
 }
 
-fn ask(target: Target<'_>, frame: &[u8], buffer: &mut [u8]) -> io::Result<()> {
+fn exchange(target: Target<'_>, frame: &[u8], buffer: &mut [u8]) -> io::Result<()> {
     let mut stream = UnixStream::connect(target.socket)?;
     stream.write_all(frame)?;
-    let expected = match target.expect {
-        Expect::Echo => frame,
-        Expect::Frame(answer) => answer,
+    let expected = match target.expected {
+        Expected::Echo => frame,
+        Expected::Frame(response) => response,
     };
-    let mut have = 0;
-    while have < expected.len() {
-        match stream.read(&mut buffer[have..])? {
+    let mut received = 0;
+    while received < expected.len() {
+        match stream.read(&mut buffer[received..])? {
             0 => break,
-            read => have += read,
+            read => received += read,
         }
     }
-    if buffer[..have] == *expected {
+    if buffer[..received] == *expected {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&buffer[..have]);
-    Err(io::Error::other(format!(
-        "an answer that was not expected: {said}"
-    )))
+    let text = String::from_utf8_lossy(&buffer[..received]);
+    Err(io::Error::other(format!("unexpected response: {text}")))
 }

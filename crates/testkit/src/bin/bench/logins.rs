@@ -1,5 +1,5 @@
-//! A hundred openconnect clients that log in at once, with the agent and the helper as they are
-//! shipped, beside an ocserv that runs no script at all.
+//! A hundred concurrent logins of openconnect clients, with agent and helper as shipped, beside an
+//! ocserv without a script.
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .script(helper::wrapper()?)
         .agent(options)
         .start()?;
-    // The portal decides the first round; what comes later is decided as it would be in an office
-    // at nine o'clock.
+    // The portal decides the first round, which is not counted; later decisions are cached.
     for lab in [&bare, &agent] {
         round(lab)?;
     }
@@ -40,11 +39,11 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
             times[index].push(round(lab)?);
         }
     }
-    let asked = agent.agent().logs().matches("login decided").count();
+    let decided = agent.agent().logs().matches("login decided").count();
     let logins = (ROUNDS + 1) * usize::try_from(CLIENTS)?;
     super::report::ensure(
-        asked == logins,
-        format!("the agent decided {asked} of {logins} logins"),
+        decided == logins,
+        format!("the agent decided {decided} of {logins} logins"),
     )?;
     let mut ratios: Vec<f64> = times[1]
         .iter()
@@ -53,7 +52,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         .collect();
     let [floor, measured] = times.map(|mut times| median(&mut times));
     report.at_most(
-        &format!("{CLIENTS} VPN logins at once"),
+        &format!("{CLIENTS} concurrent VPN logins"),
         &show(floor),
         &show(measured),
         median_of(&mut ratios),
@@ -62,14 +61,14 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From the start of the first client until the last one is in. Leaves nobody connected.
+/// Measures from the start of the first client until the last one is connected. Disconnects all.
 fn round(lab: &Lab) -> Result<Duration, Failure> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let clients = lab.server().connect_many(CLIENTS);
-    let time = begun.elapsed();
+    let time = start.elapsed();
     let clients: Vec<Client> = clients.into_iter().collect::<Result<_, _>>()?;
-    listing::end(clients);
-    wait::until("all sessions to end", wait::BOUND, || {
+    listing::disconnect_all(clients);
+    wait::until("empty list of ocserv", wait::BOUND, || {
         lab.rows().ok().filter(Vec::is_empty)
     })?;
     Ok(time)

@@ -1,15 +1,16 @@
-//! What the running programs cost, as ratios to a floor that is measured in the same run.
+//! Measures the programs, each figure beside a floor of the same run where there is one.
 //!
 //! `cargo xtask bench` builds everything optimised and runs this; `bench NAME…` runs a selection.
-//! Each figure takes turns with its floor, so that whatever else the machine does meets both; what
-//! is judged is medians and quantiles of them. The table goes to standard output, what is going on
-//! to standard error. Ends with 1 when a figure is not good.
+//! Rounds of a figure and of its floor alternate, so that other load on the machine affects both;
+//! medians and quantiles are compared. The table goes to standard output, progress to standard
+//! error. Exits with 1 when a figure is over its limit.
 
 mod cached;
 mod cores;
 mod echo;
 mod helper;
 mod idle;
+mod idle_cpu;
 mod listing;
 mod load;
 mod logins;
@@ -17,6 +18,8 @@ mod loopback;
 mod portal_call;
 mod process;
 mod report;
+mod sequential;
+mod start;
 mod stats;
 mod storm;
 
@@ -26,47 +29,62 @@ use std::process::ExitCode;
 
 use report::{Failure, Report};
 
-/// A group of figures: its name on the command line, what it shows, how it is measured.
+/// A group of figures: its name on the command line, its description, and its function.
 struct Group {
     name: &'static str,
-    shows: &'static str,
+    description: &'static str,
     measure: fn(&mut Report) -> Result<(), Failure>,
 }
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 10] = [
     Group {
         name: "cores",
-        shows: "cache lookup and breaker beside a HashMap get",
+        description: "cache lookup and breaker beside a HashMap get",
         measure: cores::measure,
     },
     Group {
         name: "listing",
-        shows: "200 real sessions listed, beside occtl",
+        description: "list of 200 real sessions, beside occtl",
         measure: listing::measure,
     },
     Group {
         name: "idle",
-        shows: "memory of an idle agent",
+        description: "memory of an idle agent",
         measure: idle::measure,
     },
     Group {
+        name: "idle-cpu",
+        description: "processor time of an idle agent",
+        measure: idle_cpu::measure,
+    },
+    Group {
+        name: "start",
+        description: "start of the agent to its first response",
+        measure: start::measure,
+    },
+    Group {
         name: "cached",
-        shows: "decisions from the cache, beside an echo server",
+        description: "decisions from the cache, beside an echo server",
         measure: cached::measure,
     },
     Group {
+        name: "sequential",
+        description: "decisions from the cache one after another, beside an echo server",
+        measure: sequential::measure,
+    },
+    Group {
         name: "portal",
-        shows: "decisions from the portal, beside the bare call",
+        description: "decisions from the portal, beside the bare call",
         measure: portal_call::measure,
     },
     Group {
         name: "logins",
-        shows: "100 VPN logins at once, beside ocserv without a script",
+        description: "100 concurrent VPN logins, beside ocserv without a script",
         measure: logins::measure,
     },
     Group {
         name: "storm",
-        shows: "1,000 logins while the portal hangs",
+        description: "1,000 logins while the portal hangs",
         measure: storm::measure,
     },
 ];
@@ -89,14 +107,14 @@ fn main() -> ExitCode {
         None => {
             eprintln!("usage: bench [NAME…], with the names");
             for group in &GROUPS {
-                eprintln!("  {:<8} {}", group.name, group.shows);
+                eprintln!("  {:<10} {}", group.name, group.description);
             }
             ExitCode::from(2)
         }
     }
 }
 
-/// The groups with these names, or all of them; `None` when there is no such name.
+/// Returns the groups with these names, or all without names; `None` for an unknown name.
 fn selected(names: &[String]) -> Option<Vec<&'static Group>> {
     if names.is_empty() {
         return Some(GROUPS.iter().collect());
@@ -110,13 +128,13 @@ fn selected(names: &[String]) -> Option<Vec<&'static Group>> {
 fn run(groups: &[&Group]) -> ExitCode {
     let mut report = Report::default();
     for group in groups {
-        eprintln!("{}: {}", group.name, group.shows);
+        eprintln!("{}: {}", group.name, group.description);
         if let Err(error) = (group.measure)(&mut report) {
-            report.broken(group.shows, &error.to_string());
+            report.not_measured(group.description, &error.to_string());
         }
     }
     print!("{}", report.table());
-    if report.is_good() {
+    if report.passed() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

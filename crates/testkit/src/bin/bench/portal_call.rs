@@ -1,5 +1,4 @@
-//! A decision that the portal makes, beside the bare call of the portal over a connection that
-//! stands.
+//! Decisions of the portal, beside the bare call over an open connection.
 
 use std::net::TcpStream;
 use std::time::Instant;
@@ -15,14 +14,14 @@ use super::report::{Failure, Limit, Report, ensure};
 use super::stats::{median, micros, show};
 
 const ROUNDS: usize = 9;
-/// Calls in a row: cold caches and sleeping processors are not what is compared.
+/// Consecutive calls: cold caches and sleeping processors are not compared.
 const CALLS: usize = 200;
 const WARM_UP: usize = 20;
-/// What the agent may take for itself.
-const SHARE: Limit = Limit::of(150.0, " µs", 0);
+/// Most time that the agent adds.
+const OVERHEAD: Limit = Limit::of(150.0, " µs", 0);
 
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
-    let agent = Loopback::start("")?;
+    let agent = Loopback::start()?;
     let identity = agent.pki().agent()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let stream = TcpStream::connect(agent.portal().address())?;
@@ -33,22 +32,22 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let mut times = [Vec::new(), Vec::new()];
     for number in 0..ROUNDS * CALLS {
         if number % CALLS == 0 {
-            // What follows the answers of the round before is over then.
-            agent.program().settle()?;
+            // The events of the round before have been delivered then.
+            agent.process().wait_idle()?;
         }
-        let question = question(number);
-        let begun = Instant::now();
-        let said = runtime.block_on(bare.check_policy(question))?.into_inner();
-        let bare_time = begun.elapsed();
-        ensure(said.allowed, "the bare call was not allowed")?;
+        let request = check_request(number);
+        let start = Instant::now();
+        let decision = runtime.block_on(bare.check_policy(request))?.into_inner();
+        let bare_time = start.elapsed();
+        ensure(decision.allowed, "the bare call was not allowed")?;
 
         let login = login("alice", number + 2);
-        let begun = Instant::now();
-        let answer = agent.ask(&login)?;
-        let agent_time = begun.elapsed();
+        let start = Instant::now();
+        let response = agent.send(&login)?;
+        let agent_time = start.elapsed();
         ensure(
-            answer.allowed && answer.source.as_deref() == Some("portal"),
-            format!("a login got {answer:?}"),
+            response.allowed && response.source.as_deref() == Some("portal"),
+            format!("a login got {response:?}"),
         )?;
         if number % CALLS >= WARM_UP {
             times[0].push(bare_time);
@@ -61,19 +60,19 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         &show(floor),
         &show(measured),
         micros(measured) - micros(floor),
-        SHARE,
+        OVERHEAD,
     );
     Ok(())
 }
 
-/// What the agent asks, as plainly.
-fn question(pair: usize) -> CheckPolicyRequest {
+/// Returns the call that the agent makes for such a login.
+fn check_request(number: usize) -> CheckPolicyRequest {
     CheckPolicyRequest {
         username: "alice".to_owned(),
         groupname: "staff".to_owned(),
         client_ip: "192.0.2.17".to_owned(),
         vpn_ip: "10.88.63.50".to_owned(),
-        session_id: (pair + 2).to_string(),
+        session_id: (number + 2).to_string(),
         device: "vpns0".to_owned(),
         request_time: None,
     }

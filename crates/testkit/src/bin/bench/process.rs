@@ -1,4 +1,4 @@
-//! What the kernel says about a running program.
+//! Memory and processor time of a running process.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,38 +6,41 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+
 use super::report::Failure;
 
-/// How long a program must use no processor to count as settled.
-const QUIET: Duration = Duration::from_millis(300);
-/// How long it may take to settle.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// What a tick of `/proc/<pid>/stat` is on every architecture that Linux has today.
-const TICK: Duration = Duration::from_millis(10);
+/// The interval in which an idle process uses no more than [`IDLE_TIME`].
+const IDLE_INTERVAL: Duration = Duration::from_millis(300);
+/// Longest wait until a process is idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most processor time of an idle process in [`IDLE_INTERVAL`]: its timers use less.
+const IDLE_TIME: Duration = Duration::from_millis(2);
 
-/// A command that runs `program` and ends with this one, however this one ends.
-pub(crate) fn tied(program: impl AsRef<OsStr>) -> Command {
+/// Returns a command that runs `program` and is killed when this process ends in any way.
+pub(crate) fn killed_with_parent(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
-/// A program by its pid.
+/// A process by its pid.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Program(pub(crate) i32);
+pub(crate) struct Process(pub(crate) i32);
 
 /// Memory, in kibibytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
-    /// What is resident now.
+    /// Resident memory.
     pub(crate) rss: u64,
-    /// The most that was resident since the start or the last [`Program::forget_peak`].
+    /// Highest resident memory since the start or the last [`Process::reset_peak`].
     pub(crate) peak: u64,
-    /// What is resident, shared pages divided among those who share them.
+    /// Resident memory with each shared page divided among the processes that share it.
     pub(crate) pss: u64,
 }
 
-impl Program {
+impl Process {
     pub(crate) fn memory(self) -> Result<Memory, Failure> {
         let status = self.read("status")?;
         let rollup = self.read("smaps_rollup")?;
@@ -48,38 +51,31 @@ impl Program {
         })
     }
 
-    /// Lets the peak begin anew from what is resident now.
-    pub(crate) fn forget_peak(self) -> Result<(), Failure> {
+    /// Resets the peak to the memory that is resident now.
+    pub(crate) fn reset_peak(self) -> Result<(), Failure> {
         Ok(fs::write(format!("/proc/{}/clear_refs", self.0), "5")?)
     }
 
-    /// The processor time that it has used, on all its threads.
+    /// Returns the processor time of all its threads, including those that have ended.
     pub(crate) fn processor_time(self) -> Result<Duration, Failure> {
-        let stat = self.read("stat")?;
-        // The name in the second field may hold anything, but ends with the last parenthesis.
-        let rest = stat.rsplit_once(')').ok_or("no name in /proc/<pid>/stat")?.1;
-        let ticks = |index| {
-            rest.split_whitespace()
-                .nth(index)
-                .and_then(|text| text.parse().ok())
-        };
-        let (user, system): (u32, u32) = ticks(11).zip(ticks(12)).ok_or("no times in /proc/<pid>/stat")?;
-        Ok(TICK * (user + system))
+        // In nanoseconds; the times in /proc/<pid>/stat are in ticks of 10 ms.
+        let clock = clock_getcpuclockid(Pid::from_raw(self.0))?;
+        Ok(clock_gettime(clock)?.into())
     }
 
-    /// Waits until it has nothing to do.
-    pub(crate) fn settle(self) -> Result<(), Failure> {
-        let end = Instant::now() + SETTLED_WITHIN;
+    /// Waits until it is idle.
+    pub(crate) fn wait_idle(self) -> Result<(), Failure> {
+        let end = Instant::now() + IDLE_TIMEOUT;
         let mut last = self.processor_time()?;
         while Instant::now() < end {
-            thread::sleep(QUIET);
+            thread::sleep(IDLE_INTERVAL);
             let now = self.processor_time()?;
-            if now == last {
+            if now.saturating_sub(last) < IDLE_TIME {
                 return Ok(());
             }
             last = now;
         }
-        Err(format!("process {} did not settle within {SETTLED_WITHIN:?}", self.0).into())
+        Err(format!("process {} was not idle within {IDLE_TIMEOUT:?}", self.0).into())
     }
 
     fn read(self, file: &str) -> Result<String, Failure> {
@@ -90,10 +86,10 @@ impl Program {
 fn field(text: &str, name: &str) -> Result<u64, Failure> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| format!("the kernel does not say {name}").into())
+    number.ok_or_else(|| format!("no {name} in /proc").into())
 }
 
-/// Kibibytes as megabytes (10^6).
+/// Converts kibibytes to megabytes (10^6 bytes).
 pub(crate) fn megabytes(kibibytes: u64) -> f64 {
     kibibytes as f64 * 1024.0 / 1e6
 }

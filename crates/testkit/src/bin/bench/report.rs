@@ -1,11 +1,11 @@
-//! The table that comes out at the end.
+//! The table of results.
 
 use std::fmt::Write as _;
 
-/// What went wrong.
+/// Why figures could not be measured.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The rows so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
@@ -14,64 +14,64 @@ pub(crate) struct Report {
 #[derive(Debug)]
 struct Row {
     cells: [String; 4],
-    /// `None`: for information.
-    good: Option<bool>,
-    /// Whether the columns make room for it: an explanation is longer than any figure.
-    stretches: bool,
+    /// Whether the figure is within its limit; `None` without a limit.
+    passed: Option<bool>,
+    /// Whether its cells count for the width of columns; those with an error are too long.
+    sets_width: bool,
 }
 
 const HEAD: [&str; 4] = ["figure", "floor", "measured", "ratio / limit"];
 
 impl Report {
-    /// A figure that has to be at most `limit`; `value` and `limit` are shown as `unit` says.
+    /// Adds a figure that must be at most `limit`.
     pub(crate) fn at_most(&mut self, figure: &str, floor: &str, measured: &str, value: f64, limit: Limit) {
         let verdict = format!("{} <= {}", limit.show(value), limit.show(limit.value));
         self.push([figure, floor, measured, &verdict], Some(value <= limit.value));
     }
 
-    /// A figure that has to be at least `limit`.
+    /// Adds a figure that must be at least `limit`.
     pub(crate) fn at_least(&mut self, figure: &str, floor: &str, measured: &str, value: f64, limit: Limit) {
         let verdict = format!("{} >= {}", limit.show(value), limit.show(limit.value));
         self.push([figure, floor, measured, &verdict], Some(value >= limit.value));
     }
 
-    /// A figure without a limit.
+    /// Adds a figure without a limit.
     pub(crate) fn note(&mut self, figure: &str, floor: &str, measured: &str) {
         self.push([figure, floor, measured, ""], None);
     }
 
-    /// Figures that could not be measured: that is not good.
-    pub(crate) fn broken(&mut self, figure: &str, why: &str) {
+    /// Adds figures that could not be measured, which is a failure.
+    pub(crate) fn not_measured(&mut self, figure: &str, why: &str) {
         self.push([figure, "", &format!("not measured: {why}"), ""], Some(false));
         if let Some(row) = self.rows.last_mut() {
-            row.stretches = false;
+            row.sets_width = false;
         }
     }
 
-    fn push(&mut self, cells: [&str; 4], good: Option<bool>) {
+    fn push(&mut self, cells: [&str; 4], passed: Option<bool>) {
         let row = Row {
             cells: cells.map(str::to_owned),
-            good,
-            stretches: true,
+            passed,
+            sets_width: true,
         };
         eprintln!("  {}", row.line(&[0; 4]));
         self.rows.push(row);
     }
 
-    /// Whether every figure is good.
-    pub(crate) fn is_good(&self) -> bool {
-        self.rows.iter().all(|row| row.good != Some(false))
+    /// Whether every figure is within its limit.
+    pub(crate) fn passed(&self) -> bool {
+        self.rows.iter().all(|row| row.passed != Some(false))
     }
 
-    /// Everything, in columns.
+    /// Formats all rows in columns.
     pub(crate) fn table(&self) -> String {
         let head = Row {
             cells: HEAD.map(str::to_owned),
-            good: None,
-            stretches: true,
+            passed: None,
+            sets_width: true,
         };
         let mut widths = [0; 4];
-        for row in self.rows.iter().filter(|row| row.stretches).chain([&head]) {
+        for row in self.rows.iter().filter(|row| row.sets_width).chain([&head]) {
             for (width, cell) in widths.iter_mut().zip(&row.cells) {
                 *width = cell.chars().count().max(*width);
             }
@@ -87,7 +87,7 @@ impl Report {
 
 impl Row {
     fn line(&self, widths: &[usize; 4]) -> String {
-        let verdict = match self.good {
+        let verdict = match self.passed {
             Some(true) => "PASS",
             Some(false) => "FAIL",
             None => "",
@@ -98,7 +98,7 @@ impl Row {
     }
 }
 
-/// A limit and what it counts.
+/// A limit and its unit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
     value: f64,
@@ -107,7 +107,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// A ratio of the measured to the floor.
+    /// A limit of the ratio of the measured value to the floor.
     pub(crate) const fn ratio(value: f64) -> Self {
         Self {
             value,
@@ -116,7 +116,7 @@ impl Limit {
         }
     }
 
-    /// An amount of something, shown with so many decimals.
+    /// A limit of a value, formatted with this many decimals.
     pub(crate) const fn of(value: f64, unit: &'static str, decimals: usize) -> Self {
         Self {
             value,
@@ -130,9 +130,13 @@ impl Limit {
     }
 }
 
-/// Fails with `what` unless it is so.
-pub(crate) fn ensure(so: bool, what: impl Into<String>) -> Result<(), Failure> {
-    if so { Ok(()) } else { Err(what.into().into()) }
+/// Fails with `otherwise` unless a condition holds.
+pub(crate) fn ensure(condition: bool, otherwise: impl Into<String>) -> Result<(), Failure> {
+    if condition {
+        Ok(())
+    } else {
+        Err(otherwise.into().into())
+    }
 }
 
 #[cfg(test)]
@@ -140,14 +144,14 @@ mod tests {
     use super::{Limit, Report};
 
     #[test]
-    fn one_figure_over_its_limit_makes_the_whole_report_bad() {
+    fn one_figure_over_its_limit_fails_the_report() {
         let mut report = Report::default();
         report.at_most("a", "1", "1.5", 1.5, Limit::ratio(1.6));
         report.at_least("b", "1", "12", 12.0, Limit::ratio(10.0));
         report.note("c", "", "3");
-        assert!(report.is_good());
+        assert!(report.passed());
         report.at_least("d", "10", "7", 0.7, Limit::ratio(0.8));
-        assert!(!report.is_good());
+        assert!(!report.passed());
         let last = report.table().lines().last().map(str::to_owned);
         assert_eq!(
             last.as_deref(),
@@ -156,9 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_could_not_be_measured_are_bad() {
+    fn figures_that_could_not_be_measured_fail_the_report() {
         let mut report = Report::default();
-        report.broken("a", "no root");
-        assert!(!report.is_good());
+        report.not_measured("a", "no root");
+        assert!(!report.passed());
     }
 }

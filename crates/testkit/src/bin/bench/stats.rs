@@ -1,8 +1,9 @@
-//! Quantiles, and times as people read them.
+//! Quantiles, and readable times.
 
 use std::time::Duration;
 
-/// The value that `part` of all values (between 0 and 1) do not exceed; zero of nothing.
+/// Returns the value that `part` of all values (between 0 and 1) do not exceed; zero without
+/// values.
 pub(crate) fn quantile(values: &mut [Duration], part: f64) -> Duration {
     values.sort_unstable();
     let last = values.len().saturating_sub(1);
@@ -15,28 +16,28 @@ pub(crate) fn quantile(values: &mut [Duration], part: f64) -> Duration {
     values.get(index.min(last)).copied().unwrap_or_default()
 }
 
-/// The one in the middle.
+/// Returns the median; zero without values.
 pub(crate) fn median(values: &mut [Duration]) -> Duration {
     quantile(values, 0.5)
 }
 
-/// The one in the middle of plain numbers; zero of nothing.
+/// Returns the median of plain numbers; zero without values.
 pub(crate) fn median_of(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// How many times `floor` goes into `time`.
+/// Returns `time` in multiples of `floor`.
 pub(crate) fn ratio(time: Duration, floor: Duration) -> f64 {
     time.as_secs_f64() / floor.as_secs_f64()
 }
 
-/// In microseconds, as a number.
+/// Returns a time in microseconds.
 pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// In the unit that leaves few digits.
+/// Formats a time in the unit that leaves few digits.
 pub(crate) fn show(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if seconds >= 1.0 {

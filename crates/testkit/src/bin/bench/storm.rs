@@ -1,4 +1,4 @@
-//! A thousand logins in five seconds, and a portal that takes calls and never answers.
+//! A thousand logins in five seconds while the portal accepts calls and never replies.
 
 use std::sync::Mutex;
 use std::thread;
@@ -14,7 +14,7 @@ use super::stats::{quantile, show};
 
 const LOGINS: usize = 1_000;
 const INTERVAL: Duration = Duration::from_millis(5);
-/// `ipc.deadline`, `portal.timeout` and `failure_threshold` in their defaults.
+/// Defaults of `ipc.deadline`, `portal.timeout` and `failure_threshold`.
 const DEADLINE: Duration = Duration::from_secs(3);
 const PORTAL_TIMEOUT: Duration = Duration::from_secs(2);
 const THRESHOLD: usize = 5;
@@ -22,68 +22,68 @@ const THRESHOLD: usize = 5;
 const OPEN_P99: Limit = Limit::of(5.0, " ms", 2);
 const GROWTH: Limit = Limit::of(10.0, " MB", 1);
 
-/// One login and what became of it, in times from the start of the storm.
-struct Asked {
-    begun: Duration,
-    ended: Duration,
-    answer: Result<ipc::Response, String>,
+/// The result of one login. Times are from the start of the storm.
+struct Login {
+    sent_at: Duration,
+    completed_at: Duration,
+    response: Result<ipc::Response, String>,
 }
 
-impl Asked {
-    fn took(&self) -> Duration {
-        self.ended.saturating_sub(self.begun)
+impl Login {
+    fn latency(&self) -> Duration {
+        self.completed_at.saturating_sub(self.sent_at)
     }
 
     fn is_overload(&self) -> bool {
-        matches!(&self.answer, Ok(answer) if answer.deny_code.as_deref() == Some("overloaded"))
+        matches!(&self.response, Ok(response) if response.deny_code.as_deref() == Some("overloaded"))
     }
 }
 
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
-    let agent = Loopback::start("")?;
+    let agent = Loopback::start()?;
     agent.portal().on_check(Reply::Hang);
-    agent.program().settle()?;
-    let before = agent.program().memory()?;
-    agent.program().forget_peak()?;
+    agent.process().wait_idle()?;
+    let before = agent.process().memory()?;
+    agent.process().reset_peak()?;
 
-    let mut asked = storm(&agent)?;
-    asked.sort_unstable_by_key(|one| one.ended);
-    let peak = agent.program().memory()?.peak;
+    let mut logins = storm(&agent)?;
+    logins.sort_unstable_by_key(|login| login.completed_at);
+    let peak = agent.process().memory()?.peak;
 
-    if let Some(lost) = asked.iter().find_map(|one| one.answer.as_ref().err()) {
-        eprintln!("  the first login without an answer: {lost}");
+    if let Some(error) = logins.iter().find_map(|login| login.response.as_ref().err()) {
+        eprintln!("  the first login without a response: {error}");
     }
-    let allowed = |one: &&Asked| matches!(&one.answer, Ok(answer) if answer.allowed);
+    let allowed = |login: &Login| matches!(&login.response, Ok(response) if response.allowed);
     ensure(
-        !asked.iter().any(|one| allowed(&one)),
-        "the agent allowed a login that nobody has decided",
+        !logins.iter().any(allowed),
+        "the agent allowed a login without a decision",
     )?;
-    let slowest = asked.iter().map(Asked::took).max().unwrap_or_default();
-    let in_time = asked
+    let slowest = logins.iter().map(Login::latency).max().unwrap_or_default();
+    let in_time = logins
         .iter()
-        .filter(|one| one.answer.is_ok() && one.took() <= DEADLINE);
+        .filter(|login| login.response.is_ok() && login.latency() <= DEADLINE);
     report.at_least(
-        "hung portal, 1,000 logins in 5 s: answered within the deadline",
+        "hung portal, 1,000 logins in 5 s: responses within the deadline",
         &show(DEADLINE),
         &format!("slowest {}", show(slowest)),
         in_time.count() as f64,
         Limit::of(LOGINS as f64, "", 0),
     );
-    let turned_away = asked.iter().filter(|one| one.is_overload()).count();
-    report.note("  of these turned away as too many", "", &turned_away.to_string());
+    let overloaded = logins.iter().filter(|login| login.is_overload()).count();
+    report.note("  of these denied as overload", "", &overloaded.to_string());
 
-    // The answer to the call that opened the breaker is the last one that had to wait for it to
-    // open.
-    let open = asked
+    // The response after the failure that opened the breaker is the last of those that had to wait
+    // for it.
+    let opened_at = logins
         .iter()
-        .filter(|one| one.took() >= PORTAL_TIMEOUT)
+        .filter(|login| login.latency() >= PORTAL_TIMEOUT)
         .nth(THRESHOLD - 1)
-        .map(|one| one.ended)
+        .map(|login| login.completed_at)
         .ok_or("the breaker did not open")?;
-    let mut after: Vec<Duration> = asked
+    let mut after: Vec<Duration> = logins
         .iter()
-        .filter(|one| one.begun >= open)
-        .map(Asked::took)
+        .filter(|login| login.sent_at >= opened_at)
+        .map(Login::latency)
         .collect();
     let p99 = quantile(&mut after, 0.99);
     report.at_most(
@@ -103,33 +103,39 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends every login at its time, whatever became of those before it.
-fn storm(agent: &Loopback) -> Result<Vec<Asked>, Failure> {
+/// Sends every login at its time, independently of earlier ones.
+fn storm(agent: &Loopback) -> Result<Vec<Login>, Failure> {
     let socket = agent.socket();
-    let asked = Mutex::new(Vec::with_capacity(LOGINS));
+    let logins = Mutex::new(Vec::with_capacity(LOGINS));
     let start = Instant::now();
     thread::scope(|scope| -> Result<(), Failure> {
         for number in 0..LOGINS {
             let due = start + INTERVAL * u32::try_from(number)?;
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            let (socket, asked) = (&socket, &asked);
-            let one = move || {
+            let (socket, logins) = (&socket, &logins);
+            let send = move || {
                 let request = login(&format!("u{number}"), number + 2);
-                let begun = start.elapsed();
-                let answer =
+                let sent_at = start.elapsed();
+                let response =
                     send_request(socket, HELPER_DEADLINE, &request).map_err(|error| error.to_string());
-                let ended = start.elapsed();
-                if let Ok(mut asked) = asked.lock() {
-                    asked.push(Asked { begun, ended, answer });
+                let completed_at = start.elapsed();
+                if let Ok(mut logins) = logins.lock() {
+                    logins.push(Login {
+                        sent_at,
+                        completed_at,
+                        response,
+                    });
                 }
             };
             thread::Builder::new()
                 .stack_size(128 * 1024)
-                .spawn_scoped(scope, one)?;
+                .spawn_scoped(scope, send)?;
         }
         Ok(())
     })?;
-    let asked = asked.into_inner().map_err(|_| "a thread that asks panicked")?;
-    ensure(asked.len() == LOGINS, "a login came to no end")?;
-    Ok(asked)
+    let logins = logins
+        .into_inner()
+        .map_err(|_| "a thread that sends a login panicked")?;
+    ensure(logins.len() == LOGINS, "a login was not completed")?;
+    Ok(logins)
 }
