@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz` over plain HTTP/1.1, for Prometheus and for probes.
+//! `/metrics`, `/livez` and `/readyz` over plain HTTP/1.1, for Prometheus and probes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,39 +16,45 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Registry;
+use crate::registry::Registry;
 
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause after a failed accept, such as with no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether the agent can do its work now.
+/// Whether the process can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     /// It can.
     Ready,
-    /// It cannot, and why: one line.
+    /// It cannot, with the reason in one line.
     NotReady(String),
 }
 
-/// What the endpoints show.
-pub struct Pages {
-    /// The metrics.
+/// The content of the endpoints.
+pub struct Endpoints {
+    /// Rendered by `/metrics`.
     pub registry: Arc<Registry>,
-    /// Brings gauges up to date; called before each rendering, so it must be quick.
+    /// Updates gauges; called before each rendering, so it must be quick.
     pub refresh: Box<dyn Fn() + Send + Sync>,
-    /// Asked on each `/readyz`; must be quick.
+    /// Called for each `/readyz`, so it must be quick.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
 }
 
-/// Serves `pages` on `listener` until `stop`. At most 32 connections at once, each for at most a minute; more wait in the
-/// kernel's queue.
-pub fn serve(listener: TcpListener, pages: Pages, tracker: &TaskTracker, stop: CancellationToken) {
-    tracker.spawn(accept(listener, Arc::new(pages), tracker.clone(), stop));
+/// Serves the endpoints on `listener` until `stop`. At most 32 connections at once, each for at
+/// most a minute; more wait in the backlog.
+pub fn serve(listener: TcpListener, endpoints: Endpoints, tracker: &TaskTracker, stop: CancellationToken) {
+    tracker.spawn(accept(listener, Arc::new(endpoints), tracker.clone(), stop));
 }
 
-async fn accept(listener: TcpListener, pages: Arc<Pages>, tracker: TaskTracker, stop: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    endpoints: Arc<Endpoints>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await else {
@@ -65,25 +71,25 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>, tracker: TaskTracker, 
                 continue;
             }
         };
-        let (pages, stop) = (Arc::clone(&pages), stop.clone());
+        let (endpoints, stop) = (Arc::clone(&endpoints), stop.clone());
         tracker.spawn(async move {
             let _slot = slot;
             let service = service_fn(move |request| {
-                let answer = answer(&pages, &request);
-                async move { Ok::<_, Infallible>(answer) }
+                let response = respond(&endpoints, &request);
+                async move { Ok::<_, Infallible>(response) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
             let bounded = tokio::time::timeout(CONNECTION_TIMEOUT, connection);
-            // How a scraper ends its connection is its own affair.
+            // An error concerns the client alone.
             let _ = stop.run_until_cancelled(bounded).await;
         });
     }
 }
 
-fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn respond(endpoints: &Endpoints, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
         response
@@ -93,14 +99,14 @@ fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/metrics" => {
-            (pages.refresh)();
-            let mut response = text(StatusCode::OK, pages.registry.render());
+            (endpoints.refresh)();
+            let mut response = text(StatusCode::OK, endpoints.registry.render());
             let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }
         "/livez" => text(StatusCode::OK, "alive\n".into()),
-        "/readyz" => match (pages.readiness)() {
+        "/readyz" => match (endpoints.readiness)() {
             Readiness::Ready => text(StatusCode::OK, "ready\n".into()),
             Readiness::NotReady(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },

@@ -1,4 +1,4 @@
-//! Lines as JSON objects: one flat object for each event, written straight into one buffer, because a login pays for two.
+//! Formats events as JSON lines: one flat object per event, written into one reused buffer.
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -11,30 +11,30 @@ use tracing_subscriber::layer::Context;
 
 use crate::writer::LineSink;
 
-/// The layer that makes lines of events. Fields come in the order in which they were given, the message first.
+/// The layer that formats events. Fields keep their order, the message first.
 pub(crate) struct JsonLines {
     sink: LineSink,
     clock: fn() -> SystemTime,
 }
 
 impl JsonLines {
-    /// Lines for `sink`, with the time of `clock`.
+    /// Creates a layer that writes to `sink` with the time of `clock`.
     pub(crate) fn new(sink: LineSink, clock: fn() -> SystemTime) -> Self {
         Self { sink, clock }
     }
 }
 
 thread_local! {
-    /// The last line's buffer, for the next one.
+    /// The buffer, reused for each line of a thread.
     static BUFFER: Cell<String> = const { Cell::new(String::new()) };
 }
 
 impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Without a buffer, in a thread that is ending or in a value that logs while it is formatted, with a new one.
+        // A new buffer in a thread that is ending, and for a value that logs while it is formatted.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
         write_line(&mut line, event, (self.clock)());
-        self.sink.take(line.as_bytes());
+        self.sink.push(line.as_bytes());
         line.clear();
         let _ending = BUFFER.try_with(|buffer| buffer.set(line));
     }
@@ -43,7 +43,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
 fn write_line(line: &mut String, event: &Event<'_>, now: SystemTime) {
     let metadata = event.metadata();
     line.push_str("{\"timestamp\":\"");
-    // A clock that stands before 1970 leaves the time out; writing to a `String` cannot fail otherwise.
+    // A time before 1970 is omitted. Writing to a String cannot fail except for a time after 9999.
     if now >= SystemTime::UNIX_EPOCH {
         let _infallible = write!(line, "{}", humantime::format_rfc3339_micros(now));
     }
@@ -56,7 +56,7 @@ fn write_line(line: &mut String, event: &Event<'_>, now: SystemTime) {
     line.push_str("}\n");
 }
 
-/// Writes the fields of an event, each with a comma in front.
+/// Writes the fields of an event, each after a comma.
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
@@ -68,8 +68,8 @@ impl Fields<'_> {
         self.0
     }
 
-    /// A value whose text is JSON already.
-    fn bare(&mut self, field: &Field, value: impl fmt::Display) {
+    /// Writes a value whose text is valid JSON.
+    fn raw(&mut self, field: &Field, value: impl fmt::Display) {
         let _infallible = write!(self.key(field), "{value}");
     }
 }
@@ -80,31 +80,31 @@ impl Visit for Fields<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.bare(field, value);
+        self.raw(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.bare(field, value);
+        self.raw(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.bare(field, value);
+        self.raw(field, value);
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.bare(field, value);
+        self.raw(field, value);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.bare(field, value);
+        self.raw(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.bare(field, value);
+            self.raw(field, value);
         } else {
             // JSON has no such number.
-            self.bare(field, "null");
+            self.raw(field, "null");
         }
     }
 
@@ -122,7 +122,7 @@ fn quoted(line: &mut String, text: &str) {
     line.push('"');
 }
 
-/// Escapes whatever is formatted into it.
+/// Escapes the text formatted into it.
 struct Escaped<'a>(&'a mut String);
 
 impl fmt::Write for Escaped<'_> {
@@ -132,11 +132,11 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// Appends `text` as it stands inside the quotes of a JSON string.
+/// Appends `text` as the content of a JSON string.
 fn escape(line: &mut String, text: &str) {
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     let mut rest = text;
-    // What is special is one byte long, so both cuts are at characters' ends.
+    // Special characters are one byte, so both splits are at character boundaries.
     while let Some(at) = rest.bytes().position(is_special) {
         let (plain, special) = rest.split_at(at);
         line.push_str(plain);

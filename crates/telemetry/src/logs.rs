@@ -1,4 +1,4 @@
-//! Setting up the process's log and changing its level while it runs.
+//! Initialises the process's log and changes its level.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,21 +12,20 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::json::JsonLines;
 use crate::writer::{self, LineSink};
 
-/// How long a process that ends waits for the reader of its log.
-const FLUSH_AT_END: Duration = Duration::from_secs(1);
+/// Longest wait for the reader of the log when the process exits.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line, for programs.
+    /// One JSON object per line.
     Json,
-    /// Text for people and for the journal.
+    /// Text.
     Text,
 }
 
-/// Where our own lines come from: the crates of this project by the beginning of their names, and the two kinds of lines
-/// with a name of their own.
-const OURS: [&str; 14] = [
+/// Targets of this project: prefixes of its crates' names, and the targets `audit` and `session`.
+const OWN_TARGETS: [&str; 14] = [
     "agent",
     "audit",
     "authz",
@@ -43,17 +42,17 @@ const OURS: [&str; 14] = [
     "tls",
 ];
 
-/// Which lines are written: a level (`debug`), or a level and others for parts of the program (`debug,h2=warn`).
+/// A log level (`debug`), or a level and others for some targets (`debug,h2=warn`).
 ///
-/// The level is that of our own lines. Libraries say nothing below `info` unless they are in the list: at `debug` HTTP/2
-/// alone writes several lines for each frame.
+/// The level applies to this project's targets. Libraries log nothing below `info` unless listed:
+/// at `debug` HTTP/2 alone writes several lines per frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
     text: String,
     targets: Targets,
 }
 
-/// A text that is no level.
+/// The text is not a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,h2=warn`")]
 pub struct LevelError;
@@ -62,15 +61,15 @@ impl FromStr for Level {
     type Err = LevelError;
 
     fn from_str(text: &str) -> Result<Self, LevelError> {
-        let mut words = text.split(',');
-        let ours = words.next().unwrap_or_default();
-        // tracing takes digits, too.
-        if ours.bytes().any(|b| b.is_ascii_digit()) {
+        let mut directives = text.split(',');
+        let own = directives.next().unwrap_or_default();
+        // tracing also accepts digits.
+        if own.bytes().any(|b| b.is_ascii_digit()) {
             return Err(LevelError);
         }
-        let ours: tracing::Level = ours.parse().map_err(|_| LevelError)?;
-        let parts: Vec<&str> = words.collect();
-        // `Targets` takes any word for the name of a part with everything switched on, a misspelt level, too.
+        let own: tracing::Level = own.parse().map_err(|_| LevelError)?;
+        let parts: Vec<&str> = directives.collect();
+        // `Targets` would accept a misspelt level as a target with everything enabled.
         if !parts.iter().all(|part| part.contains('=')) {
             return Err(LevelError);
         }
@@ -79,8 +78,8 @@ impl FromStr for Level {
             parts => parts.join(",").parse().map_err(|_| LevelError)?,
         };
         let targets = Targets::new()
-            .with_default(ours.min(tracing::Level::INFO))
-            .with_targets(OURS.map(|target| (target, ours)))
+            .with_default(own.min(tracing::Level::INFO))
+            .with_targets(OWN_TARGETS.map(|target| (target, own)))
             .with_targets(parts);
         Ok(Self {
             text: text.to_owned(),
@@ -95,40 +94,40 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a log needs to know.
+/// Settings of the log.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// Which lines.
+    /// The lines to write.
     pub level: Level,
-    /// In which shape.
+    /// Their format.
     pub format: Format,
 }
 
-/// Why there is no log.
+/// Why the log could not be initialised.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The thread that writes could not be started.
+    /// The writer thread could not start.
     #[error("the log's writer could not start")]
     Thread(#[source] std::io::Error),
-    /// The process has a log already.
-    #[error("the process has a log already")]
-    Taken(#[source] TryInitError),
+    /// The process already has a log.
+    #[error("the process already has a log")]
+    AlreadySet(#[source] TryInitError),
 }
 
-/// The running log. Dropping it waits, for a second at most, until what was logged is written.
+/// The running log. Dropping it waits at most a second until all lines are written.
 #[derive(Debug)]
 pub struct Logs {
     targets: reload::Handle<Targets, Registry>,
     sink: LineSink,
 }
 
-/// Sends everything that the process logs from now on to standard error, through a bounded queue and a thread of its
-/// own: when whoever reads standard error stalls, lines are dropped and counted, and the count is logged once it reads
-/// again. `clock` gives the time of JSON lines.
+/// Writes all log lines of the process to standard error, through a bounded queue and a writer
+/// thread: when the reader of standard error stalls, lines are dropped and counted, and the count
+/// is logged later. `clock` is the time of JSON lines.
 ///
 /// # Errors
-/// When the writer's thread cannot start or the process has a log already.
+/// [`InitError`] when the writer thread cannot start or the process already has a log.
 pub fn init(settings: &LogSettings, clock: fn() -> SystemTime) -> Result<Logs, InitError> {
     let sink = writer::start(std::io::stderr()).map_err(InitError::Thread)?;
     let (filter, targets) = reload::Layer::new(settings.level.targets.clone());
@@ -143,18 +142,18 @@ pub fn init(settings: &LogSettings, clock: fn() -> SystemTime) -> Result<Logs, I
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()
-        .map_err(InitError::Taken)?;
+        .map_err(InitError::AlreadySet)?;
     Ok(Logs { targets, sink })
 }
 
 impl Logs {
-    /// Changes which lines are written, from now on.
+    /// Sets the level.
     pub fn set_level(&self, level: &Level) {
-        // The only error is that the subscriber is gone, and then there is nobody left to tell.
+        // Fails only when the subscriber is gone.
         let _gone = self.targets.reload(level.targets.clone());
     }
 
-    /// How many lines were dropped because the reader of standard error was too slow.
+    /// Returns the number of lines dropped because the reader of standard error was too slow.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.sink.dropped()
@@ -163,7 +162,7 @@ impl Logs {
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        self.sink.flush(FLUSH_AT_END);
+        self.sink.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -173,7 +172,7 @@ mod tests {
     use tracing::Level as L;
 
     #[test]
-    fn a_level_is_a_level_or_a_list_that_begins_with_one() {
+    fn a_level_is_one_level_or_a_list_that_starts_with_one() {
         for good in [
             "error",
             "warn",
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_that_of_our_own_lines_and_libraries_are_quiet_unless_they_are_listed() {
+    fn a_level_applies_to_own_targets_and_to_listed_libraries() {
         let h2 = "h2::codec::framed_read";
         let core = "agent::app";
         for (text, target, level, written) in [

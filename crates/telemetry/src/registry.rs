@@ -1,7 +1,7 @@
-//! The metrics that this process keeps, in Prometheus' text format.
+//! The metrics of the process, in Prometheus' text format.
 //!
-//! Each metric is declared once, as a [`Declared`] constant beside the code that counts; the registry makes handles of
-//! them. There is no global recorder: who counts holds a handle.
+//! Each metric is declared once, as a [`MetricSpec`]; the registry creates handles. There is no
+//! global recorder.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,45 +13,45 @@ use metrics_exporter_prometheus::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often histograms are brought up to date.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Interval of [`Registry::upkeep`].
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a metric does over time.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// Only grows.
+    /// A value that only increases.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// Counts observations, in seconds, into the buckets given.
+    /// Observations, in seconds, counted in these buckets (upper bounds).
     Histogram(&'static [f64]),
 }
 
-/// A metric as its documentation has it.
+/// The declaration of a metric.
 #[derive(Debug, Clone, Copy)]
-pub struct Declared {
+pub struct MetricSpec {
     /// The Prometheus name, unit and `_total` included.
     pub name: &'static str,
-    /// What it does over time.
+    /// The type.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it counts, for a person; one line.
+    /// Description, one line.
     pub help: &'static str,
 }
 
-/// The value of a label. It is a word of the program or the server's own name, so no user's name or address can get in.
+/// The value of a label: a literal or the server's own name, so never a username or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelValue(Cow<'static, str>);
 
 impl From<&'static str> for LabelValue {
-    fn from(word: &'static str) -> Self {
-        Self(Cow::Borrowed(word))
+    fn from(literal: &'static str) -> Self {
+        Self(Cow::Borrowed(literal))
     }
 }
 
 impl LabelValue {
-    /// The name that the configuration gave this server.
+    /// Creates the value from the configured name of this server.
     #[must_use]
     pub fn server_id(agent_id: &str) -> Self {
         Self(Cow::Owned(agent_id.to_owned()))
@@ -67,16 +67,16 @@ pub struct Registry {
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 impl Registry {
-    /// A registry that knows `declared` and nothing else.
+    /// Creates a registry of these metrics.
     ///
     /// # Errors
-    /// When a histogram has no buckets.
-    pub fn new(declared: &[Declared]) -> Result<Self, RegistryError> {
+    /// [`RegistryError`] for a repeated name and for a histogram without buckets.
+    pub fn new(declared: &[MetricSpec]) -> Result<Self, RegistryError> {
         let mut builder = PrometheusBuilder::new();
         let mut names = BTreeSet::new();
         for metric in declared {
             if !names.insert(metric.name) {
-                return Err(RegistryError::Twice(metric.name));
+                return Err(RegistryError::Duplicate(metric.name));
             }
             if let Kind::Histogram(buckets) = metric.kind {
                 builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
@@ -95,38 +95,38 @@ impl Registry {
         Ok(Self { recorder, handle })
     }
 
-    /// A handle to one series of a counter. It is shown as 0 from now on.
-    pub fn counter(&self, metric: &Declared, labels: &[LabelValue]) -> Counter {
+    /// Returns a handle to one series of a counter, which is rendered from now on, as 0.
+    pub fn counter(&self, metric: &MetricSpec, labels: &[LabelValue]) -> Counter {
         self.recorder.register_counter(&key(metric, labels), &METADATA)
     }
 
-    /// A handle to one series of a gauge.
-    pub fn gauge(&self, metric: &Declared, labels: &[LabelValue]) -> Gauge {
+    /// Returns a handle to one series of a gauge.
+    pub fn gauge(&self, metric: &MetricSpec, labels: &[LabelValue]) -> Gauge {
         self.recorder.register_gauge(&key(metric, labels), &METADATA)
     }
 
-    /// A handle to one series of a histogram.
-    pub fn histogram(&self, metric: &Declared, labels: &[LabelValue]) -> Histogram {
+    /// Returns a handle to one series of a histogram.
+    pub fn histogram(&self, metric: &MetricSpec, labels: &[LabelValue]) -> Histogram {
         self.recorder.register_histogram(&key(metric, labels), &METADATA)
     }
 
-    /// What `/metrics` answers.
+    /// Renders all metrics.
     #[must_use]
     pub fn render(&self) -> String {
         self.handle.render()
     }
 
-    /// Moves observations of histograms into their buckets every few seconds, until `stop`: between they pile up in
-    /// memory, whether or not anybody ever looks at them.
+    /// Moves observations of histograms into their buckets periodically, until `stop`: until then
+    /// they accumulate in memory.
     pub async fn upkeep(&self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(UPKEEP);
+        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.handle.run_upkeep();
         }
     }
 }
 
-fn key(metric: &Declared, values: &[LabelValue]) -> Key {
+fn key(metric: &MetricSpec, values: &[LabelValue]) -> Key {
     debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
     let labels = metric
         .labels
@@ -139,13 +139,13 @@ fn key(metric: &Declared, values: &[LabelValue]) -> Key {
     Key::from_parts(metric.name, labels.collect::<Vec<_>>())
 }
 
-/// Why a registry cannot be made: the declarations contradict themselves.
+/// Why the declarations are invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Two declarations have one name.
+    /// Two metrics have the same name.
     #[error("metric {0} is declared twice")]
-    Twice(&'static str),
+    Duplicate(&'static str),
     /// A histogram has no buckets.
     #[error("a histogram is declared without buckets")]
     Buckets(#[from] BuildError),

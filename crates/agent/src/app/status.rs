@@ -1,7 +1,7 @@
 //! What `/metrics` and `/readyz` show of the running agent.
 
 use resilience::FailMode;
-use telemetry::{Pages, Readiness};
+use telemetry::{Endpoints, Readiness};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +39,8 @@ impl ReadinessCheck {
 }
 
 /// The pages of an agent whose parts are refreshed by `refreshes`.
-pub(super) fn pages(metrics: &Metrics, readiness: ReadinessCheck, refreshes: Vec<Refresh>) -> Pages {
-    Pages {
+pub(super) fn pages(metrics: &Metrics, readiness: ReadinessCheck, refreshes: Vec<Refresh>) -> Endpoints {
+    Endpoints {
         registry: metrics.registry(),
         refresh: Box::new(move || refreshes.iter().for_each(|refresh| refresh())),
         readiness: Box::new(move || readiness.check()),

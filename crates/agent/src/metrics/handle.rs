@@ -12,10 +12,10 @@ pub(super) const SECONDS: &[f64] = &[
 /// Declares the metrics of one subsystem: `NAME = "name", kind, ["label"], "help";`.
 macro_rules! declare {
     ($($name:ident = $text:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
-        $(const $name: telemetry::Declared =
-            telemetry::Declared { name: $text, kind: $kind, labels: &[$($label),*], help: $help };)*
+        $(const $name: telemetry::MetricSpec =
+            telemetry::MetricSpec { name: $text, kind: $kind, labels: &[$($label),*], help: $help };)*
         /// The metrics of this subsystem, in the order of the documentation.
-        pub(super) const DECLARED: &[telemetry::Declared] = &[$($name),*];
+        pub(super) const DECLARED: &[telemetry::MetricSpec] = &[$($name),*];
     };
 }
 pub(super) use declare;

@@ -15,7 +15,7 @@ mod sessions;
 
 use std::sync::Arc;
 
-use telemetry::{Declared, LabelValue, Registry, RegistryError};
+use telemetry::{LabelValue, MetricSpec, Registry, RegistryError};
 
 pub(crate) use decisions::DecisionMetrics;
 pub(crate) use handle::Metrics;
@@ -23,7 +23,7 @@ pub(crate) use ipc::{IpcError, IpcMetrics};
 
 /// All metrics, in the order of the documentation.
 #[must_use]
-pub(crate) fn declared() -> Vec<Declared> {
+pub(crate) fn declared() -> Vec<MetricSpec> {
     [
         sessions::DECLARED,
         decisions::DECLARED,

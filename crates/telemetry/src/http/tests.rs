@@ -5,40 +5,40 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::registry::{Declared, Kind};
+use crate::registry::{Kind, MetricSpec};
 
-const LIVE: Declared = Declared {
+const LIVE: MetricSpec = MetricSpec {
     name: "t_live",
     kind: Kind::Gauge,
     labels: &[],
     help: "Live sessions.",
 };
 
-struct Served {
+struct Server {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
-async fn served() -> Served {
+async fn server() -> Server {
     let registry = Arc::new(Registry::new(&[LIVE]).unwrap());
     let live = registry.gauge(&LIVE, &[]);
     let ready = Arc::new(AtomicBool::new(true));
-    let asked = Arc::clone(&ready);
+    let is_ready = Arc::clone(&ready);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let pages = Pages {
+    let endpoints = Endpoints {
         registry,
         refresh: Box::new(move || live.increment(1.0)),
-        readiness: Box::new(move || match asked.load(Ordering::SeqCst) {
+        readiness: Box::new(move || match is_ready.load(Ordering::SeqCst) {
             true => Readiness::Ready,
             false => Readiness::NotReady("draining".into()),
         }),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    serve(listener, pages, &tracker, stop.clone());
-    Served {
+    serve(listener, endpoints, &tracker, stop.clone());
+    Server {
         address,
         ready,
         tracker,
@@ -46,64 +46,72 @@ async fn served() -> Served {
     }
 }
 
-async fn ask(address: SocketAddr, request: &str) -> String {
+async fn send(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[tokio::test]
 async fn metrics_are_refreshed_before_each_rendering() {
-    let served = served().await;
-    assert!(ask(served.address, "GET /metrics").await.contains("\nt_live 1\n"));
-    assert!(ask(served.address, "GET /metrics").await.contains("\nt_live 2\n"));
-}
-
-#[tokio::test]
-async fn readiness_says_why_not_while_liveness_stays() {
-    let served = served().await;
+    let server = server().await;
     assert!(
-        ask(served.address, "GET /readyz")
+        send(server.address, "GET /metrics")
             .await
-            .starts_with("HTTP/1.1 200 ")
-    );
-    served.ready.store(false, Ordering::SeqCst);
-    let answer = ask(served.address, "GET /readyz").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("not ready: draining\n"),
-        "{answer}"
+            .contains("\nt_live 1\n")
     );
     assert!(
-        ask(served.address, "GET /livez")
+        send(server.address, "GET /metrics")
             .await
-            .starts_with("HTTP/1.1 200 ")
+            .contains("\nt_live 2\n")
     );
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_refused() {
-    let served = served().await;
-    assert!(ask(served.address, "GET /").await.starts_with("HTTP/1.1 404 "));
+async fn a_process_that_is_not_ready_gives_the_reason_and_is_alive() {
+    let server = server().await;
     assert!(
-        ask(served.address, "POST /metrics")
+        send(server.address, "GET /readyz")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+    server.ready.store(false, Ordering::SeqCst);
+    let response = send(server.address, "GET /readyz").await;
+    assert!(
+        response.starts_with("HTTP/1.1 503 ") && response.ends_with("not ready: draining\n"),
+        "{response}"
+    );
+    assert!(
+        send(server.address, "GET /livez")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_errors() {
+    let server = server().await;
+    assert!(send(server.address, "GET /").await.starts_with("HTTP/1.1 404 "));
+    assert!(
+        send(server.address, "POST /metrics")
             .await
             .starts_with("HTTP/1.1 405 ")
     );
 }
 
 #[tokio::test]
-async fn peers_that_send_nothing_do_not_keep_a_stop_waiting() {
-    let served = served().await;
+async fn idle_connections_do_not_delay_shutdown() {
+    let server = server().await;
     let mut idle = Vec::new();
     for _ in 0..MAX_CONNECTIONS + 8 {
-        idle.push(TcpStream::connect(served.address).await.unwrap());
+        idle.push(TcpStream::connect(server.address).await.unwrap());
     }
-    served.stop.cancel();
-    served.tracker.close();
-    tokio::time::timeout(Duration::from_secs(10), served.tracker.wait())
+    server.stop.cancel();
+    server.tracker.close();
+    tokio::time::timeout(Duration::from_secs(10), server.tracker.wait())
         .await
         .unwrap();
 }

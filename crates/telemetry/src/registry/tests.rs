@@ -1,18 +1,18 @@
 use super::*;
 
-const LOGINS: Declared = Declared {
+const LOGINS: MetricSpec = MetricSpec {
     name: "t_logins_total",
     kind: Kind::Counter,
     labels: &["source"],
     help: "Logins decided.",
 };
-const LIVE: Declared = Declared {
+const LIVE: MetricSpec = MetricSpec {
     name: "t_live",
     kind: Kind::Gauge,
     labels: &["server_id"],
     help: "Live sessions.",
 };
-const TIME: Declared = Declared {
+const TIME: MetricSpec = MetricSpec {
     name: "t_seconds",
     kind: Kind::Histogram(&[0.1, 1.0]),
     labels: &[],
@@ -20,7 +20,7 @@ const TIME: Declared = Declared {
 };
 
 #[test]
-fn a_series_is_shown_with_its_help_its_labels_and_its_value() {
+fn a_series_is_rendered_with_help_labels_and_value() {
     let registry = Registry::new(&[LOGINS, LIVE, TIME]).unwrap();
     registry.counter(&LOGINS, &["portal".into()]).increment(2);
     registry.gauge(&LIVE, &[LabelValue::server_id("vpn1")]).set(3.0);
@@ -40,16 +40,16 @@ fn a_series_is_shown_with_its_help_its_labels_and_its_value() {
 }
 
 #[test]
-fn a_counter_is_shown_as_zero_before_it_counts() {
+fn a_counter_is_rendered_as_zero_before_it_is_incremented() {
     let registry = Registry::new(&[LOGINS]).unwrap();
     let _series = registry.counter(&LOGINS, &["cache".into()]);
     assert!(registry.render().contains("t_logins_total{source=\"cache\"} 0"));
 }
 
 #[test]
-fn one_name_declared_twice_is_an_error() {
+fn a_repeated_name_is_an_error() {
     assert!(matches!(
         Registry::new(&[LOGINS, LOGINS]),
-        Err(RegistryError::Twice("t_logins_total"))
+        Err(RegistryError::Duplicate("t_logins_total"))
     ));
 }

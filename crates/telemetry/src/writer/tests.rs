@@ -4,18 +4,18 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Output that is written only while the gate is open.
-struct Gated {
-    gate: Receiver<()>,
-    open: bool,
+/// Output that blocks until it is released.
+struct Blocked {
+    release: Receiver<()>,
+    released: bool,
     written: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Write for Gated {
+impl Write for Blocked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.open {
-            self.gate.recv().unwrap();
-            self.open = true;
+        if !self.released {
+            self.release.recv().unwrap();
+            self.released = true;
         }
         self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -26,23 +26,23 @@ impl Write for Gated {
     }
 }
 
-fn gated() -> (LineSink, std::sync::mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
-    let (open, gate) = channel();
+fn blocked() -> (LineSink, std::sync::mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    let (releaser, release) = channel();
     let written = Arc::new(Mutex::new(Vec::new()));
-    let gated = Gated {
-        gate,
-        open: false,
+    let output = Blocked {
+        release,
+        released: false,
         written: Arc::clone(&written),
     };
-    let sink = start(gated).unwrap();
-    (sink, open, written)
+    let sink = start(output).unwrap();
+    (sink, releaser, written)
 }
 
 #[test]
-fn a_reader_that_stalls_costs_lines_and_never_makes_a_caller_wait() {
-    let (mut sink, open, written) = gated();
+fn a_stalled_reader_costs_lines_and_never_blocks_a_caller() {
+    let (mut sink, open, written) = blocked();
     let filler = "x".repeat(1_000);
-    let total = 3 * MAX_WAITING / filler.len();
+    let total = 3 * MAX_QUEUED / filler.len();
     for n in 0..total {
         sink.write_all(format!("line {n} {filler}\n").as_bytes()).unwrap();
     }
@@ -51,34 +51,30 @@ fn a_reader_that_stalls_costs_lines_and_never_makes_a_caller_wait() {
     assert!(lost >= total / 3, "{lost} of {total}");
     assert!(
         !sink.flush(Duration::from_millis(20)),
-        "nothing can be flushed while nobody reads"
+        "nothing is written while the reader is stalled"
     );
 
     open.send(()).unwrap();
     assert!(sink.flush(LONG));
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-    assert!(text.starts_with("line 0 x"), "what was taken is written in order");
+    assert!(text.starts_with("line 0 x"), "queued lines are written in order");
     let lines = text.lines().filter(|line| line.starts_with("line ")).count();
     assert_eq!(
         u64::try_from(lines).unwrap() + lost,
         total,
         "a line is written or counted"
     );
-    let told = text.lines().filter_map(|line| {
+    let reported = text.lines().filter_map(|line| {
         let (_, count) = line.split_once("\"message\":\"log lines dropped\",\"lines\":")?;
         count.trim_end_matches('}').parse::<u64>().ok()
     });
-    assert_eq!(
-        told.sum::<u64>(),
-        lost,
-        "what is lost is told once somebody reads again"
-    );
+    assert_eq!(reported.sum::<u64>(), lost, "dropped lines are reported once");
 }
 
 #[test]
-fn what_was_taken_last_is_written_before_the_thread_ends() {
-    struct Told(std::sync::mpsc::Sender<Vec<u8>>);
-    impl Write for Told {
+fn the_last_line_is_written_before_the_thread_ends() {
+    struct Forward(std::sync::mpsc::Sender<Vec<u8>>);
+    impl Write for Forward {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).unwrap();
             Ok(bytes.len())
@@ -88,12 +84,12 @@ fn what_was_taken_last_is_written_before_the_thread_ends() {
             Ok(())
         }
     }
-    let (told, written) = channel();
-    let mut sink = start(Told(told)).unwrap();
+    let (sender, written) = channel();
+    let mut sink = start(Forward(sender)).unwrap();
     sink.write_all(b"last\n").unwrap();
     drop(sink);
     assert_eq!(written.recv_timeout(LONG).unwrap(), b"last\n");
-    // The thread's end is the end of its output.
+    // The output is dropped with the thread.
     assert!(
         written
             .recv_timeout(LONG)
@@ -102,8 +98,8 @@ fn what_was_taken_last_is_written_before_the_thread_ends() {
 }
 
 #[test]
-fn an_endless_line_is_cut() {
-    let (mut sink, open, written) = gated();
+fn a_long_line_is_truncated() {
+    let (mut sink, open, written) = blocked();
     open.send(()).unwrap();
     sink.write_all(&vec![b'x'; 3 * MAX_LINE]).unwrap();
     assert!(sink.flush(LONG));
@@ -112,8 +108,8 @@ fn an_endless_line_is_cut() {
 }
 
 #[test]
-fn lines_that_could_not_be_written_are_counted_and_do_not_run_into_the_next_ones() {
-    /// Takes half of the first write and fails.
+fn lines_that_could_not_be_written_are_counted_and_separated_from_the_next() {
+    /// Writes a part of the first batch and fails.
     struct Full(usize, Arc<Mutex<Vec<u8>>>);
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
