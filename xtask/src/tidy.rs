@@ -3,11 +3,14 @@
 //! Each rule maps a [`Tree`] to violations, so that its tests can give it a bad tree.
 
 mod arrows;
+mod cycles;
 mod generated;
 mod linked;
 mod links;
 mod lockfile;
 mod manifests;
+mod modules;
+mod paths;
 mod prose;
 mod sources;
 mod tree;
@@ -31,6 +34,7 @@ pub fn violations(root: &Path) -> anyhow::Result<Vec<Violation>> {
         lockfile::check,
         links::check,
         prose::check,
+        cycles::check,
     ] {
         found.extend(rule(&tree));
     }
