@@ -5,6 +5,7 @@
 mod arrows;
 mod cycles;
 mod generated;
+mod layers;
 mod linked;
 mod links;
 mod lockfile;
@@ -35,6 +36,7 @@ pub fn violations(root: &Path) -> anyhow::Result<Vec<Violation>> {
         links::check,
         prose::check,
         cycles::check,
+        layers::check,
     ] {
         found.extend(rule(&tree));
     }
