@@ -1,5 +1,5 @@
 //! The committed descriptors equal the wire contract in `contract.txt`, in both directions.
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the verdict")]
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use prost_types::{FileDescriptorSet, ServiceDescriptorProto};
 
 const CONTRACT: &str = include_str!("contract.txt");
 
-/// Every fact of the table, each with the file it belongs to.
+/// Every fact of the table with its file.
 fn table(text: &str) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     let mut file = "no file";
@@ -24,13 +24,13 @@ fn table(text: &str) -> BTreeSet<String> {
         }
         assert!(
             facts.insert(format!("{file}: {line}")),
-            "contract.txt says twice: {line}"
+            "repeated in contract.txt: {line}"
         );
     }
     facts
 }
 
-/// The same facts, read from descriptors. Imported well-known types are Google's contract, not ours.
+/// The same facts from descriptors, without imported well-known types.
 fn described(set: &FileDescriptorSet) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     for file in set
@@ -128,7 +128,7 @@ fn is_map_entry(message: &DescriptorProto) -> bool {
         .is_some_and(prost_types::MessageOptions::map_entry)
 }
 
-/// The field's type as the table writes it: `repeated string`, `map<string,string>`, `google.protobuf.Timestamp`.
+/// The field's type in the format of the table: `repeated string`, `map<string,string>`, `google.protobuf.Timestamp`.
 fn kind(field: &FieldDescriptorProto, message: &DescriptorProto, package: &str) -> String {
     let repeated = field.label() == Label::Repeated;
     if repeated && field.r#type() == Type::Message {
@@ -166,7 +166,7 @@ fn descriptors() -> FileDescriptorSet {
     FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap()
 }
 
-/// What the table has and the descriptors have not, and the reverse.
+/// Facts of the table that the descriptors lack, and the reverse.
 fn differences(set: &FileDescriptorSet) -> (Vec<String>, Vec<String>) {
     let (contract, described) = (table(CONTRACT), described(set));
     let missing = contract.difference(&described).cloned().collect();
@@ -179,7 +179,7 @@ fn descriptors_equal_the_contract() {
     let (missing, added) = differences(&descriptors());
     assert!(
         missing.is_empty(),
-        "changed or gone, which breaks programs in the field; give these back:\n{}",
+        "changed or removed, which breaks deployed programs; restore:\n{}",
         missing.join("\n")
     );
     assert!(
@@ -190,7 +190,7 @@ fn descriptors_equal_the_contract() {
 }
 
 #[test]
-fn every_kind_of_change_is_noticed() {
+fn every_kind_of_change_is_detected() {
     type Change = fn(&mut FileDescriptorSet);
     fn auth(set: &mut FileDescriptorSet) -> &mut FileDescriptorProto {
         set.file
@@ -228,11 +228,14 @@ fn every_kind_of_change_is_noticed() {
             set.file.retain(|file| file.name() != "vpn/v1/auth.proto");
         }),
     ];
-    for (what, change) in changes {
+    for (change_name, change) in changes {
         let mut set = descriptors();
         change(&mut set);
         let (missing, added) = differences(&set);
-        assert!(!missing.is_empty() || !added.is_empty(), "not noticed: {what}");
+        assert!(
+            !missing.is_empty() || !added.is_empty(),
+            "not detected: {change_name}"
+        );
     }
 }
 

@@ -2,52 +2,52 @@
 /// One report of an agent on its stream to the portal.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
-    /// Name of the agent, as in its configuration. The same for every message of one stream.
+    /// Configured name of the agent, the same in every message of a stream.
     #[prost(string, tag = "1")]
     pub agent_id: ::prost::alloc::string::String,
-    /// When the agent made the message, by its clock.
+    /// Time of the message, by the agent's clock.
     #[prost(message, optional, tag = "2")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
-    /// What is reported.
+    /// The report.
     #[prost(oneof = "agent_message::Payload", tags = "10, 11, 12")]
     pub payload: ::core::option::Option<agent_message::Payload>,
 }
 /// Nested message and enum types in `AgentMessage`.
 pub mod agent_message {
-    /// What is reported.
+    /// The report.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Payload {
-        /// Sign of life, sent at a regular interval.
+        /// Heartbeat, sent at a regular interval.
         #[prost(message, tag = "10")]
         Heartbeat(super::Heartbeat),
-        /// Figures of the machine and of ocserv.
+        /// Metrics of the machine and of ocserv.
         #[prost(message, tag = "11")]
         Metrics(super::MetricsReport),
-        /// Something happened that an operator may want to know.
+        /// An event for an operator.
         #[prost(message, tag = "12")]
         Event(super::EventNotification),
     }
 }
-/// Sign of life of an agent with the state of what it looks after.
+/// Heartbeat of an agent, with its state.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
-    /// The agent's own judgement.
+    /// Health of the agent.
     #[prost(enumeration = "AgentStatus", tag = "1")]
     pub status: i32,
-    /// The machine; absent where it could not be measured.
+    /// The machine; absent if it could not be measured.
     #[prost(message, optional, tag = "2")]
     pub system: ::core::option::Option<SystemMetrics>,
-    /// The VPN server; absent where the agent has not looked yet.
+    /// The VPN server; absent before the first probe.
     #[prost(message, optional, tag = "3")]
     pub ocserv: ::core::option::Option<OcservStatus>,
 }
 /// Load of the machine that the agent runs on.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct SystemMetrics {
-    /// Share of all processors that was busy since the last report, in percent, 0 to 100.
+    /// CPU usage since the last report, in percent of all processors, 0 to 100.
     #[prost(double, tag = "1")]
     pub cpu_usage_percent: f64,
-    /// Share of the memory that is in use, in percent, 0 to 100.
+    /// Memory usage, in percent, 0 to 100.
     #[prost(double, tag = "2")]
     pub memory_usage_percent: f64,
     /// Memory of the machine, in bytes.
@@ -56,55 +56,55 @@ pub struct SystemMetrics {
     /// Memory in use, in bytes.
     #[prost(uint64, tag = "4")]
     pub memory_used_bytes: u64,
-    /// Load average over the last minute, as the kernel counts it.
+    /// Load average over the last minute.
     #[prost(double, tag = "5")]
     pub load_average_1m: f64,
 }
-/// State of the ocserv that the agent looks after.
+/// State of ocserv.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OcservStatus {
-    /// Whether ocserv answers.
+    /// Whether ocserv responds.
     #[prost(bool, tag = "1")]
     pub is_running: bool,
-    /// Version that ocserv states, such as `1.1.6`; empty where it is not known.
+    /// Version, such as `1.1.6`; empty if unknown.
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
-    /// Sessions that are connected now.
+    /// Connected sessions.
     #[prost(uint32, tag = "3")]
     pub active_sessions: u32,
-    /// Bytes received from clients over all sessions since ocserv's statistics began.
+    /// Bytes received from clients over all sessions since ocserv's statistics were reset.
     #[prost(uint64, tag = "4")]
     pub total_bytes_in: u64,
-    /// Bytes sent to clients over all sessions since ocserv's statistics began.
+    /// Bytes sent to clients over all sessions since ocserv's statistics were reset.
     #[prost(uint64, tag = "5")]
     pub total_bytes_out: u64,
 }
-/// Figures that an agent reports beside its heartbeats.
+/// Metrics of an agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsReport {
-    /// The machine; absent where it could not be measured.
+    /// The machine; absent if it could not be measured.
     #[prost(message, optional, tag = "1")]
     pub system: ::core::option::Option<SystemMetrics>,
-    /// The VPN server; absent where it could not be reached.
+    /// The VPN server; absent if it could not be reached.
     #[prost(message, optional, tag = "2")]
     pub ocserv: ::core::option::Option<OcservStatus>,
-    /// Further figures: name to value as decimal text. Never holds a user name or an address.
+    /// Other metrics: name to value as decimal text. Never contains a username or an address.
     #[prost(map = "string, string", tag = "3")]
     pub custom_metrics: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// Something that happened on the agent's side.
+/// An event on the agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EventNotification {
-    /// What kind of event: a short word in lower case with underscores.
+    /// Kind of event, in snake_case.
     #[prost(string, tag = "1")]
     pub event_type: ::prost::alloc::string::String,
-    /// One sentence for a human reader.
+    /// Description, one sentence.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
-    /// Further facts by name; which names there are depends on the kind.
+    /// Metadata; the keys depend on the kind.
     #[prost(map = "string, string", tag = "3")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -114,217 +114,219 @@ pub struct EventNotification {
 /// One instruction of the portal on an agent's stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerMessage {
-    /// The portal's name for the instruction. The agent repeats it in what it reports about the outcome and carries out an
-    /// instruction that it has seen before only once.
+    /// The portal's id of the instruction, repeated in reports about its outcome. The agent executes
+    /// each id once.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// What is to be done.
+    /// The instruction.
     #[prost(oneof = "server_message::Payload", tags = "10, 11, 12")]
     pub payload: ::core::option::Option<server_message::Payload>,
 }
 /// Nested message and enum types in `ServerMessage`.
 pub mod server_message {
-    /// What is to be done.
+    /// The instruction.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Payload {
         /// Run a permitted command.
         #[prost(message, tag = "10")]
         Command(super::CommandInstruction),
-        /// Check and write a configuration file.
+        /// Validate and replace a configuration file.
         #[prost(message, tag = "11")]
         ConfigUpdate(super::ConfigUpdate),
-        /// Do something about the agent or its sessions.
+        /// Another action on the agent or its sessions.
         #[prost(message, tag = "12")]
         Action(super::ControlAction),
     }
 }
-/// A command to run on the agent's machine: `CommandRequest` as it travels on the stream.
+/// A command to run on the agent's machine: `CommandRequest` on the stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandInstruction {
-    /// Which program: `occtl` or `systemctl`. Anything else is refused.
+    /// The program: `occtl` or `systemctl`. Anything else is rejected.
     #[prost(string, tag = "1")]
     pub command_type: ::prost::alloc::string::String,
-    /// Its arguments, one word each. No shell reads them.
+    /// Its arguments, passed without a shell.
     #[prost(string, repeated, tag = "2")]
     pub args: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Seconds after which the command is killed; 0 takes the agent's default, and the agent's maximum holds above all.
+    /// Timeout in seconds, after which the command is killed; 0 is the agent's default. Limited by the
+    /// agent's maximum.
     #[prost(int32, tag = "3")]
     pub timeout_seconds: i32,
 }
-/// A configuration file to check and write: `ConfigUpdateRequest` as it travels on the stream.
+/// A configuration file to validate and replace: `ConfigUpdateRequest` on the stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigUpdate {
-    /// Which file.
+    /// The kind of file.
     #[prost(enumeration = "ConfigType", tag = "1")]
     pub config_type: i32,
     /// Name of the user or group for a per-user or per-group file; empty for the main file.
     #[prost(string, tag = "2")]
     pub config_name: ::prost::alloc::string::String,
-    /// The new text. For the main file the whole of `ocserv.conf`; for the others the file's text, checked key by key.
+    /// The new content of the file, as a whole.
     #[prost(string, tag = "3")]
     pub config_content: ::prost::alloc::string::String,
-    /// Only check: nothing is written.
+    /// Validate only, write nothing.
     #[prost(bool, tag = "4")]
     pub validate_only: bool,
-    /// Keep a copy of the file as it was before.
+    /// Back up the previous file.
     #[prost(bool, tag = "5")]
     pub create_backup: bool,
 }
 /// An action other than a command or a configuration file.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlAction {
-    /// Which action: a short word in lower case with underscores. An action that the agent does not know is refused.
+    /// Kind of action, in snake_case. An unknown one is rejected.
     #[prost(string, tag = "1")]
     pub action_type: ::prost::alloc::string::String,
-    /// What the action needs to know, by name.
+    /// Parameters of the action.
     #[prost(map = "string, string", tag = "2")]
     pub parameters: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// Asks to run a command on the agent's machine.
+/// Request to run a command on the agent's machine.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandRequest {
-    /// The caller's name for the request, repeated in the response and in the agent's audit log.
+    /// The caller's id of the request, repeated in the response and in the agent's audit log.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// Which program: `occtl` or `systemctl`. Anything else is refused with `INVALID_ARGUMENT`.
+    /// The program: `occtl` or `systemctl`. Anything else is rejected with `INVALID_ARGUMENT`.
     #[prost(string, tag = "2")]
     pub command_type: ::prost::alloc::string::String,
-    /// Its arguments, one word each. No shell reads them.
+    /// Its arguments, passed without a shell.
     #[prost(string, repeated, tag = "3")]
     pub args: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Seconds after which the command is killed; 0 takes the agent's default, and the agent's maximum holds above all.
+    /// Timeout in seconds, after which the command is killed; 0 is the agent's default. Limited by the
+    /// agent's maximum.
     #[prost(int32, tag = "4")]
     pub timeout_seconds: i32,
 }
-/// How a command ended.
+/// Result of a command.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResponse {
     /// `CommandRequest.request_id`.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// Whether the command ran to its end and exited with 0.
+    /// Whether the command exited with 0.
     #[prost(bool, tag = "2")]
     pub success: bool,
-    /// What it wrote to standard output; bytes that are not UTF-8 are replaced.
+    /// Standard output; bytes that are not UTF-8 are replaced.
     #[prost(string, tag = "3")]
     pub stdout: ::prost::alloc::string::String,
-    /// What it wrote to standard error; bytes that are not UTF-8 are replaced.
+    /// Standard error; bytes that are not UTF-8 are replaced.
     #[prost(string, tag = "4")]
     pub stderr: ::prost::alloc::string::String,
-    /// Its exit code; negative where a signal ended it or where it did not start.
+    /// Exit code; negative if a signal ended it or it did not start.
     #[prost(int32, tag = "5")]
     pub exit_code: i32,
     /// Why it did not start or was killed; empty otherwise.
     #[prost(string, tag = "6")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// Asks to check and write one of ocserv's configuration files.
+/// Request to validate and replace one of ocserv's configuration files.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigUpdateRequest {
-    /// The caller's name for the request, repeated in the response and in the agent's audit log.
+    /// The caller's id of the request, repeated in the response and in the agent's audit log.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// Which file.
+    /// The kind of file.
     #[prost(enumeration = "ConfigType", tag = "2")]
     pub config_type: i32,
     /// Name of the user or group for a per-user or per-group file; empty for the main file.
     #[prost(string, tag = "3")]
     pub config_name: ::prost::alloc::string::String,
-    /// The new text. For the main file the whole of `ocserv.conf`; for the others the file's text, checked key by key.
+    /// The new content of the file, as a whole.
     #[prost(string, tag = "4")]
     pub config_content: ::prost::alloc::string::String,
-    /// Only check: nothing is written.
+    /// Validate only, write nothing.
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
-    /// Keep a copy of the file as it was before and name it in the response.
+    /// Back up the previous file; the response has the path.
     #[prost(bool, tag = "6")]
     pub create_backup: bool,
 }
-/// How a configuration update ended.
+/// Result of a configuration update.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigUpdateResponse {
     /// `ConfigUpdateRequest.request_id`.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// Whether the text is good and, unless only checked, is now in the file.
+    /// Whether the content is valid and, unless only validated, written.
     #[prost(bool, tag = "2")]
     pub success: bool,
-    /// What the check found, one finding per line; empty where there is nothing to say.
+    /// Findings of the validation, one per line; may be empty.
     #[prost(string, tag = "3")]
     pub validation_result: ::prost::alloc::string::String,
-    /// Where the copy of the former file is on the agent's machine; empty where none was made.
+    /// Path of the backup on the agent's machine; empty if none was made.
     #[prost(string, tag = "4")]
     pub backup_path: ::prost::alloc::string::String,
-    /// Why it failed; empty on success.
+    /// Error; empty on success.
     #[prost(string, tag = "5")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// Asks for log lines.
+/// Request for log lines.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogStreamRequest {
-    /// Which log: `agent` for the agent's own lines, `ocserv` for the VPN server's.
+    /// The log: `agent` for the agent's own lines, `ocserv` for the VPN server's.
     #[prost(string, tag = "1")]
     pub log_source: ::prost::alloc::string::String,
-    /// Only lines from this moment on; absent means from where the source begins.
+    /// Only lines since this time; absent: from the start of the source.
     #[prost(message, optional, tag = "2")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Go on with new lines as they are written, until the caller ends the call.
+    /// Follow new lines until the caller cancels the call.
     #[prost(bool, tag = "3")]
     pub follow: bool,
 }
 /// One log line.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LogEntry {
-    /// When the line was written, by the clock of the agent's machine.
+    /// Time of the line, by the clock of the agent's machine.
     #[prost(message, optional, tag = "1")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
-    /// How serious it is: `error`, `warn`, `info`, `debug` or `trace`; empty where the source does not say.
+    /// Level: `error`, `warn`, `info`, `debug` or `trace`; empty if unknown.
     #[prost(string, tag = "2")]
     pub level: ::prost::alloc::string::String,
-    /// Where it comes from: the log of the request, with the part of the program where that is known.
+    /// Source: the log of the request, with the module if known.
     #[prost(string, tag = "3")]
     pub source: ::prost::alloc::string::String,
-    /// Its text without line end.
+    /// Text, without the line end.
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
-    /// Named values of a structured line.
+    /// Fields of a structured line.
     #[prost(map = "string, string", tag = "5")]
     pub fields: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// Asks how the agent is.
+/// Request for a health check.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HealthCheckRequest {
-    /// How deep to look: 0 or 1 = the agent answers; 2 = also ocserv's control socket; 3 = also the way to the portal and
-    /// the state directories.
+    /// Depth of the check: 0 or 1 = the agent responds; 2 = also ocserv's control socket; 3 = also the
+    /// connection to the portal and the state directories.
     #[prost(int32, tag = "1")]
     pub tier: i32,
 }
-/// How the agent is.
+/// Result of a health check.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HealthCheckResponse {
-    /// Whether every check that was made is good.
+    /// Whether every check passed.
     #[prost(bool, tag = "1")]
     pub healthy: bool,
-    /// One sentence for a human reader.
+    /// Description, one sentence.
     #[prost(string, tag = "2")]
     pub status_message: ::prost::alloc::string::String,
-    /// Outcome of each check by its name: `ok`, or what is wrong.
+    /// Result of each check by name: `ok`, or the error.
     #[prost(map = "string, string", tag = "3")]
     pub checks: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// When the checks were made, by the agent's clock.
+    /// Time of the checks, by the agent's clock.
     #[prost(message, optional, tag = "4")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// A connect that the caller saw.
+/// A connect that the caller observed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NotifyConnectRequest {
     /// Name that the user logged in with.
@@ -333,51 +335,53 @@ pub struct NotifyConnectRequest {
     /// Public address of the client, IPv4 or IPv6, without port.
     #[prost(string, tag = "2")]
     pub client_ip: ::prost::alloc::string::String,
-    /// Address of the client inside the VPN; empty where it has none yet.
+    /// Address of the client inside the VPN; empty for none.
     #[prost(string, tag = "3")]
     pub vpn_ip: ::prost::alloc::string::String,
-    /// ocserv's `ID` as decimal text. It is a process id and is used again for later sessions: not a key by itself.
+    /// ocserv's `ID` as decimal text. It is a process id and is reused by later sessions: not a key by
+    /// itself.
     #[prost(string, tag = "4")]
     pub session_id: ::prost::alloc::string::String,
-    /// What is known of the device, or its network interface on the server; may be empty.
+    /// The device, or its network interface on the server; may be empty.
     #[prost(string, tag = "5")]
     pub device_id: ::prost::alloc::string::String,
-    /// When the connect began.
+    /// Time of the connect.
     #[prost(message, optional, tag = "6")]
     pub connect_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Further facts by name.
+    /// Metadata.
     #[prost(map = "string, string", tag = "7")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// What the agent decided for a connect.
+/// The decision about a connect.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NotifyConnectResponse {
     /// Whether the user may connect.
     #[prost(bool, tag = "1")]
     pub allowed: bool,
-    /// Whether a session that is already up must end.
+    /// Whether connected sessions must end.
     #[prost(bool, tag = "2")]
     pub should_disconnect: bool,
-    /// Why not, for the operator; empty where allowed.
+    /// Reason of a deny, for the operator; empty where allowed.
     #[prost(string, tag = "3")]
     pub deny_reason: ::prost::alloc::string::String,
-    /// Routes for the user in CIDR form; empty leaves the server's own.
+    /// Routes for the user in CIDR notation; empty keeps the server's own.
     #[prost(string, repeated, tag = "4")]
     pub routes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Name servers for the user, one address each; empty leaves the server's own.
+    /// Name servers for the user, one address each; empty keeps the server's own.
     #[prost(string, repeated, tag = "5")]
     pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Further ocserv settings for the user, key to value: only keys that ocserv knows in a per-user file.
+    /// Other ocserv settings for the user, key to value: only keys that ocserv supports in a per-user
+    /// file.
     #[prost(map = "string, string", tag = "6")]
     pub config_params: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// A session's end that the caller saw.
+/// A disconnect that the caller observed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NotifyDisconnectRequest {
     /// Name that the user logged in with.
@@ -386,10 +390,10 @@ pub struct NotifyDisconnectRequest {
     /// ocserv's `ID` as decimal text; see `NotifyConnectRequest.session_id`.
     #[prost(string, tag = "2")]
     pub session_id: ::prost::alloc::string::String,
-    /// When the session ended.
+    /// End of the session.
     #[prost(message, optional, tag = "3")]
     pub disconnect_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why it ended, in words; may be empty.
+    /// Reason; may be empty.
     #[prost(string, tag = "4")]
     pub disconnect_reason: ::prost::alloc::string::String,
     /// Bytes that the server received from the client over the whole session.
@@ -398,45 +402,45 @@ pub struct NotifyDisconnectRequest {
     /// Bytes that the server sent to the client over the whole session.
     #[prost(uint64, tag = "6")]
     pub bytes_out: u64,
-    /// How long the session lasted, in seconds.
+    /// Duration of the session, in seconds.
     #[prost(uint64, tag = "7")]
     pub duration_seconds: u64,
 }
-/// Receipt for a session's end.
+/// Acknowledgement of a disconnect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NotifyDisconnectResponse {
-    /// Whether the agent took note of it.
+    /// Whether the agent recorded it.
     #[prost(bool, tag = "1")]
     pub acknowledged: bool,
-    /// Why not, or what the agent has to add; may be empty.
+    /// Error or note; may be empty.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
 }
-/// Asks who is connected.
+/// Request for the connected sessions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetActiveSessionsRequest {
-    /// Only sessions of the user with exactly this name; empty means everyone's.
+    /// Only sessions of the user with exactly this name; empty: all.
     #[prost(string, tag = "1")]
     pub username_filter: ::prost::alloc::string::String,
-    /// Whether to fill in the byte counts. Without it they are 0.
+    /// Whether to include the byte counts. Without it they are 0.
     #[prost(bool, tag = "2")]
     pub include_stats: bool,
 }
-/// Who is connected.
+/// The connected sessions.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetActiveSessionsResponse {
     /// The sessions that match.
     #[prost(message, repeated, tag = "1")]
     pub sessions: ::prost::alloc::vec::Vec<VpnSession>,
-    /// How many match. Equal to the length of `sessions`.
+    /// Number of sessions that match, the length of `sessions`.
     #[prost(uint32, tag = "2")]
     pub total_count: u32,
 }
-/// One VPN session that is connected.
+/// A connected session.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct VpnSession {
-    /// ocserv's `ID` as decimal text. It is a process id and is used again for later sessions: not a key by itself. The
-    /// unique id that the agent gives to the session is `metadata\["session_uid"\]`.
+    /// ocserv's `ID` as decimal text. It is a process id and is reused by later sessions: not a key by
+    /// itself. The unique id of the session is `metadata\["session_uid"\]`.
     #[prost(string, tag = "1")]
     pub session_id: ::prost::alloc::string::String,
     /// Name that the user logged in with.
@@ -448,101 +452,102 @@ pub struct VpnSession {
     /// Address of the client inside the VPN.
     #[prost(string, tag = "4")]
     pub vpn_ip: ::prost::alloc::string::String,
-    /// When the session began; absent where ocserv did not say.
+    /// Start of the session; absent if unknown.
     #[prost(message, optional, tag = "5")]
     pub connected_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Bytes that the server has received from the client; 0 unless statistics were asked for.
+    /// Bytes that the server has received from the client; 0 unless `include_stats` was set.
     #[prost(uint64, tag = "6")]
     pub bytes_in: u64,
-    /// Bytes that the server has sent to the client; 0 unless statistics were asked for.
+    /// Bytes that the server has sent to the client; 0 unless `include_stats` was set.
     #[prost(uint64, tag = "7")]
     pub bytes_out: u64,
     /// Network interface of the session on the server, such as `vpns0`.
     #[prost(string, tag = "8")]
     pub device_id: ::prost::alloc::string::String,
-    /// Further facts by name, `session_uid` among them: the agent's unique id of the session.
+    /// Metadata, with `session_uid`: the agent's unique id of the session.
     #[prost(map = "string, string", tag = "9")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
 }
-/// Asks to end sessions of a user.
+/// Request to disconnect sessions of a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DisconnectUserRequest {
-    /// The user, by exactly this name. Empty is refused with `INVALID_ARGUMENT`.
+    /// Exact name of the user. Empty is rejected with `INVALID_ARGUMENT`.
     #[prost(string, tag = "1")]
     pub username: ::prost::alloc::string::String,
-    /// Why, for the audit log and for the refusal of a login in an outage.
+    /// Reason, for the audit log and for denied logins in an outage.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
-    /// End all sessions of the user. Without it a user with more than one session is refused with an error, because
-    /// the request does not say which one is meant.
+    /// Disconnect all sessions of the user. Without it the call fails for a user with more than one
+    /// session.
     #[prost(bool, tag = "3")]
     pub disconnect_all_sessions: bool,
 }
-/// What became of the sessions.
+/// Result of a disconnect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DisconnectUserResponse {
-    /// Whether all sessions that were to end have ended. A user without sessions is no success, but the call has its effect
-    /// on her next logins.
+    /// Whether all sessions have ended. False for a user without sessions, but the call affects later
+    /// logins.
     #[prost(bool, tag = "1")]
     pub success: bool,
-    /// How many sessions were ended.
+    /// Number of disconnected sessions.
     #[prost(uint32, tag = "2")]
     pub sessions_disconnected: u32,
-    /// Why it failed; empty on success.
+    /// Error; empty on success.
     #[prost(string, tag = "3")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// Asks to write what one user gets at the next connect.
+/// Request to write one user's settings.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateUserRoutesRequest {
-    /// The user. Names that could leave ocserv's directory are refused with `INVALID_ARGUMENT`.
+    /// The user. Names that could leave ocserv's directory are rejected with `INVALID_ARGUMENT`.
     #[prost(string, tag = "1")]
     pub username: ::prost::alloc::string::String,
-    /// Routes in CIDR form, or the single word `default`. Empty leaves the server's own routes, as ocserv reads it: it
-    /// does not mean "no access".
+    /// Routes in CIDR notation, or only `default`. Empty keeps the server's own routes: it does not
+    /// mean "no access".
     #[prost(string, repeated, tag = "2")]
     pub routes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Name servers, one address each; empty leaves the server's own.
+    /// Name servers, one address each; empty keeps the server's own.
     #[prost(string, repeated, tag = "3")]
     pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Further ocserv settings, key to value: only keys that the installed ocserv knows in a per-user file, each checked.
+    /// Other ocserv settings, key to value: only keys that the installed ocserv supports in a per-user
+    /// file.
     #[prost(map = "string, string", tag = "4")]
     pub config_params: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// Disconnect the user's running sessions so that the client comes back with the new settings.
+    /// Disconnect the user's sessions so that the client reconnects with the new settings.
     #[prost(bool, tag = "5")]
     pub reload_if_connected: bool,
 }
-/// What became of a user's settings.
+/// Result of an update of a user's settings.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateUserRoutesResponse {
-    /// Whether the settings are in the user's file.
+    /// Whether the settings were written.
     #[prost(bool, tag = "1")]
     pub success: bool,
-    /// That file on the agent's machine.
+    /// Path of the file on the agent's machine.
     #[prost(string, tag = "2")]
     pub config_path: ::prost::alloc::string::String,
-    /// Whether running sessions were disconnected for the new settings.
+    /// Whether sessions were disconnected for the new settings.
     #[prost(bool, tag = "3")]
     pub user_reconnected: bool,
-    /// Why it failed; empty on success.
+    /// Error; empty on success.
     #[prost(string, tag = "4")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// How well an agent does its work.
+/// Health of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum AgentStatus {
-    /// Not stated.
+    /// Unspecified.
     Unspecified = 0,
     /// Everything works.
     Healthy = 1,
-    /// Logins are decided, but something that the agent needs is missing or slow.
+    /// Logins are decided, but a dependency is missing or slow.
     Degraded = 2,
     /// Logins cannot be decided, or ocserv is not running.
     Unhealthy = 3,
@@ -571,11 +576,11 @@ impl AgentStatus {
         }
     }
 }
-/// Which of ocserv's configuration files is meant.
+/// The kind of configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ConfigType {
-    /// Not stated: refused with `INVALID_ARGUMENT`.
+    /// Unspecified: rejected with `INVALID_ARGUMENT`.
     Unspecified = 0,
     /// The server's own file, `ocserv.conf`.
     Main = 1,
@@ -619,13 +624,13 @@ pub mod agent_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Control of one agent and of the ocserv that stands next to it.
+    /// Control of one agent and of the ocserv that it runs beside.
     ///
-    /// `AgentStream` is the one call that the agent makes: it dials the portal, which works from behind NAT. All other calls
-    /// are made by the portal and served by the agent.
+    /// The agent calls `AgentStream` on the portal, which works from behind NAT. The portal calls the
+    /// rest on the agent.
     ///
-    /// Every call answers bad input with `INVALID_ARGUMENT` and a message that names the field, a caller whose certificate
-    /// does not have the role with `PERMISSION_DENIED`, and an ocserv that cannot be reached with `UNAVAILABLE`.
+    /// Errors of every call: `INVALID_ARGUMENT` with the name of the field for invalid input,
+    /// `PERMISSION_DENIED` for a certificate without the role, `UNAVAILABLE` for an unreachable ocserv.
     #[derive(Debug, Clone)]
     pub struct AgentServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -695,8 +700,8 @@ pub mod agent_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Long-lived stream between one agent and the portal: the agent reports, the portal gives instructions. The agent
-        /// opens it, and opens it again with growing delays when it ends.
+        /// Long-lived stream: the agent reports, the portal sends instructions. The agent opens it, and
+        /// reconnects with backoff when it ends.
         pub async fn agent_stream(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::AgentMessage>,
@@ -721,8 +726,8 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.AgentService", "AgentStream"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Runs one permitted command on the agent's machine and returns what it printed. Commands that the agent's
-        /// configuration does not permit are refused.
+        /// Runs one permitted command on the agent's machine and returns its output. Commands that the
+        /// agent's configuration does not permit are rejected.
         pub async fn execute_command(
             &mut self,
             request: impl tonic::IntoRequest<super::CommandRequest>,
@@ -747,7 +752,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.AgentService", "ExecuteCommand"));
             self.inner.unary(req, path, codec).await
         }
-        /// Checks and writes one of ocserv's configuration files.
+        /// Validates and replaces one of ocserv's configuration files.
         pub async fn update_config(
             &mut self,
             request: impl tonic::IntoRequest<super::ConfigUpdateRequest>,
@@ -772,7 +777,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.AgentService", "UpdateConfig"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sends log lines from a source on the agent's machine, optionally following it as it grows.
+        /// Streams log lines from a source on the agent's machine, optionally following it.
         pub async fn stream_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::LogStreamRequest>,
@@ -797,7 +802,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.AgentService", "StreamLogs"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Examines the agent and what it depends on, to the depth that the request asks for.
+        /// Checks the agent and its dependencies, to the requested depth.
         pub async fn health_check(
             &mut self,
             request: impl tonic::IntoRequest<super::HealthCheckRequest>,
@@ -843,8 +848,8 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Long-lived stream between one agent and the portal: the agent reports, the portal gives instructions. The agent
-        /// opens it, and opens it again with growing delays when it ends.
+        /// Long-lived stream: the agent reports, the portal sends instructions. The agent opens it, and
+        /// reconnects with backoff when it ends.
         async fn agent_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::AgentMessage>>,
@@ -852,13 +857,13 @@ pub mod agent_service_server {
             tonic::Response<Self::AgentStreamStream>,
             tonic::Status,
         >;
-        /// Runs one permitted command on the agent's machine and returns what it printed. Commands that the agent's
-        /// configuration does not permit are refused.
+        /// Runs one permitted command on the agent's machine and returns its output. Commands that the
+        /// agent's configuration does not permit are rejected.
         async fn execute_command(
             &self,
             request: tonic::Request<super::CommandRequest>,
         ) -> std::result::Result<tonic::Response<super::CommandResponse>, tonic::Status>;
-        /// Checks and writes one of ocserv's configuration files.
+        /// Validates and replaces one of ocserv's configuration files.
         async fn update_config(
             &self,
             request: tonic::Request<super::ConfigUpdateRequest>,
@@ -872,12 +877,12 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends log lines from a source on the agent's machine, optionally following it as it grows.
+        /// Streams log lines from a source on the agent's machine, optionally following it.
         async fn stream_logs(
             &self,
             request: tonic::Request<super::LogStreamRequest>,
         ) -> std::result::Result<tonic::Response<Self::StreamLogsStream>, tonic::Status>;
-        /// Examines the agent and what it depends on, to the depth that the request asks for.
+        /// Checks the agent and its dependencies, to the requested depth.
         async fn health_check(
             &self,
             request: tonic::Request<super::HealthCheckRequest>,
@@ -886,13 +891,13 @@ pub mod agent_service_server {
             tonic::Status,
         >;
     }
-    /// Control of one agent and of the ocserv that stands next to it.
+    /// Control of one agent and of the ocserv that it runs beside.
     ///
-    /// `AgentStream` is the one call that the agent makes: it dials the portal, which works from behind NAT. All other calls
-    /// are made by the portal and served by the agent.
+    /// The agent calls `AgentStream` on the portal, which works from behind NAT. The portal calls the
+    /// rest on the agent.
     ///
-    /// Every call answers bad input with `INVALID_ARGUMENT` and a message that names the field, a caller whose certificate
-    /// does not have the role with `PERMISSION_DENIED`, and an ocserv that cannot be reached with `UNAVAILABLE`.
+    /// Errors of every call: `INVALID_ARGUMENT` with the name of the field for invalid input,
+    /// `PERMISSION_DENIED` for a certificate without the role, `UNAVAILABLE` for an unreachable ocserv.
     #[derive(Debug)]
     pub struct AgentServiceServer<T> {
         inner: Arc<T>,
@@ -1251,8 +1256,8 @@ pub mod vpn_agent_service_client {
     use tonic::codegen::http::Uri;
     /// The VPN sessions of one server. The portal calls, the agent serves.
     ///
-    /// Every call answers bad input with `INVALID_ARGUMENT` and a message that names the field, a caller whose certificate
-    /// does not have the role with `PERMISSION_DENIED`, and an ocserv that cannot be reached with `UNAVAILABLE`.
+    /// Errors of every call: `INVALID_ARGUMENT` with the name of the field for invalid input,
+    /// `PERMISSION_DENIED` for a certificate without the role, `UNAVAILABLE` for an unreachable ocserv.
     #[derive(Debug, Clone)]
     pub struct VpnAgentServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1322,8 +1327,8 @@ pub mod vpn_agent_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Tells the agent of a connect that the caller saw, and asks what the agent decides for it. The agent judges it by
-        /// the same rules as a login that ocserv's connect-script brings.
+        /// Reports a connect that the caller observed and returns the agent's decision, made as for a
+        /// login from ocserv's connect-script.
         pub async fn notify_connect(
             &mut self,
             request: impl tonic::IntoRequest<super::NotifyConnectRequest>,
@@ -1348,7 +1353,7 @@ pub mod vpn_agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.VPNAgentService", "NotifyConnect"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tells the agent of a session's end that the caller saw.
+        /// Reports a disconnect that the caller observed.
         pub async fn notify_disconnect(
             &mut self,
             request: impl tonic::IntoRequest<super::NotifyDisconnectRequest>,
@@ -1373,7 +1378,7 @@ pub mod vpn_agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.VPNAgentService", "NotifyDisconnect"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the sessions that ocserv has now. Connections that have not logged in yet are not sessions and are left out.
+        /// Lists the connected sessions. Connections that have not logged in are not included.
         pub async fn get_active_sessions(
             &mut self,
             request: impl tonic::IntoRequest<super::GetActiveSessionsRequest>,
@@ -1400,9 +1405,9 @@ pub mod vpn_agent_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Ends sessions of one user, and logins of hers that were let in before the call and are not up yet. Every later login
-        /// is decided anew; while the portal cannot be asked she is kept out, until it has let her in again or the time for
-        /// stale decisions is over.
+        /// Disconnects sessions of one user, also logins that were allowed before the call and are not
+        /// connected yet. Cached decisions are dropped; in an outage later logins are denied until the
+        /// portal has allowed one or `stale_ttl` is over.
         pub async fn disconnect_user(
             &mut self,
             request: impl tonic::IntoRequest<super::DisconnectUserRequest>,
@@ -1427,8 +1432,8 @@ pub mod vpn_agent_service_client {
                 .insert(GrpcMethod::new("agent.v1.VPNAgentService", "DisconnectUser"));
             self.inner.unary(req, path, codec).await
         }
-        /// Writes the user's own routes, name servers and settings. ocserv reads them when the user connects the next time;
-        /// a running session keeps what it has unless it is reconnected.
+        /// Writes the user's own routes, name servers and settings. They take effect at the next connect;
+        /// a connected session keeps its own unless it is reconnected.
         pub async fn update_user_routes(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateUserRoutesRequest>,
@@ -1468,8 +1473,8 @@ pub mod vpn_agent_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with VpnAgentServiceServer.
     #[async_trait]
     pub trait VpnAgentService: std::marker::Send + std::marker::Sync + 'static {
-        /// Tells the agent of a connect that the caller saw, and asks what the agent decides for it. The agent judges it by
-        /// the same rules as a login that ocserv's connect-script brings.
+        /// Reports a connect that the caller observed and returns the agent's decision, made as for a
+        /// login from ocserv's connect-script.
         async fn notify_connect(
             &self,
             request: tonic::Request<super::NotifyConnectRequest>,
@@ -1477,7 +1482,7 @@ pub mod vpn_agent_service_server {
             tonic::Response<super::NotifyConnectResponse>,
             tonic::Status,
         >;
-        /// Tells the agent of a session's end that the caller saw.
+        /// Reports a disconnect that the caller observed.
         async fn notify_disconnect(
             &self,
             request: tonic::Request<super::NotifyDisconnectRequest>,
@@ -1485,7 +1490,7 @@ pub mod vpn_agent_service_server {
             tonic::Response<super::NotifyDisconnectResponse>,
             tonic::Status,
         >;
-        /// Lists the sessions that ocserv has now. Connections that have not logged in yet are not sessions and are left out.
+        /// Lists the connected sessions. Connections that have not logged in are not included.
         async fn get_active_sessions(
             &self,
             request: tonic::Request<super::GetActiveSessionsRequest>,
@@ -1493,9 +1498,9 @@ pub mod vpn_agent_service_server {
             tonic::Response<super::GetActiveSessionsResponse>,
             tonic::Status,
         >;
-        /// Ends sessions of one user, and logins of hers that were let in before the call and are not up yet. Every later login
-        /// is decided anew; while the portal cannot be asked she is kept out, until it has let her in again or the time for
-        /// stale decisions is over.
+        /// Disconnects sessions of one user, also logins that were allowed before the call and are not
+        /// connected yet. Cached decisions are dropped; in an outage later logins are denied until the
+        /// portal has allowed one or `stale_ttl` is over.
         async fn disconnect_user(
             &self,
             request: tonic::Request<super::DisconnectUserRequest>,
@@ -1503,8 +1508,8 @@ pub mod vpn_agent_service_server {
             tonic::Response<super::DisconnectUserResponse>,
             tonic::Status,
         >;
-        /// Writes the user's own routes, name servers and settings. ocserv reads them when the user connects the next time;
-        /// a running session keeps what it has unless it is reconnected.
+        /// Writes the user's own routes, name servers and settings. They take effect at the next connect;
+        /// a connected session keeps its own unless it is reconnected.
         async fn update_user_routes(
             &self,
             request: tonic::Request<super::UpdateUserRoutesRequest>,
@@ -1515,8 +1520,8 @@ pub mod vpn_agent_service_server {
     }
     /// The VPN sessions of one server. The portal calls, the agent serves.
     ///
-    /// Every call answers bad input with `INVALID_ARGUMENT` and a message that names the field, a caller whose certificate
-    /// does not have the role with `PERMISSION_DENIED`, and an ocserv that cannot be reached with `UNAVAILABLE`.
+    /// Errors of every call: `INVALID_ARGUMENT` with the name of the field for invalid input,
+    /// `PERMISSION_DENIED` for a certificate without the role, `UNAVAILABLE` for an unreachable ocserv.
     #[derive(Debug)]
     pub struct VpnAgentServiceServer<T> {
         inner: Arc<T>,
