@@ -7,7 +7,8 @@ use crate::{setup, test};
 
 /// Runs the demo; `keep` keeps its programs running until the user presses Enter.
 ///
-/// The demo also runs where the lab cannot (no root, no apt-get): it replays recorded input of ocserv then.
+/// The demo also runs where the lab cannot (no root, no apt-get): it replays recorded input of
+/// ocserv then.
 pub fn run(root: &Path, keep: bool) -> anyhow::Result<()> {
     if let Err(error) = setup::lab() {
         eprintln!("cargo xtask demo: {error:#}");

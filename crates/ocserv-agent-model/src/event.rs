@@ -15,7 +15,8 @@ use crate::session::{OcservId, SessionUid, Usage};
 pub struct EventId(Arc<str>);
 
 impl EventId {
-    /// Derives the ID from the session's and the kind: a session connects once and disconnects once.
+    /// Derives the ID from the session's and the kind: a session connects once and disconnects
+    /// once.
     #[must_use]
     pub fn new(uid: &SessionUid, kind: &EventKind) -> Self {
         let kind = match kind {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::text::breaks_line;
 
-/// Longest name of a user or group in ocserv, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL, ocserv's
-/// vpn.h).
+/// Longest name of a user or group in ocserv, in bytes (`MAX_USERNAME_SIZE` 64 with its NUL,
+/// ocserv's vpn.h).
 const MAX_NAME_LEN: usize = 63;
 /// Longest DNS name, in bytes, and so longest name of a virtual host.
 const MAX_HOST_LEN: usize = 253;
@@ -117,8 +117,8 @@ name!(
     MAX_NAME_LEN
 );
 name!(
-    /// The name of a virtual host: up to 253 bytes, else the same rules as [`Username`]. ocserv calls
-    /// its main one `default`.
+    /// The name of a virtual host: up to 253 bytes, else the same rules as [`Username`]. ocserv
+    /// calls its main one `default`.
     VhostName,
     MAX_HOST_LEN
 );

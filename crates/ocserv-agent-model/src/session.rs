@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// ocserv's ID of a session: the pid of its worker. Unique among live sessions only and reused, so it
-/// identifies a session for good only together with the time of its connection: see [`SessionUid`].
+/// ocserv's ID of a session: the pid of its worker. Unique among live sessions only and reused, so
+/// it identifies a session for good only together with the time of its connection: see
+/// [`SessionUid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OcservId(i32);
 
@@ -63,8 +64,8 @@ impl fmt::Display for OcservId {
 pub struct SessionUid(Arc<str>);
 
 impl SessionUid {
-    /// Derives the ID of session `id`, connected at `connected_at` (seconds since 1970), on the server
-    /// of `agent_id`.
+    /// Derives the ID of session `id`, connected at `connected_at` (seconds since 1970), on the
+    /// server of `agent_id`.
     #[must_use]
     pub fn new(agent_id: &str, id: OcservId, connected_at: u64) -> Self {
         Self(format!("{agent_id}/{id}/{connected_at}").into())
