@@ -9,7 +9,7 @@ use crate::{text, wire};
 /// A cookie: a login that ocserv keeps, with or without a connection. With it the client reconnects
 /// without a password.
 ///
-/// `None` means that ocserv did not say.
+/// `None` means that ocserv did not report it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cookie {
@@ -46,7 +46,7 @@ pub struct Cookie {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoginState {
-    /// ocserv did not say.
+    /// ocserv did not report it.
     #[default]
     Unreported,
     /// Not started.

@@ -9,7 +9,7 @@ use crate::{text, wire};
 /// One TCP connection to ocserv: a session, or one that has not logged in yet; see
 /// [`state`](Self::state).
 ///
-/// `None` and an empty list mean that ocserv did not say.
+/// `None` and an empty list mean that ocserv did not report it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
@@ -98,7 +98,7 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// ocserv did not say.
+    /// ocserv did not report it.
     #[default]
     Unreported,
     /// Before the login.

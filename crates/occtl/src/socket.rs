@@ -162,7 +162,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// All of [`ControlError`] but `Invalid`. An older ocserv closes the connection without a
-    /// reply, and so does one that refuses this process. To tell them apart, `status` is requested
+    /// reply, and so does one that refuses this process. To distinguish them, `status` is requested
     /// on the same socket: the error is `Unsupported` if that succeeds, else `Refused`. (An ocserv
     /// that is replaced between the two is the one case in which `Unsupported` may be wrong.) The
     /// call takes up to two timeouts then.

@@ -2,7 +2,7 @@
 
 use crate::{text, wire};
 
-/// Server status. `None` means that ocserv did not say.
+/// Server status. `None` means that ocserv did not report it.
 ///
 /// Session figures are updated when a session ends, never while it lasts. "In this period" is since
 /// [`last_reset_at`](Self::last_reset_at).

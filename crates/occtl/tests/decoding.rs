@@ -40,7 +40,7 @@ fn a_truncated_body_under_a_matching_header_is_an_error_or_a_shorter_list() {
     let body = &LIST[HEADER..];
     let all = decode_list(LIST).unwrap();
     for cut in 0..body.len() {
-        // A cut between two entries cannot be told from a shorter list; anywhere else it must be an
+        // A cut between two entries is a shorter list; anywhere else it must be an
         // error.
         if let Ok(some) = decode_list(&encode_reply(104, &body[..cut])) {
             assert_eq!(some, all[..some.len()]);

@@ -114,7 +114,7 @@ pub enum Problem {
     #[error("{0:?} makes ocserv deny the session: write \"default\" to route everything")]
     RouteOfAll(String),
     /// `default` with other routes, which ocserv would drop.
-    #[error("\"default\" stands alone: ocserv drops the other routes")]
+    #[error("\"default\" must be the only route: ocserv drops the others")]
     DefaultAmongRoutes,
     /// Not an IP address.
     #[error("{0:?} is not an IP address")]

@@ -68,8 +68,8 @@ impl Policy {
     /// path.
     ///
     /// # Errors
-    /// [`PolicyError`] names the first fault with its line and key. A file with any fault gives no
-    /// policy at all.
+    /// [`PolicyError`] names the first error with its line and key. An invalid file is rejected as
+    /// a whole.
     pub fn parse(text: &str, origin: &str) -> Result<Self, PolicyError> {
         let error_at = |line, key, problem| PolicyError {
             origin: origin.to_owned(),

@@ -110,7 +110,7 @@ fn an_empty_policy_denies_everyone_without_a_ttl() {
 }
 
 #[test]
-fn default_allow_lets_in_whom_no_rule_denies() {
+fn default_allow_applies_when_no_rule_matches() {
     let policy = policy("default = \"allow\"\nrules = [{ verdict = \"deny\", users = [\"mallory\"] }]");
     assert_eq!(outcome(&evaluate(&policy, "alice", None, "192.0.2.1")), "allow");
     assert_eq!(

@@ -93,14 +93,14 @@ fn stdin_is_never_read() {
     assert_eq!(code(helper(agent.socket(), "").stdin(stdin)), 0);
 
     let agent = Agent::sending(response(false));
-    let (ours, theirs) = UnixStream::pair().expect("pair");
-    (&ours).write_all(b"not for you").expect("write");
-    let left = theirs.try_clone().expect("clone");
+    let (writer, reader) = UnixStream::pair().expect("pair");
+    (&writer).write_all(b"not for you").expect("write");
+    let left = reader.try_clone().expect("clone");
     assert_eq!(
-        code(helper(agent.socket(), "").stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))),
+        code(helper(agent.socket(), "").stdin(Stdio::from(std::os::fd::OwnedFd::from(reader)))),
         1
     );
-    drop(ours);
+    drop(writer);
     let mut text = String::new();
     (&left).read_to_string(&mut text).expect("read");
     assert_eq!(text, "not for you");

@@ -1,4 +1,4 @@
-//! Every recorded reply of every version, against what other sources said when it was recorded.
+//! Every recorded reply of every version, against other sources of the same moment.
 //!
 //! `fixtures/VERSION/native/NAME.bin` is the whole reply; `NAME.txt` beside it has the expected
 //! values: from the client's output, the environment of ocserv's scripts and `occtl`'s text.
@@ -224,7 +224,7 @@ fn check_tunnel(session: &Session, facts: &Facts) {
     assert_eq!(session.keepalive, number("keepalive"));
 }
 
-/// What the per-user file says.
+/// The values of the per-user file.
 fn check_own_config(session: &Session, facts: &Facts) {
     let limit = |key: &str| {
         Some(

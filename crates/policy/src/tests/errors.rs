@@ -166,7 +166,7 @@ fn a_route_that_ocserv_would_reject_or_misread_is_an_error() {
         ),
         (
             "\"default\", \"10.0.0.0/8\"",
-            "\"default\" stands alone: ocserv drops the other routes",
+            "\"default\" must be the only route: ocserv drops the others",
         ),
     ] {
         let found = error(&with(bad));
