@@ -8,27 +8,28 @@ use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket, preflight};
 use agent::{ConfigSource, ExitReason};
 use clap::{Parser, Subcommand};
 
-/// It started, ran and stopped as asked; or the config is good.
+/// The agent stopped as requested, or the command succeeded.
 const EXIT_OK: u8 = 0;
-/// It could not start, or a part of it failed for good.
+/// The agent could not start or failed, or the command failed.
 const EXIT_FAILED: u8 = 1;
-/// The arguments or the configuration are bad: starting it again will not help. (clap, too, exits with 2.)
+/// The arguments or the configuration are invalid: a restart does not help. clap exits with 2 too.
 const EXIT_BAD_CONFIG: u8 = 2;
-/// It was stopped before everybody was answered or every event was delivered.
-const EXIT_CUT_SHORT: u8 = 3;
+/// The shutdown timed out, or was ended by a second signal.
+const EXIT_INCOMPLETE_SHUTDOWN: u8 = 3;
 
-/// Stands next to ocserv: lets the portal decide who may log in, see who is connected, and end sessions.
+/// Connects ocserv to a portal that authorizes logins, lists sessions and disconnects users
+/// users
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 as asked, 1 could not start or failed, 2 bad arguments or configuration, \
-                                 3 stopped before everything was put away."
+    after_help = "Exit codes: 0 stopped as requested; 1 could not start, or failed; \
+                  2 invalid arguments or configuration; 3 shutdown timed out with work left."
 )]
 struct Arguments {
-    /// The configuration.
+    /// Path of the configuration file
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH, global = true)]
     config: PathBuf,
-    /// Check the configuration, show what it says, and end.
+    /// Check the configuration, print it, and exit
     #[arg(long)]
     check_config: bool,
     #[command(subcommand)]
@@ -37,18 +38,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the last decisions of the running agent, the last one first: who, when, from where, by whom, why
+    /// Print the last login decisions of the running agent, newest first
     #[command(
-        after_help = "Needs nothing of the configuration but ipc.socket, and root's rights or those of a user in \
+        after_help = "Reads only ipc.socket from the configuration. Run it as root or as a user in \
                       ipc.allowed_uids.\n\
-                      Exit codes: 0 shown, or there is none; 1 the agent did not answer or refused; \
-                      2 bad arguments, or the configuration does not say where the socket is."
+                      Exit codes: 0 printed, or no decision yet; 1 the agent did not respond, or rejected the \
+                      request; 2 invalid arguments, or no socket path in the configuration."
     )]
     Decisions {
-        /// The agent's socket; without it the configuration says where it is
+        /// Path of the agent's socket; the default is ipc.socket of the configuration
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
-        /// Only those about this user
+        /// Print only decisions about this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> u8 {
     if let Some(Command::Decisions { socket, user }) = arguments.command {
-        return show_decisions(&arguments.config, socket, user.as_deref());
+        return print_decisions(&arguments.config, socket, user.as_deref());
     }
     let source = ConfigSource {
         path: arguments.config,
@@ -79,7 +80,7 @@ fn run(arguments: Arguments) -> u8 {
     }
     match agent::run(config, source) {
         Ok(ExitReason::Drained) => EXIT_OK,
-        Ok(ExitReason::CutShort) => EXIT_CUT_SHORT,
+        Ok(ExitReason::CutShort) => EXIT_INCOMPLETE_SHUTDOWN,
         Ok(ExitReason::Failed) => EXIT_FAILED,
         Err(error) => {
             eprintln!("could not start: {:#}", anyhow::Error::new(error));
@@ -88,33 +89,37 @@ fn run(arguments: Arguments) -> u8 {
     }
 }
 
-fn show_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -> u8 {
+fn print_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -> u8 {
     let socket = match socket.map_or_else(|| ipc_socket(config, environment()), Ok) {
         Ok(socket) => socket,
         Err(error) => {
-            eprintln!("{error}\n--socket PATH says where the agent's socket is");
+            eprintln!("{error}\nuse --socket PATH to set the path of the agent's socket");
             return EXIT_BAD_CONFIG;
         }
     };
-    match agent::admin::decisions::ask(&socket, user) {
+    match agent::admin::decisions::fetch(&socket, user) {
         Ok(table) => {
-            // A reader that has seen enough (`| head`) is no failure.
-            let _read = io::stdout().write_all(table.as_bytes());
+            // A closed pipe (`| head`) is no failure.
+            let _written = io::stdout().write_all(table.as_bytes());
             EXIT_OK
         }
         Err(error) => {
-            eprintln!("could not ask the agent at {}: {error}", socket.display());
+            eprintln!(
+                "could not fetch decisions from the agent at {}: {error}",
+                socket.display()
+            );
             EXIT_FAILED
         }
     }
 }
 
-/// The variables that set keys. One that is not UTF-8 is shown as far as it can be: the config's check will name it.
+/// Returns the environment variables that set keys. The configuration's checks report a value that
+/// is not UTF-8.
 fn environment() -> Vec<(String, String)> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    let ours = |(name, _): &(String, String)| name.starts_with(ENV_PREFIX);
+    let sets_key = |(name, _): &(String, String)| name.starts_with(ENV_PREFIX);
     std::env::vars_os()
         .map(|(name, value)| (text(name), text(value)))
-        .filter(ours)
+        .filter(sets_key)
         .collect()
 }

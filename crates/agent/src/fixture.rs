@@ -18,7 +18,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::record_session::SessionRecorder;
 
-/// A login of this user, with this id, and nothing else that matters.
+/// A login of `user` under `id`; the other fields are arbitrary.
 pub(crate) fn login(id: i32, user: &str) -> Login {
     Login {
         username: Username::parse(user).unwrap(),
@@ -31,7 +31,7 @@ pub(crate) fn login(id: i32, user: &str) -> Login {
     }
 }
 
-/// The ocserv whose control socket is at `path`, as server `a1`.
+/// The ocserv with the control socket `path`, as server `a1`.
 pub(crate) fn ocserv(path: &Path) -> Ocserv {
     Ocserv::new(ocserv::Settings {
         socket: path.to_owned(),
@@ -68,11 +68,11 @@ impl PolicySource for AllowingPortal {
     }
 }
 
-/// A pipeline in fail mode `open`, with the default settings otherwise.
+/// A pipeline in fail mode `open`, with default settings otherwise.
 pub(crate) fn authorizer(portal: impl PolicySource) -> Authorizer {
     let dependencies = Dependencies {
         source: Arc::new(portal),
-        clock: clock::of_decisions(),
+        clock: clock::authz_clock(),
         observer: Observer::new(drop),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

@@ -1,16 +1,16 @@
-//! The agent: one process that decides logins, records sessions and obeys the portal.
+//! The agent: one process that authorizes logins, records sessions and serves the portal's calls.
 //!
-//! Leans on every other crate of ours; nothing but the binary leans on it. From the top down, and arrows
-//! run down only:
+//! Depends on every other library crate; only the binary depends on it. Modules, from the top down;
+//! each depends only on those below it:
 //!
 //! - `app` builds, starts, reloads and shuts down; it alone reads the configuration;
-//! - `ipc`, `grpc` and `admin` are the endpoints: they authenticate, parse, call one operation, answer;
-//! - `jobs` is what runs by itself;
-//! - `operations` is what the agent does, one file per use case, for endpoints and jobs alike;
-//! - `metrics` counts, one file per subsystem;
-//! - `config` is the schema, its loading and its checks.
+//! - `ipc`, `grpc` and `admin` are the endpoints: authenticate, parse, call one operation, respond;
+//! - `jobs` has the background tasks;
+//! - `operations` has one file per use case, called by endpoints and jobs alike;
+//! - `metrics` has one file per subsystem;
+//! - `config` has the schema, its loading and its checks.
 //!
-//! `clock` is the only reader of the time.
+//! `clock` is the only module that reads the time.
 
 pub mod admin;
 mod app;

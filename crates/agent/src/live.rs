@@ -1,9 +1,9 @@
-//! Settings that a reload may change, as the parts that use them see them.
+//! Current values of settings that a reload may change.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A view of the current settings of one part; clones share it.
+/// A view of the current settings of one subsystem; clones share it.
 pub(crate) struct Live<T>(Arc<dyn Fn() -> Arc<T> + Send + Sync>);
 
 impl<T> Live<T> {
@@ -22,7 +22,8 @@ impl<T> Live<T> {
         Self::new(move || Arc::clone(&settings))
     }
 
-    /// The current settings. What uses them for one request takes them once.
+    /// Returns the current settings. Read them once per request, so that a reload does not split
+    /// it.
     pub(crate) fn current(&self) -> Arc<T> {
         (self.0)()
     }

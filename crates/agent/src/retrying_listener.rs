@@ -1,5 +1,5 @@
-//! A TCP listener whose address may be in use at first. Logins do not need it, so they do not wait
-//! for it.
+//! A TCP listener whose address may be in use at first. No login needs it, so no start waits for
+//! it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,13 +24,13 @@ pub(crate) struct RetryingListener {
 }
 
 impl RetryingListener {
-    /// Tries to bind `address`, the value of the config key `key`. A failure is logged and tried
-    /// again by [`Self::wait`].
+    /// Tries to bind `address`, the value of the config key `key`. Logs a failure; [`Self::wait`]
+    /// tries again.
     pub(crate) async fn bind(key: &'static str, address: SocketAddr) -> Self {
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => Some(listener),
             Err(error) => {
-                tracing::error!(key, %address, %error, retry_interval = ?RETRY_INTERVAL, "could not bind a TCP address: logins are decided without it");
+                tracing::error!(key, %address, %error, retry_interval = ?RETRY_INTERVAL, "could not bind a TCP address: logins are not affected");
                 None
             }
         };
@@ -41,14 +41,14 @@ impl RetryingListener {
         }
     }
 
-    /// Returns the bound address; `None` while there is none.
+    /// Returns the bound address; `None` until it is bound.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listener
             .as_ref()
             .and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Waits until the address is bound; returns `None` when `stop` came first.
+    /// Waits until the address is bound; returns `None` when `stop` is cancelled first.
     pub(crate) async fn wait(self, stop: &CancellationToken) -> Option<TcpListener> {
         if self.listener.is_some() {
             return self.listener;

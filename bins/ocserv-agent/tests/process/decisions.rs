@@ -1,119 +1,121 @@
-//! What `ocserv-agent decisions` shows, and what it needs for it.
+//! The command `ocserv-agent decisions`.
 
 use std::fs;
 
 use testkit::portal_double::Reply;
 
-use super::place::{Place, run};
+use super::harness::{Harness, run};
 
-/// What it says, with its exit code.
-fn said(place: &Place, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = run(arguments, &place.path("config.toml"));
+/// Runs the program; returns its exit code and its output.
+fn run_and_capture(harness: &Harness, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(arguments, &harness.path("config.toml"));
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 #[test]
-fn an_operator_sees_who_was_decided_how_and_why() {
-    let place = Place::new();
-    place.portal.on_check_of("mallory", Reply::deny("not you"));
-    let _agent = place.start("");
-    assert!(place.login("alice", 4242).allowed);
-    assert!(!place.login("mallory", 4243).allowed);
+fn the_table_has_a_line_per_decision_and_can_be_filtered_by_user() {
+    let harness = Harness::new();
+    harness.portal.on_check_of("mallory", Reply::deny("not you"));
+    let _agent = harness.start("");
+    assert!(harness.login("alice", 4242).allowed);
+    assert!(!harness.login("mallory", 4243).allowed);
 
-    let shown = |arguments: &[&str]| {
-        let output = run(arguments, &place.path("config.toml"));
+    let table = |arguments: &[&str]| {
+        let output = run(arguments, &harness.path("config.toml"));
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let all = shown(&["decisions"]);
+    let all = table(&["decisions"]);
     let lines: Vec<&str> = all.lines().collect();
     assert_eq!(lines.len(), 3, "{all}");
-    assert!(lines[0].starts_with("TIME"), "{all}");
+    let columns: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(
+        columns,
+        [
+            "TIME", "USER", "GROUP", "FROM", "RESULT", "SOURCE", "AGE", "DURATION", "REASON"
+        ]
+    );
     for part in ["mallory", "10.77.0.2", "denied", "portal", "not you"] {
         assert!(lines[1].contains(part), "{part} is missing in {all}");
     }
-    assert!(lines[2].contains("alice") && lines[2].contains(" in "), "{all}");
-    let hers = shown(&["decisions", "--user", "alice"]);
-    assert_eq!(hers.lines().count(), 2, "{hers}");
+    assert!(
+        lines[2].contains("alice") && lines[2].contains(" allowed "),
+        "{all}"
+    );
+    let filtered = table(&["decisions", "--user", "alice"]);
+    assert_eq!(filtered.lines().count(), 2, "{filtered}");
 }
 
 #[test]
-fn decisions_are_shown_when_nothing_in_the_configuration_is_good_but_the_socket() {
-    let place = Place::new();
-    let _agent = place.start("");
-    assert!(place.login("alice", 4242).allowed);
-    let socket = place.socket();
+fn decisions_are_printed_when_only_the_socket_is_valid_in_the_configuration() {
+    let harness = Harness::new();
+    let _agent = harness.start("");
+    assert!(harness.login("alice", 4242).allowed);
+    let socket = harness.socket();
     fs::write(
-        place.path("config.toml"),
+        harness.path("config.toml"),
         format!("colour = 7\n[ipc]\nsocket = {socket:?}\ndeadline = \"soon\"\n[portal\n"),
     )
     .unwrap();
-    let (code, shown) = said(&place, &["decisions"]);
-    assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains("alice"), "{shown}");
+    let (code, output) = run_and_capture(&harness, &["decisions"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("alice"), "{output}");
 
-    fs::remove_file(place.path("config.toml")).unwrap();
-    let (code, shown) = said(&place, &["decisions"]);
-    assert_eq!(code, Some(2), "{shown}");
+    fs::remove_file(harness.path("config.toml")).unwrap();
+    let (code, output) = run_and_capture(&harness, &["decisions"]);
+    assert_eq!(code, Some(2), "{output}");
     assert!(
-        shown.contains("config.toml: cannot be read") && shown.contains("--socket PATH"),
-        "{shown}"
+        output.contains("config.toml: cannot be read") && output.contains("--socket PATH"),
+        "{output}"
     );
-    let (code, shown) = said(&place, &["decisions", "--socket", socket.to_str().unwrap()]);
-    assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains("alice"), "{shown}");
+    let (code, output) = run_and_capture(&harness, &["decisions", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("alice"), "{output}");
 }
 
 #[test]
-fn where_there_is_no_decision_that_is_said_in_words() {
-    let place = Place::new();
-    let _agent = place.start("");
+fn a_sentence_is_printed_when_there_is_no_decision() {
+    let harness = Harness::new();
+    let _agent = harness.start("");
     assert_eq!(
-        said(&place, &["decisions"]),
+        run_and_capture(&harness, &["decisions"]),
         (Some(0), "no decision yet\n".to_owned())
     );
-    assert!(place.login("alice", 4242).allowed);
+    assert!(harness.login("alice", 4242).allowed);
     assert_eq!(
-        said(&place, &["decisions", "--user", "bob"]),
+        run_and_capture(&harness, &["decisions", "--user", "bob"]),
         (Some(0), "no decision about bob\n".to_owned())
     );
 }
 
 #[test]
-fn who_gets_no_decisions_hears_why() {
-    let place = Place::new();
-    let mut agent = place.start("");
-    let (code, shown) = said(&place, &["decisions", "--user", "a\nb"]);
-    assert_eq!(code, Some(1), "{shown}");
+fn a_failure_is_printed_with_its_reason() {
+    let harness = Harness::new();
+    let mut agent = harness.start("");
+    let (code, output) = run_and_capture(&harness, &["decisions", "--user", "a\nb"]);
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        shown.contains("it refused: ") && shown.contains("username"),
-        "{shown}"
+        output.contains("request rejected: ") && output.contains("username"),
+        "{output}"
     );
 
-    let config = place.path("config.toml");
-    let uid = nix::unistd::geteuid();
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(
-        &config,
-        text.replace(&format!("allowed_uids = [{uid}]"), "allowed_uids = [4000000]"),
-    )
-    .unwrap();
+    harness.disallow_own_uid();
     agent.signal(nix::sys::signal::Signal::SIGHUP);
-    agent.logs("reloaded");
-    let (code, shown) = said(&place, &["decisions"]);
-    assert_eq!(code, Some(1), "{shown}");
+    agent.wait_for_log("reloaded");
+    let (code, output) = run_and_capture(&harness, &["decisions"]);
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        shown.contains("run this as root, or as a user in ipc.allowed_uids"),
-        "{shown}"
+        output.contains("run this as root, or as a user in ipc.allowed_uids"),
+        "{output}"
     );
 
     agent.signal(nix::sys::signal::Signal::SIGTERM);
     agent.exit_code();
-    let (code, shown) = said(&place, &["decisions"]);
-    assert_eq!(code, Some(1), "{shown}");
+    let (code, output) = run_and_capture(&harness, &["decisions"]);
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        shown.contains("could not ask the agent at") && shown.contains("not reachable"),
-        "{shown}"
+        output.contains("could not fetch decisions from the agent at") && output.contains("not reachable"),
+        "{output}"
     );
 }

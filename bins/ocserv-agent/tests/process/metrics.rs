@@ -1,4 +1,4 @@
-//! What `/metrics` shows of the ocserv next to the agent.
+//! Metrics of the agent's ocserv in `/metrics`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use testkit::fake_control::Fault;
 use testkit::wait::{BOUND, until};
 
-use super::place::Place;
+use super::harness::Harness;
 
 fn metrics(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -20,24 +20,24 @@ fn metrics(address: SocketAddr) -> String {
 }
 
 #[test]
-fn an_ocserv_that_stops_answering_shows_in_the_metrics_and_logins_go_on() {
-    let place = Place::new();
+fn an_unavailable_ocserv_sets_its_metric_and_logins_are_decided() {
+    let harness = Harness::new();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _agent = place.start_with(|config| {
-        config.replace(
-            "[http]\nlisten = \"127.0.0.1:0\"",
-            &format!("[http]\nlisten = \"{address}\""),
-        )
-    });
-    let shows = |line: &str| {
+    harness.configure("");
+    harness.edit_config(
+        "[http]\nlisten = \"127.0.0.1:0\"",
+        &format!("[http]\nlisten = \"{address}\""),
+    );
+    let _agent = harness.start_configured();
+    let wait_for_metric = |line: &str| {
         until(line, BOUND, || {
             metrics(address).lines().any(|l| l == line).then_some(())
         })
         .unwrap();
     };
-    shows("ocserv_agent_ocserv_up 1");
-    shows("ocserv_agent_occtl_requests_total{command=\"list\",status=\"answered\"} 1");
-    place.control.set_fault(Some(Fault::Refuse));
-    assert!(place.login("alice", 1).allowed);
-    shows("ocserv_agent_ocserv_up 0");
+    wait_for_metric("ocserv_agent_ocserv_up 1");
+    wait_for_metric("ocserv_agent_occtl_requests_total{command=\"list\",status=\"answered\"} 1");
+    harness.control.set_fault(Some(Fault::Refuse));
+    assert!(harness.login("alice", 1).allowed);
+    wait_for_metric("ocserv_agent_ocserv_up 0");
 }

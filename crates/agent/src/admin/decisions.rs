@@ -1,4 +1,4 @@
-//! The client side of `ocserv-agent decisions`: asks the running agent over the IPC socket.
+//! Client side of `ocserv-agent decisions`: sends a request to the running agent's IPC socket.
 
 use std::io;
 use std::path::Path;
@@ -10,40 +10,40 @@ use ocserv_agent_model::DenyCode;
 /// Longest time for the agent's response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the decisions cannot be listed.
+/// Why the decisions could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ListError {
-    /// The agent did not answer.
+pub enum FetchError {
+    /// The agent sent no response.
     #[error("{0}")]
-    NoAnswer(ClientError),
-    /// The permissions of the socket refuse this user of the system.
+    NoResponse(ClientError),
+    /// The permissions of the socket deny access.
     #[error("permission denied: run this as root")]
     NoPermission,
-    /// The agent refuses requests of this user of the system.
-    #[error("requests of this user are refused: run this as root, or as a user in ipc.allowed_uids")]
+    /// The agent rejected the peer's uid.
+    #[error("this user is not in ipc.allowed_uids: run this as root, or as a user in ipc.allowed_uids")]
     NotAllowed,
-    /// The agent refused the request.
-    #[error("request refused: {0}")]
-    Refused(String),
+    /// The agent rejected the request.
+    #[error("request rejected: {0}")]
+    Rejected(String),
 }
 
-impl From<ClientError> for ListError {
+impl From<ClientError> for FetchError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NotReachable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Self::NoPermission
             }
-            other => Self::NoAnswer(other),
+            other => Self::NoResponse(other),
         }
     }
 }
 
-/// Asks the agent at `socket` for its last decisions: all, or those of `user`.
+/// Fetches the table of the last decisions, of `user` or all, from the agent at `socket`.
 ///
 /// # Errors
-/// When the agent does not answer within 5 s, or refuses this user of the system.
-pub fn ask(socket: &Path, user: Option<&str>) -> Result<String, ListError> {
+/// When the agent does not respond within 5 s, or rejects the peer or the request.
+pub fn fetch(socket: &Path, user: Option<&str>) -> Result<String, FetchError> {
     let request = ipc::Request {
         reason: "decisions".to_owned(),
         username: user.unwrap_or_default().to_owned(),
@@ -51,11 +51,10 @@ pub fn ask(socket: &Path, user: Option<&str>) -> Result<String, ListError> {
     };
     let response = ipc::client::send_request(socket, RESPONSE_TIMEOUT, &request)?;
     if response.deny_code.as_deref() == Some(DenyCode::PeerRefused.as_str()) {
-        return Err(ListError::NotAllowed);
+        return Err(FetchError::NotAllowed);
     }
-    response
-        .message
-        .ok_or_else(|| ListError::Refused(response.error.unwrap_or_else(|| "no reason given".to_owned())))
+    let reason = response.error.unwrap_or_else(|| "no reason given".to_owned());
+    response.message.ok_or(FetchError::Rejected(reason))
 }
 
 #[cfg(test)]
@@ -63,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_user_is_shown_what_to_do() {
-        let denied = |kind| ListError::from(ClientError::NotReachable(io::Error::from(kind))).to_string();
+    fn a_denied_connection_suggests_root() {
+        let denied = |kind| FetchError::from(ClientError::NotReachable(io::Error::from(kind))).to_string();
         assert_eq!(
             denied(io::ErrorKind::PermissionDenied),
             "permission denied: run this as root"

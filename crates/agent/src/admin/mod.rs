@@ -1,3 +1,3 @@
-//! The operator's endpoint: what the command line asks of the running agent.
+//! Client side of the operator's commands, for the command line.
 
 pub mod decisions;

@@ -28,7 +28,7 @@ pub(crate) fn build(
 ) -> Authorizer {
     let dependencies = Dependencies {
         source: Arc::new(policy),
-        clock: clock::of_decisions(),
+        clock: clock::authz_clock(),
         observer: observer(metrics.clone()),
         tasks: queries.tasks.clone(),
         stop: queries.stop.clone(),

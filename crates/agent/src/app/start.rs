@@ -188,10 +188,10 @@ impl Context {
         ocserv: &Ocserv,
     ) -> CancellationToken {
         let dependencies = ipc::Dependencies {
-            authorizer: LoginAuthorizer::with(authorizer.clone(), Arc::clone(recorder)),
+            authorizer: LoginAuthorizer::with_authorizer(authorizer.clone(), Arc::clone(recorder)),
             recorder: Arc::clone(recorder),
             ocserv: ocserv.clone(),
-            recent: RecentDecisions::of(authorizer.clone()),
+            recent: RecentDecisions::new(authorizer.clone()),
             metrics: self.metrics.clone(),
             background: self.background.clone(),
         };
@@ -228,17 +228,17 @@ impl Context {
         };
         let refreshes: Vec<Refresh> = vec![
             self.refresh(recorder, |metrics, recorder| {
-                metrics.show_sessions(recorder.live_count())
+                metrics.set_sessions(recorder.live_count())
             }),
-            self.refresh(outbox, |metrics, outbox| metrics.show_outbox(&outbox.stats())),
+            self.refresh(outbox, |metrics, outbox| metrics.set_outbox(&outbox.stats())),
             self.refresh(authorizer, |metrics, authorizer| {
                 let stats = authorizer.stats();
-                metrics.show_breaker(stats.breaker_state, &stats.breaker);
-                metrics.show_cache(&stats.cache);
+                metrics.set_breaker(stats.breaker_state, &stats.breaker);
+                metrics.set_cache(&stats.cache);
             }),
             self.refresh(&connected, |metrics, connected| {
                 let connected = connected.as_ref().is_some_and(|connected| *connected.borrow());
-                metrics.show_portal_connected(connected);
+                metrics.set_portal_connected(connected);
             }),
         ];
         let pages = pages(&self.metrics, readiness, refreshes);

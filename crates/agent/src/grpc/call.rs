@@ -9,8 +9,8 @@ use tonic::{Code, Request, Response, Status};
 use super::roles::{Role, Roles};
 use crate::clock;
 
-/// An authorized call in progress, which writes one audit line when it ends. A call that is dropped
-/// before was cancelled by its caller or by the time limit; it may have taken effect all the same.
+/// An authorized call in progress; writes one audit line when it ends. A call that is dropped was
+/// cancelled by its caller or by the time limit, and may have taken effect.
 pub(super) struct Call {
     rpc: &'static str,
     caller: String,
@@ -20,14 +20,14 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Authorizes the call if its caller has at least the role `required`.
+    /// Authorizes the call if its caller has the role `required` or a higher one.
     pub(super) fn authorize<T>(
         rpc: &'static str,
         required: Role,
         roles: &Roles,
         request: &Request<T>,
     ) -> Result<Self, Status> {
-        // Every connection carries its peer; a request without one did not come over mutual TLS.
+        // Set on every connection over mutual TLS.
         let peer = request.extensions().get::<Arc<Peer>>();
         let caller = peer.map_or_else(|| "[unknown]".to_owned(), |peer| peer.label());
         let mut call = Self {
@@ -37,7 +37,7 @@ impl Call {
             start: clock::now(),
             is_finished: false,
         };
-        let role = peer.and_then(|peer| roles.of(peer));
+        let role = peer.and_then(|peer| roles.role_of(peer));
         if role >= Some(required) {
             return Ok(call);
         }
@@ -57,21 +57,20 @@ impl Call {
     }
 
     /// Sets the user that the audit line names.
-    pub(super) fn about(mut self, user: String) -> Self {
+    pub(super) fn with_user(mut self, user: String) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Writes the audit line of `result`, where `describe` says what was done, and returns the
-    /// result.
+    /// Writes the audit line of `result`, with the outcome from `describe`, and returns the result.
     pub(super) fn finish<T>(
         mut self,
         result: Result<T, Status>,
         describe: impl FnOnce(&T) -> String,
     ) -> Result<Response<T>, Status> {
-        let answer = result.map_err(|status| self.reject(status))?;
-        self.audit(Code::Ok, &describe(&answer));
-        Ok(Response::new(answer))
+        let response = result.map_err(|status| self.reject(status))?;
+        self.audit(Code::Ok, &describe(&response));
+        Ok(Response::new(response))
     }
 
     /// Writes the audit line of a call that failed with `status`, and returns the status.
@@ -99,7 +98,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.audit(Code::Cancelled, "cancelled before it was answered");
+            self.audit(Code::Cancelled, "cancelled before its response");
         }
     }
 }

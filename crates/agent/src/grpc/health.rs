@@ -1,7 +1,7 @@
 //! `grpc.health.v1.Health`, for every caller with a certificate.
 //!
-//! The agent is serving until it stops. Then watchers get the new status and their streams end,
-//! because a stop waits for calls in progress.
+//! The status is `SERVING` until the agent stops. Then watchers receive `NOT_SERVING` and their
+//! streams end, because a shutdown waits for calls in progress.
 
 use std::pin::Pin;
 
@@ -21,7 +21,7 @@ pub(super) struct HealthService {
 
 impl HealthService {
     /// Creates the health service of `S` and of the server as a whole.
-    pub(super) fn of<S: NamedService>(stop: CancellationToken) -> Self {
+    pub(super) fn for_service<S: NamedService>(stop: CancellationToken) -> Self {
         Self {
             stop,
             service: S::NAME,

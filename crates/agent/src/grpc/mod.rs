@@ -1,8 +1,7 @@
 //! The gRPC server that the portal calls: authentication, roles, and the services.
 //!
-//! Every connection is authenticated before it gets here (mutual TLS 1.3, see `tls::accept`). A
-//! call needs a role, which the configuration gives to a name in the caller's certificate, and
-//! leaves an audit line.
+//! `tls::accept` authenticates every connection (mutual TLS 1.3). A call needs a role, which the
+//! configuration grants to a name in the caller's certificate, and writes an audit line.
 
 mod call;
 mod connection;
@@ -45,7 +44,7 @@ pub(crate) struct Settings {
     pub handshake_timeout: Duration,
 }
 
-/// A server that does not serve yet.
+/// The gRPC server, before it serves.
 pub(crate) struct Server {
     listener: RetryingListener,
     tls: ServerTls,
@@ -54,7 +53,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Creates a server on `listener`, which it waits for.
+    /// Creates a server on `listener`, which may not be bound yet.
     #[must_use]
     pub(crate) fn new(listener: RetryingListener, tls: ServerTls, roles: Roles, settings: Settings) -> Self {
         Self {
@@ -65,16 +64,17 @@ impl Server {
         }
     }
 
-    /// Returns the bound address; `None` while there is none.
+    /// Returns the bound address; `None` until it is bound.
     #[must_use]
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`; calls in progress are finished, and the task ends with the last of
-    /// them.
+    /// Serves until `stop`; the task ends when the calls in progress have completed.
     pub(crate) fn spawn(self, operations: Operations, tracker: &TaskTracker, stop: CancellationToken) {
-        let health = HealthServer::new(HealthService::of::<VpnAgentServiceServer<VpnAgent>>(stop.clone()));
+        let health = HealthServer::new(HealthService::for_service::<VpnAgentServiceServer<VpnAgent>>(
+            stop.clone(),
+        ));
         let settings = tls::accept::Settings {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,

@@ -29,7 +29,7 @@ fn authorized(required: Role, request: &Request<()>) -> Result<(), (Code, String
 }
 
 #[test]
-fn a_call_needs_the_role_and_the_denial_names_what_is_missing() {
+fn a_call_needs_the_role_and_the_denial_names_it() {
     assert_eq!(authorized(Role::Viewer, &request(&["viewer.example"])), Ok(()));
     assert_eq!(authorized(Role::Viewer, &request(&["operator.example"])), Ok(()));
     assert_eq!(

@@ -23,10 +23,10 @@ use crate::operations::Operations;
 use crate::operations::disconnect_user::{DisconnectError, DisconnectSummary};
 use crate::operations::list_sessions::ListedSession;
 
-/// Longest text of a caller in a log line, in characters.
-const MAX_LOGGED: usize = 200;
+/// Longest text from a request in a log line, in characters.
+const MAX_LOGGED_TEXT: usize = 200;
 
-/// How many users are disconnected at once; further calls wait.
+/// Most users that are disconnected at once; further calls wait.
 const MAX_DISCONNECTS: usize = 64;
 
 /// The service; clones share its limits.
@@ -34,7 +34,7 @@ const MAX_DISCONNECTS: usize = 64;
 pub(crate) struct VpnAgent {
     operations: Operations,
     roles: Roles,
-    /// Where a disconnect goes on when its caller does not wait for it.
+    /// Runs disconnects to completion when their caller cancels.
     tasks: TaskTracker,
     disconnects: Arc<Semaphore>,
 }
@@ -87,7 +87,7 @@ impl VpnAgent {
     }
 }
 
-/// Reports success when nothing of the user is left.
+/// Reports success when no session, pending login or cookie of the user is left.
 fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
     let failed = summary.failed.iter();
     let mut problems: Vec<String> = failed
@@ -162,18 +162,18 @@ impl VpnAgentService for VpnAgent {
         call.finish(result, |response| format!("{} sessions", response.total_count))
     }
 
-    /// Disconnects the user and writes the audit line, whether or not the caller still waits.
+    /// Disconnects the user and writes the audit line, even if the caller cancels.
     async fn disconnect_user(
         &self,
         request: Request<DisconnectUserRequest>,
     ) -> Result<Response<DisconnectUserResponse>, Status> {
         let call = Call::authorize("DisconnectUser", Role::Operator, &self.roles, &request)?;
         let request = request.into_inner();
-        let call = call.about(one_line(&request.username, MAX_LOGGED));
-        let (this, slot) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
+        let call = call.with_user(one_line(&request.username, MAX_LOGGED_TEXT));
+        let (this, permit) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
         let disconnect = self.tasks.spawn(async move {
-            let _slot = slot;
-            let note = one_line(&request.reason, MAX_LOGGED);
+            let _permit = permit;
+            let note = one_line(&request.reason, MAX_LOGGED_TEXT);
             let result = this.disconnect(&request, &note).await;
             call.finish(result, |response| match response.sessions_disconnected {
                 count if response.success => format!("{count} sessions disconnected: {note}"),
@@ -189,7 +189,10 @@ impl VpnAgentService for VpnAgent {
         request: Request<NotifyConnectRequest>,
     ) -> Result<Response<NotifyConnectResponse>, Status> {
         let call = Call::authorize("NotifyConnect", Role::Operator, &self.roles, &request)?;
-        Err(unimplemented(call, "this agent gets connects from ocserv itself"))
+        Err(unimplemented(
+            call,
+            "not supported: ocserv reports connects to the agent",
+        ))
     }
 
     async fn notify_disconnect(
@@ -199,7 +202,7 @@ impl VpnAgentService for VpnAgent {
         let call = Call::authorize("NotifyDisconnect", Role::Operator, &self.roles, &request)?;
         Err(unimplemented(
             call,
-            "this agent gets disconnects from ocserv itself",
+            "not supported: ocserv reports disconnects to the agent",
         ))
     }
 
@@ -210,7 +213,7 @@ impl VpnAgentService for VpnAgent {
         let call = Call::authorize("UpdateUserRoutes", Role::Operator, &self.roles, &request)?;
         Err(unimplemented(
             call,
-            "this agent does not write ocserv's per-user files",
+            "not supported: the agent does not write ocserv's per-user files",
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! Confirms that helpers read their allow, off the login path, and has the sessions registered in
+//! Confirms, off the login path, that helpers read their allow, and registers the sessions in
 //! batches; see `docs/decisions/0009-batched-session-registration.md`.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::clock;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 
-/// How long allowed logins are collected for one batch.
+/// Time over which allowed logins are collected into one batch.
 const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A login whose allow has been written to the helper.
@@ -50,7 +50,7 @@ impl Confirmation {
         (confirmation, sender)
     }
 
-    /// Runs until the last sender is gone and the queue is empty.
+    /// Runs until the last sender is dropped and the queue is empty.
     pub(super) async fn run(mut self) {
         let capacity = self.allows.max_capacity();
         let mut waiting = Vec::new();
@@ -69,13 +69,13 @@ impl Confirmation {
         }
     }
 
-    /// Removes the allows of helpers that have closed, or read nothing for too long; returns the
-    /// sessions of those that were read.
+    /// Removes the allows whose helper has closed or is overdue; returns the sessions of those that
+    /// were read.
     fn take_confirmed(&self, waiting: &mut Vec<WrittenAllow>) -> Vec<PendingSession> {
         let now = clock::now();
         let mut confirmed = Vec::new();
         for allow in std::mem::take(waiting) {
-            // The bytes are in the buffer of a helper that neither reads nor closes.
+            // A helper that stays connected has the response in its socket buffer.
             let is_overdue = now >= allow.at + RESPONSE_TIMEOUT;
             match response_consumed(&allow.connection).or(is_overdue.then_some(true)) {
                 Some(true) => confirmed.push(allow.session),

@@ -8,8 +8,8 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-/// A connection of a peer. Reads and writes are tried at once, before the runtime has seen the socket
-/// ready: `vpn-auth` has sent its request by the time it is accepted, and takes the answer at once.
+/// A connection of a peer. Tries reads and writes before it waits for the runtime's readiness: a
+/// request is usually there when the connection is accepted, and a response fits into the buffer.
 #[derive(Debug)]
 pub(super) struct Connection(UnixStream);
 
@@ -19,7 +19,7 @@ impl Connection {
         Self(stream)
     }
 
-    /// Accepts a connection from the backlog of a listener that does not block.
+    /// Accepts a connection from the backlog of a non-blocking listener.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when the backlog is empty.
@@ -29,12 +29,12 @@ impl Connection {
         UnixStream::from_std(socket.into()).map(Self)
     }
 
-    /// The user of the system that connected, as the kernel recorded it.
+    /// Returns the uid of the process that connected, as the kernel recorded it.
     pub(super) fn peer_uid(&self) -> io::Result<u32> {
         Ok(self.0.peer_cred()?.uid())
     }
 
-    /// Appends the next bytes to the spare capacity of `bytes`; 0 means that the peer has closed.
+    /// Reads the next bytes into the spare capacity of `bytes`; 0 means that the peer has closed.
     pub(super) async fn read(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         match self.try_read(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -46,12 +46,12 @@ impl Connection {
     /// As [`Self::read`], without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when nothing has come.
+    /// [`io::ErrorKind::WouldBlock`] when no bytes are available.
     pub(super) fn try_read(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         Ok(rustix::net::recv(&self.0, spare_capacity(bytes), RecvFlags::DONTWAIT)?.0)
     }
 
-    /// Writes `bytes` and shuts our side down.
+    /// Writes `bytes` and shuts down the write side.
     pub(super) async fn finish(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         match rustix::net::send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(written) => bytes = &bytes[written..],

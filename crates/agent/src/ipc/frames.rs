@@ -7,12 +7,12 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 
-/// Bytes read at once: more than a request has.
+/// Bytes per read; a request is shorter.
 const READ_SIZE: usize = 1024;
-/// Longest time for the peer to read its response, and then to close.
+/// Longest time to write a response, and for the peer to close after it.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why there is no request.
+/// Why no request was read.
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// The peer closed without sending anything.
@@ -49,13 +49,13 @@ pub(super) async fn read_frame(connection: &mut Connection) -> Result<Vec<u8>, R
     }
 }
 
-/// Writes the response and shuts our side down.
+/// Writes the response and shuts down the write side.
 pub(super) async fn write(connection: &mut Connection, response: &ipc::Response) -> io::Result<()> {
     let frame = response.to_frame().map_err(io::Error::other)?;
     connection.finish(&frame).await
 }
 
-/// Writes the response within [`RESPONSE_TIMEOUT`]; `false` when that failed.
+/// Writes the response within [`RESPONSE_TIMEOUT`]; returns whether that succeeded.
 pub(super) async fn write_bounded(connection: &mut Connection, response: &ipc::Response) -> bool {
     matches!(
         timeout(RESPONSE_TIMEOUT, write(connection, response)).await,
@@ -63,9 +63,9 @@ pub(super) async fn write_bounded(connection: &mut Connection, response: &ipc::R
     )
 }
 
-/// Whether the peer read the response, once it has closed: Linux resets a connection whose peer exits
-/// with unread bytes. `None` while the peer is there. Reads once, so that a peer that keeps sending
-/// holds up nothing.
+/// Returns whether a peer that has closed read its response: Linux resets a connection whose peer
+/// exits with unread bytes. `None` while the connection is open. Reads once, so that a peer that
+/// keeps sending delays nothing.
 pub(super) fn response_consumed(connection: &Connection) -> Option<bool> {
     match connection.try_read(&mut Vec::with_capacity(READ_SIZE)) {
         Ok(0) => Some(true),

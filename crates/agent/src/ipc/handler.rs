@@ -1,4 +1,5 @@
-//! Handles one connection: authenticates the peer, reads the request, calls one operation, answers.
+//! Handles one connection: authenticates the peer, reads the request, calls one operation,
+//! responds.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -27,13 +28,13 @@ use crate::operations::register_sessions::SessionRegistrar;
 
 /// Longest time from the accept to a complete request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Kept of the helper's own deadline for the way of the answer.
+/// Part of the helper's own deadline that is reserved for the response.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(50);
-/// Longest time to read what a rejected peer still sends, so that it can read its response.
+/// Longest time to drain what a rejected peer still sends, so that it can read its response.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
-/// Rejected peers that are read from at once.
+/// Most rejected peers that are drained at once.
 const MAX_DRAINS: usize = 64;
-/// Decision tables built at once; logins have permits of their own.
+/// Most decision tables that are built at once; logins have permits of their own.
 const MAX_TABLES: usize = 4;
 /// Time between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,25 +46,21 @@ const MAX_PROBLEM: usize = 256;
 /// The settings that a reload may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DynamicSettings {
-    /// Longest time from the accept of a login to its answer.
+    /// Longest time from the accept of a login to its response.
     pub deadline: Duration,
-    /// The users of the system whose requests are served.
+    /// The uids whose requests are served.
     pub allowed_uids: Vec<u32>,
 }
 
-/// What a handler calls.
+/// The operations and services that the handler calls.
 pub(crate) struct Dependencies {
-    /// Decides logins.
     pub authorizer: LoginAuthorizer,
-    /// Records sessions.
     pub recorder: Arc<SessionRecorder>,
-    /// Tells when sessions connected.
+    /// Gives the connect times of sessions.
     pub ocserv: Ocserv,
-    /// Lists the last decisions.
     pub recent: RecentDecisions,
-    /// Counts.
     pub metrics: Metrics,
-    /// Runs what no login waits for.
+    /// The runtime of work that no login waits for.
     pub background: Handle,
 }
 
@@ -107,16 +104,16 @@ impl Default for Warnings {
 enum Received<'a> {
     /// The peer closed without a request.
     Nothing,
-    /// A login, the time by which it must be answered, and its permit.
+    /// A login, its deadline and its permit.
     Login(Arc<Login>, Instant, SemaphorePermit<'a>),
-    /// A request for the last decisions: of one user, or all; and its permit.
+    /// A request for the last decisions, of one user or all, and its permit.
     Decisions(Option<Username>, SemaphorePermit<'a>),
     /// The response is known: a rejection, or the answer to a report.
     Response(ipc::Response),
 }
 
 impl RequestHandler {
-    /// Creates a handler for at most `max_logins` logins that wait at once, and as many connections
+    /// Creates a handler for at most `max_logins` logins in progress, and as many connections
     /// without a request; and the task that registers the sessions of its allows.
     pub(super) fn new(
         dependencies: Dependencies,
@@ -151,7 +148,7 @@ impl RequestHandler {
         (handler, confirmation)
     }
 
-    /// The runtime of what no login waits for.
+    /// The runtime of work that no login waits for.
     pub(super) fn background(&self) -> &Handle {
         &self.background
     }
@@ -165,7 +162,7 @@ impl RequestHandler {
                 let decided = self.authorizer.authorize(login, arrived, deadline).await;
                 let response = response::decision(decided.decision());
                 let written = write_bounded(&mut connection, &response).await;
-                if let Some(session) = self.authorizer.answered(decided, written) {
+                if let Some(session) = self.authorizer.finish(decided, written) {
                     self.confirm(WrittenAllow {
                         connection,
                         at: clock::now(),
@@ -184,7 +181,7 @@ impl RequestHandler {
         }
     }
 
-    /// Hands an allow to the confirmation task. When its queue is full the session is registered at
+    /// Queues an allow for the confirmation task. When the queue is full, registers the session at
     /// once, without ocserv's connect time.
     fn confirm(&self, allow: WrittenAllow) {
         if let Err(TrySendError::Full(allow) | TrySendError::Closed(allow)) = self.allows.try_send(allow) {
@@ -195,8 +192,8 @@ impl RequestHandler {
     async fn receive(&self, connection: &mut Connection, arrived: Instant) -> Received<'_> {
         let settings = self.settings.current();
         if !self.is_allowed(connection, &settings) {
-            let why = "requests of this user of the system are refused";
-            return Received::Response(response::rejection(DenyCode::PeerRefused, why));
+            let reason = "this uid is not in ipc.allowed_uids";
+            return Received::Response(response::rejection(DenyCode::PeerRefused, reason));
         }
         match self.read(connection, arrived, &settings).await {
             Ok(request) => self.dispatch(&request, arrived, &settings),
@@ -209,17 +206,17 @@ impl RequestHandler {
     fn dispatch(&self, request: &ipc::Request, arrived: Instant, settings: &DynamicSettings) -> Received<'_> {
         let command = match parse_request(request) {
             Ok(command) => command,
-            Err(error) => return self.rejected(request, self.bad_request(&error.to_string()), arrived),
+            Err(error) => return self.reject_login(request, self.bad_request(&error.to_string()), arrived),
         };
         match command {
             Command::Connect(login) => {
                 let Ok(permit) = self.logins.try_acquire() else {
-                    return self.rejected(request, self.overloaded(), arrived);
+                    return self.reject_login(request, self.overloaded(), arrived);
                 };
                 self.metrics.login();
                 Received::Login(login, deadline(request, arrived, settings), permit)
             }
-            // A report waits for nothing and needs no permit; a rejected one would not come again.
+            // Needs no permit: it waits for nothing, and ocserv does not repeat a rejected report.
             Command::Disconnect(report) => {
                 self.metrics.request("disconnect");
                 self.recorder.session_ended(report);
@@ -280,8 +277,8 @@ impl RequestHandler {
         ipc::Request::from_json(&body?).map_err(|error| ReadError::Invalid(error.to_string()))
     }
 
-    /// Writes a response that nothing depends on, and reads for a moment what the peer still sends, so
-    /// that it can read the response. Too many such peers are closed at once.
+    /// Writes the response to a peer whose request may be unread, and drains the connection, so
+    /// that the peer can read the response. Closes at once beyond [`MAX_DRAINS`].
     async fn reject(&self, mut connection: Connection, response: &ipc::Response) {
         let drain = async {
             if write(&mut connection, response).await.is_err() {
@@ -298,8 +295,13 @@ impl RequestHandler {
         let _closed_or_late = timeout(DRAIN_TIMEOUT, drain).await;
     }
 
-    /// Audits a login that was rejected before it was decided.
-    fn rejected(&self, request: &ipc::Request, response: ipc::Response, arrived: Instant) -> Received<'_> {
+    /// Responds with a rejection and audits it if the request is a login.
+    fn reject_login(
+        &self,
+        request: &ipc::Request,
+        response: ipc::Response,
+        arrived: Instant,
+    ) -> Received<'_> {
         if request.reason == "connect" {
             audit_rejection(request, &response, arrived);
         }
@@ -311,7 +313,10 @@ impl RequestHandler {
         if let Some(suppressed) = self.warnings.overload.admit(clock::now().into_std()) {
             tracing::warn!(suppressed, "rejected a request on the IPC socket: overloaded");
         }
-        response::rejection(DenyCode::Overloaded, "the agent has too many logins in progress")
+        response::rejection(
+            DenyCode::Overloaded,
+            "the agent has too many requests in progress",
+        )
     }
 
     fn bad_request(&self, problem: &str) -> ipc::Response {
@@ -336,17 +341,17 @@ impl RequestHandler {
     }
 }
 
-/// The time by which a login must be answered: our deadline, or a little before the helper's.
+/// Returns the deadline of a login: the agent's, or [`RESPONSE_MARGIN`] before the helper's.
 fn deadline(request: &ipc::Request, arrived: Instant, settings: &DynamicSettings) -> Instant {
-    let ours = arrived + settings.deadline;
-    let helpers = request
+    let agent = arrived + settings.deadline;
+    let helper = request
         .deadline_ms
         .map(|ms| clock::now() + Duration::from_millis(ms).saturating_sub(RESPONSE_MARGIN));
-    helpers.map_or(ours, |helpers| helpers.min(ours))
+    helper.map_or(agent, |helper| helper.min(agent))
 }
 
-/// Writes the audit line of a login that was rejected before it was decided. The request's texts are
-/// unchecked: they are cut, and logged as texts, which both formats quote.
+/// Writes the audit line of a login that was rejected before its decision. The request's fields are
+/// unchecked: they are truncated, and logged as strings, which both log formats quote.
 fn audit_rejection(request: &ipc::Request, response: &ipc::Response, arrived: Instant) {
     tracing::info!(
         target: "audit",

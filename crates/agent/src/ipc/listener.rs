@@ -1,5 +1,5 @@
-//! The listening socket: inherited from systemd, or bound so that at no moment another process owns it
-//! or its permissions are wider than configured.
+//! The listening socket: inherited from systemd, or bound without ever replacing the socket of a
+//! running agent or having wider permissions than configured.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -22,46 +22,46 @@ const BACKLOG: i32 = 4096;
 #[non_exhaustive]
 pub enum BindError {
     /// The path has no directory.
-    #[error("{0:?} names no directory")]
+    #[error("{0:?} has no directory")]
     NoDirectory(PathBuf),
-    /// The directory is missing and cannot be created, or cannot be read.
-    #[error("directory {0:?} cannot be created or read")]
+    /// The directory could not be created or read.
+    #[error("could not create or read directory {0:?}")]
     Directory(PathBuf, #[source] io::Error),
     /// Other users could replace the socket.
     #[error(
-        "directory {path:?} (owner {owner}, mode {mode:04o}) can be written by others than its owner or is not ours"
+        "directory {path:?} (owner {owner}, mode {mode:04o}) must belong to root or the agent's user and be writable by its owner only"
     )]
-    DirectoryOfOthers {
+    UnsafeDirectory {
         /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner's uid.
         owner: u32,
         /// Its mode.
         mode: u32,
     },
-    /// Another process holds the socket.
+    /// Another process listens on the socket or holds its lock.
     #[error("another agent is running: it holds {0:?}")]
     Running(PathBuf),
-    /// There is something else in the socket's place.
-    #[error("{0:?} is there and is not a socket")]
+    /// The path exists and is not a socket.
+    #[error("{0:?} exists and is not a socket")]
     NotASocket(PathBuf),
-    /// A call failed.
-    #[error("socket {path:?}: {what}")]
+    /// A system call failed.
+    #[error("socket {path:?}: could not {operation}")]
     Failed {
         /// The socket.
         path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
+        /// What failed, as a verb phrase.
+        operation: &'static str,
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// systemd passed something that is not one listening Unix socket.
+    /// systemd passed something other than one listening Unix socket.
     #[error("systemd passed {0}, expected one Unix stream socket")]
     Inherited(String),
 }
 
-/// A listening socket, and what is ours on the disk because of it.
+/// A listening socket and, unless it is inherited, its file.
 #[derive(Debug)]
 pub(crate) struct IpcListener {
     listener: UnixListener,
@@ -73,16 +73,16 @@ struct OwnedSocket {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Held as long as the socket: two agents cannot both find it stale and both replace it.
+    /// Held as long as the socket, so that two agents cannot both replace a stale one.
     _lock: File,
 }
 
 impl IpcListener {
-    /// The socket that systemd passed (`LISTEN_FDS`), if it passed any. Changes the environment: call it before any thread
-    /// is started.
+    /// Takes the socket that systemd passed (`LISTEN_FDS`), if any. Changes the environment: call
+    /// it before any thread is started.
     ///
     /// # Errors
-    /// When what it passed is not exactly one Unix stream socket.
+    /// When systemd passed anything but one Unix stream socket.
     pub(crate) fn inherited() -> Result<Option<Self>, BindError> {
         let mut passed = listenfd::ListenFd::from_env();
         match passed.len() {
@@ -100,43 +100,37 @@ impl IpcListener {
         }
     }
 
-    /// Makes the socket at `path` with exactly `mode`. A missing directory is made (0755). A socket that is there is
-    /// replaced when nobody answers on it.
+    /// Binds a socket at `path` with exactly `mode`. Creates a missing directory with mode 0755,
+    /// and replaces a stale socket.
     ///
     /// # Errors
-    /// [`BindError`]; nothing is changed when another process answers.
+    /// [`BindError`]; a socket that another process listens on is not changed.
     pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
         let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let directory = directory.ok_or_else(|| BindError::NoDirectory(path.to_owned()))?;
-        own_directory(directory)?;
-        let lock = take_lock(path)?;
-        nobody_answers(path)?;
+        ensure_directory(directory)?;
+        let lock = lock(path)?;
+        check_replaceable(path)?;
 
-        let failed = |what| {
-            let path = path.to_owned();
-            move |source: Errno| BindError::Failed {
-                path,
-                what,
-                source: source.into(),
-            }
-        };
-        // Under another name first: the socket appears in its place complete, and takes the stale one's place at once.
-        let aside = directory.join(".b");
-        match rustix::fs::unlink(&aside) {
+        let failed = |operation| move |error: Errno| failed(path, operation, error);
+        // Bound under a temporary name: the rename replaces a stale socket in one step, with a
+        // socket that listens already.
+        let temporary = directory.join(".b");
+        match rustix::fs::unlink(&temporary) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(err) => return Err(failed("a left-over could not be removed")(err)),
+            Err(error) => return Err(failed("remove its temporary file")(error)),
         }
-        let fd = socket().map_err(failed("could not be made"))?;
-        // Linux gives the file the mode of the socket, less the umask: it is never open wider than asked for.
-        rustix::fs::fchmod(&fd, Mode::from_bits_truncate(mode))
-            .map_err(failed("could not be closed to others"))?;
-        let address = SocketAddrUnix::new(&aside).map_err(failed("has too long a path"))?;
-        rustix::net::bind(&fd, &address).map_err(failed("could not be bound"))?;
-        rustix::fs::chmod(&aside, Mode::from_bits_truncate(mode))
-            .map_err(failed("could not get its mode"))?;
-        rustix::net::listen(&fd, BACKLOG).map_err(failed("cannot listen"))?;
-        let stat = rustix::fs::lstat(&aside).map_err(failed("cannot be looked at"))?;
-        rustix::fs::rename(&aside, path).map_err(failed("could not be put in its place"))?;
+        let fd = socket().map_err(failed("create it"))?;
+        // Linux gives the file the mode of the socket, less the umask: it is never wider than
+        // `mode`.
+        let mode = Mode::from_bits_truncate(mode);
+        rustix::fs::fchmod(&fd, mode).map_err(failed("set its mode"))?;
+        let address = SocketAddrUnix::new(&temporary).map_err(failed("use its path as an address"))?;
+        rustix::net::bind(&fd, &address).map_err(failed("bind it"))?;
+        rustix::fs::chmod(&temporary, mode).map_err(failed("set its file's mode"))?;
+        rustix::net::listen(&fd, BACKLOG).map_err(failed("listen on it"))?;
+        let stat = rustix::fs::lstat(&temporary).map_err(failed("read its metadata"))?;
+        rustix::fs::rename(&temporary, path).map_err(failed("rename its temporary file"))?;
         let owned = OwnedSocket {
             path: path.to_owned(),
             device: stat.st_dev,
@@ -149,7 +143,7 @@ impl IpcListener {
         })
     }
 
-    /// A second handle of the socket, for the runtime.
+    /// Duplicates the socket as a non-blocking one, for the runtime.
     pub(super) fn try_clone(&self) -> io::Result<UnixListener> {
         let listener = self.listener.try_clone()?;
         listener.set_nonblocking(true)?;
@@ -164,19 +158,20 @@ impl IpcListener {
         Connection::accept(&self.listener)
     }
 
-    /// Whether systemd holds the socket: then connections wait for the next agent when this one stops.
+    /// Whether systemd holds the socket: then its backlog outlives this agent.
     #[must_use]
     pub(crate) fn is_inherited(&self) -> bool {
         self.owned.is_none()
     }
 
-    /// Takes the socket away, so that nobody new connects, if it is still the one that we made.
+    /// Removes the socket's file, so that no further peer connects, unless another process replaced
+    /// it.
     pub(super) fn unlink(&self) {
         let Some(owned) = &self.owned else { return };
-        let still_ours = rustix::fs::lstat(&owned.path)
+        let is_unchanged = rustix::fs::lstat(&owned.path)
             .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (owned.device, owned.inode));
-        if still_ours && let Err(err) = rustix::fs::unlink(&owned.path) {
-            tracing::warn!(path = %owned.path.display(), error = %err, "could not remove the IPC socket");
+        if is_unchanged && let Err(error) = rustix::fs::unlink(&owned.path) {
+            tracing::warn!(path = %owned.path.display(), %error, "could not remove the IPC socket");
         }
     }
 }
@@ -186,86 +181,83 @@ fn socket() -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// Makes the directory if it is missing and checks that nobody else could change what is in it.
-fn own_directory(path: &Path) -> Result<(), BindError> {
-    let failed = |err| BindError::Directory(path.to_owned(), err);
-    make_directory(path).map_err(failed)?;
+/// Creates the directory if it is missing, and checks that no other user can write to it.
+fn ensure_directory(path: &Path) -> Result<(), BindError> {
+    let failed = |error| BindError::Directory(path.to_owned(), error);
+    create_directory(path).map_err(failed)?;
     let meta = path.metadata().map_err(failed)?;
-    let ours = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
+    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
     if !meta.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
     }
-    if !ours || meta.mode() & 0o022 != 0 {
-        let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
-        return Err(BindError::DirectoryOfOthers {
+    if !is_trusted || meta.mode() & 0o022 != 0 {
+        return Err(BindError::UnsafeDirectory {
             path: path.to_owned(),
-            owner,
-            mode,
+            owner: meta.uid(),
+            mode: meta.mode() & 0o7777,
         });
     }
     Ok(())
 }
 
-/// Makes the directory, and those above it that are missing, with the mode 0755 whatever the umask is: helpers that are
-/// not root have to get through.
-fn make_directory(path: &Path) -> io::Result<()> {
-    let make = || DirBuilder::new().mode(0o700).create(path);
-    match (make(), path.parent()) {
+/// Creates the directory and its missing parents with mode 0755 whatever the umask is: helpers that
+/// are not root must be able to reach the socket.
+fn create_directory(path: &Path) -> io::Result<()> {
+    let create = || DirBuilder::new().mode(0o700).create(path);
+    match (create(), path.parent()) {
         (Ok(()), _) => {}
         (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
-            make_directory(above)?;
-            make()?;
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            create_directory(parent)?;
+            create()?;
         }
         (Err(error), _) => return Err(error),
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::open(path, flags, Mode::empty())?;
-    Ok(rustix::fs::fchmod(&made, Mode::from_bits_truncate(0o755))?)
+    let created = rustix::fs::open(path, flags, Mode::empty())?;
+    Ok(rustix::fs::fchmod(&created, Mode::from_bits_truncate(0o755))?)
 }
 
-fn take_lock(path: &Path) -> Result<File, BindError> {
+/// Locks the file beside `path` that only one agent can hold.
+fn lock(path: &Path) -> Result<File, BindError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let failed = |what| {
-        let path = path.to_owned();
-        move |source| BindError::Failed { path, what, source }
-    };
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(name);
-    let lock = lock.map_err(failed("its lock file could not be made"))?;
+        .open(name)
+        .map_err(|error| failed(path, "open its lock file", error))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(Errno::WOULDBLOCK) => Err(BindError::Running(path.to_owned())),
-        Err(err) => Err(failed("its lock could not be taken")(err.into())),
+        Err(error) => Err(failed(path, "lock its lock file", error)),
     }
 }
 
-/// Checks that there is nothing at `path`, or a socket that nobody listens on.
-fn nobody_answers(path: &Path) -> Result<(), BindError> {
+/// Checks that nothing exists at `path`, or a socket that no process listens on.
+fn check_replaceable(path: &Path) -> Result<(), BindError> {
     match path.symlink_metadata() {
         Ok(meta) if meta.file_type().is_socket() => {}
         Ok(_) => return Err(BindError::NotASocket(path.to_owned())),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(BindError::Directory(path.to_owned(), err)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BindError::Directory(path.to_owned(), error)),
     }
-    let attempt = socket().and_then(|fd| rustix::net::connect(&fd, &SocketAddrUnix::new(path)?));
-    match attempt {
+    let connected = socket().and_then(|fd| rustix::net::connect(&fd, &SocketAddrUnix::new(path)?));
+    match connected {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
-        // It listens: it took the connection, or its queue is full.
+        // Another process listens: it accepts, or its backlog is full.
         Ok(()) | Err(Errno::WOULDBLOCK) => Err(BindError::Running(path.to_owned())),
-        Err(err) => {
-            let what = "is there and cannot be tried";
-            Err(BindError::Failed {
-                path: path.to_owned(),
-                what,
-                source: err.into(),
-            })
-        }
+        Err(error) => Err(failed(path, "check whether another process listens on it", error)),
+    }
+}
+
+fn failed(path: &Path, operation: &'static str, error: impl Into<io::Error>) -> BindError {
+    BindError::Failed {
+        path: path.to_owned(),
+        operation,
+        source: error.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The endpoint of `vpn-auth`: a Unix socket with one request and one response per connection.
 //!
-//! A peer is untrusted until the kernel has named its user, and may be slow: every connection has its
-//! own time limits and sizes, and none can keep another one waiting.
+//! A peer is authenticated by its uid from the kernel, and may be slow: every connection has time
+//! and size limits of its own, and none delays another.
 
 mod confirmation;
 mod connection;

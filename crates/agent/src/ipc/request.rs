@@ -6,32 +6,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_model::{GroupName, Login, OcservId, Usage, Username, VhostName};
-
 use sessions::DisconnectReport;
 
 /// The longest name of a network device, in bytes (`IFNAMSIZ` 16 with its NUL).
 const MAX_DEVICE: usize = 15;
 
-/// A checked request.
+/// A valid request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Authorize this login.
+    /// Authorizes a login.
     Connect(Arc<Login>),
-    /// A session has ended.
+    /// Reports the end of a session.
     Disconnect(DisconnectReport),
-    /// The client sent its host name; there is nothing to decide.
+    /// Reports that the client sent its host name; acknowledged without effect.
     HostUpdate,
-    /// List the last decisions: of one user, or all.
+    /// Lists the last decisions: those of one user, or all.
     Decisions(Option<Username>),
 }
 
-/// An invalid request; names the field, never its value.
+/// Why a request is invalid: the field and its problem, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub(crate) struct BadRequest {
-    /// The field.
     pub field: &'static str,
-    /// What is wrong with it.
     pub problem: String,
 }
 
@@ -42,24 +39,24 @@ fn bad(field: &'static str, problem: impl Into<String>) -> BadRequest {
     }
 }
 
-/// Makes an error about `field` of the error of its type.
+/// Converts the parse error of `field`.
 fn invalid<E: fmt::Display>(field: &'static str) -> impl Fn(E) -> BadRequest {
     move |error| bad(field, error.to_string())
 }
 
-/// Parses a request.
+/// Parses and checks a request.
 ///
 /// # Errors
 /// The first field that is invalid.
 pub(crate) fn parse_request(request: &ipc::Request) -> Result<Command, BadRequest> {
     match request.reason.as_str() {
         "connect" => login(request).map(|login| Command::Connect(Arc::new(login))),
-        "disconnect" => ended(request).map(Command::Disconnect),
+        "disconnect" => disconnect_report(request).map(Command::Disconnect),
         "host-update" => Ok(Command::HostUpdate),
         "decisions" => decisions(request).map(Command::Decisions),
         _ => Err(bad(
             "reason",
-            "is none of connect, disconnect, host-update, decisions",
+            "is not one of connect, disconnect, host-update, decisions",
         )),
     }
 }
@@ -91,7 +88,7 @@ fn decisions(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
     user.map(Username::parse).transpose().map_err(invalid("username"))
 }
 
-fn ended(request: &ipc::Request) -> Result<DisconnectReport, BadRequest> {
+fn disconnect_report(request: &ipc::Request) -> Result<DisconnectReport, BadRequest> {
     Ok(DisconnectReport {
         id: id(request)?,
         username: Username::parse(&request.username).map_err(invalid("username"))?,
@@ -110,16 +107,16 @@ fn id(request: &ipc::Request) -> Result<OcservId, BadRequest> {
 fn device(name: &str) -> Result<String, BadRequest> {
     let printable = name.chars().all(|c| c.is_ascii_graphic() && c != '/');
     if name.len() > MAX_DEVICE || !printable {
-        return Err(bad("device", "is no name of a network device"));
+        return Err(bad("device", "is not a network device name"));
     }
     Ok(name.to_owned())
 }
 
-/// Reads an address. ocserv hands out IPv6 addresses with a scope that is garbage (`fd88::1%4095080704`): it is cut off.
-/// Canonicalises IPv4-mapped IPv6, so that one client has one address.
+/// Parses an address. Removes an IPv6 scope, which ocserv sets to an arbitrary number
+/// (`fd88::1%4095080704`), and canonicalises IPv4-mapped IPv6, so that a client has one address.
 fn address(field: &'static str, text: &str) -> Result<IpAddr, BadRequest> {
     let plain = text.split('%').next().unwrap_or_default();
-    let address: IpAddr = plain.parse().map_err(|_| bad(field, "is no IP address"))?;
+    let address: IpAddr = plain.parse().map_err(|_| bad(field, "is not an IP address"))?;
     Ok(address.to_canonical())
 }
 

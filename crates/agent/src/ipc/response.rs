@@ -5,7 +5,7 @@ use ocserv_agent_model::{Decision, DenyCode, Source, Verdict, one_line};
 /// The longest reason in a response, in characters: it becomes one line of ocserv's log.
 const MAX_REASON: usize = 256;
 
-/// The answer to a login.
+/// Converts the decision on a login.
 pub(super) fn decision(decision: &Decision) -> ipc::Response {
     let source = Some(decision.source.as_str().to_owned());
     match &decision.verdict {
@@ -22,7 +22,7 @@ pub(super) fn decision(decision: &Decision) -> ipc::Response {
     }
 }
 
-/// A rejection by the agent itself.
+/// Creates a rejection by the agent itself.
 pub(super) fn rejection(code: DenyCode, reason: &str) -> ipc::Response {
     ipc::Response {
         error: Some(one_line(reason, MAX_REASON)),
@@ -32,12 +32,12 @@ pub(super) fn rejection(code: DenyCode, reason: &str) -> ipc::Response {
     }
 }
 
-/// The answer to a report.
+/// Creates the acknowledgement of a report.
 pub(super) fn acknowledged() -> ipc::Response {
     ipc::Response::new(true)
 }
 
-/// The table of the last decisions. It decides no login, so it allows nothing.
+/// Creates the response with the decisions table. It authorizes no login, so `allowed` is false.
 pub(super) fn table(text: String) -> ipc::Response {
     ipc::Response {
         message: Some(text),

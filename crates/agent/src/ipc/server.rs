@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::handler::{Dependencies, DynamicSettings, RequestHandler};
 use crate::live::Live;
 
-/// The first and the longest pause after a failed accept.
+/// First and longest pause after a failed accept.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// The server of the IPC socket.
@@ -27,8 +27,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Creates a server on `listener`; `max_logins` may wait for their answer at once, and as many
-    /// connections may be without a request.
+    /// Creates a server on `listener` for at most `max_logins` logins in progress, and as many
+    /// connections without a request.
     #[must_use]
     pub(crate) fn new(
         listener: IpcListener,
@@ -44,12 +44,12 @@ impl Server {
         }
     }
 
-    /// Serves until `stop`. Then every connection in the backlog is answered, the socket is removed
-    /// (unless systemd holds it), and it returns once the last answer is written and the sessions of
+    /// Serves until `stop`. Then responds to every connection in the backlog, removes the socket
+    /// unless systemd holds it, and returns once the last response is written and the sessions of
     /// all allows are registered.
     ///
     /// # Errors
-    /// When the socket cannot be served at all.
+    /// When the runtime cannot register the socket.
     pub(crate) async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let Self {
             listener,
@@ -81,14 +81,14 @@ impl Server {
         }
         drop(incoming);
         if !listener.is_inherited() {
-            // Helpers in the backlog are answered, later ones find no socket. (With systemd's socket
-            // they wait there for the next agent.)
+            // Connections made before the unlink are served, later ones are refused. (On systemd's
+            // socket they wait in the backlog for the next agent.)
             accept_backlog(&listener, &handler, &connections);
             listener.unlink();
             accept_backlog(&listener, &handler, &connections);
         }
         drop(listener);
-        // The confirmation task ends when the last sender is gone.
+        // The confirmation task ends when the last sender is dropped.
         drop(handler);
         connections.close();
         connections.wait().await;
@@ -96,7 +96,7 @@ impl Server {
     }
 }
 
-/// Accepts every connection that waits.
+/// Accepts every connection in the backlog.
 fn accept_backlog(listener: &IpcListener, handler: &Arc<RequestHandler>, connections: &TaskTracker) {
     loop {
         match listener.accept() {
@@ -108,8 +108,8 @@ fn accept_backlog(listener: &IpcListener, handler: &Arc<RequestHandler>, connect
     }
 }
 
-/// Starts to handle a connection. The first poll is made at once: a login with a cached decision never
-/// waits and needs no task (`docs/decisions/0010-login-thread.md`).
+/// Starts to handle a connection. Polls it once inline: a login with a cached decision completes in
+/// that poll and needs no task (`docs/decisions/0010-login-thread.md`).
 fn start(handler: &Arc<RequestHandler>, connection: Connection, connections: &TaskTracker) {
     let mut handling = Box::pin(Arc::clone(handler).handle(connection));
     let first_poll = || handling.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -117,7 +117,8 @@ fn start(handler: &Arc<RequestHandler>, connection: Connection, connections: &Ta
         Ok(Poll::Ready(())) => {}
         // The task polls again before it waits, so no wake-up is lost to the no-op waker.
         Ok(Poll::Pending) => drop(connections.spawn(handling)),
-        // As in a task, other connections go on. The panic itself is on standard error.
+        // As with a panic in a task, other connections are not affected. The panic message is on
+        // standard error.
         Err(_) => tracing::error!("the handler of a connection on the IPC socket panicked"),
     }
 }

@@ -1,9 +1,9 @@
-//! Delivers events to the portal until it has them.
+//! Delivers events to the portal until it acknowledges them.
 //!
-//! The portal knows an event by its `event_id`, so an event is sent again for as long as it takes.
-//! After an outage there is a pause, which ends early when the portal is connected again, and then
-//! one event goes ahead. An event that the portal defers gets a pause of its own, and only its own
-//! session waits for it. At a stop each event that is left is sent once more, without pauses.
+//! The portal identifies an event by its `event_id`, so an event is retried without limit. After an
+//! outage delivery pauses, until a delay is over or the portal is connected again, and then sends a
+//! single event first. An event that the portal defers has a delay of its own, which only its own
+//! session waits for. A shutdown sends each pending event once more, without delays.
 
 use std::time::Duration;
 
@@ -22,50 +22,49 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::shared_outbox::SharedOutbox;
 
-/// How many events are under way at once while the portal is reachable.
-const MAX_UNDER_WAY: usize = 16;
-/// How long a stop sends the events that are left.
+/// Most attempts in flight while the portal is reachable.
+const MAX_IN_FLIGHT: usize = 16;
+/// Longest time that a shutdown sends pending events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Sends one event to the portal.
 pub(crate) type SendEvent = Box<dyn Fn(Event) -> BoxFuture<'static, Result<(), ReportError>> + Send + Sync>;
 
-/// The job.
+/// Delivers the outbox' events.
 pub(crate) struct EventDelivery {
     pub(crate) outbox: SharedOutbox,
     pub(crate) send: SendEvent,
-    /// The pauses after failures.
+    /// The delays after outages and deferrals.
     pub(crate) backoff: Backoff,
     /// Whether the portal is connected.
     pub(crate) connected: watch::Receiver<bool>,
 }
 
-/// An attempt that ended.
-struct Ended {
+/// A completed attempt.
+struct Completed {
     id: AttemptId,
     event_id: EventId,
     deferrals: u32,
-    answer: Result<(), ReportError>,
+    result: Result<(), ReportError>,
 }
 
-type UnderWay = FuturesUnordered<BoxFuture<'static, Ended>>;
+type InFlight = FuturesUnordered<BoxFuture<'static, Completed>>;
 
 #[derive(Default)]
 struct DeliveryState {
-    /// Failures in a row to reach the portal; those of attempts that were under way together count
-    /// as one.
+    /// Consecutive failures to reach the portal; those of attempts in flight together count as one.
     outages: u32,
     /// Set by the first failure; nothing is sent before this time.
     paused_until: Option<Instant>,
 }
 
 impl EventDelivery {
-    /// Delivers events until `stop`, and then what is left, for 3 s at most.
+    /// Delivers events until `stop`, and then flushes the pending ones for at most 3 s.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut under_way = UnderWay::new();
+        let mut in_flight = InFlight::new();
         let mut state = DeliveryState::default();
         while !stop.is_cancelled() {
-            if under_way.is_empty() {
+            if in_flight.is_empty() {
                 if let Some(until) = state.paused_until.take() {
                     self.pause(until, &stop).await;
                     continue;
@@ -73,24 +72,24 @@ impl EventDelivery {
                 // From here on a new connection ends a pause.
                 self.connected.mark_unchanged();
             }
-            let later = self.send_ready(&mut under_way, &state, clock::now());
+            let not_before = self.send_ready(&mut in_flight, &state, clock::now());
             tokio::select! {
-                Some(ended) = under_way.next() => self.settle(ended, &mut state),
+                Some(completed) = in_flight.next() => self.settle(completed, &mut state),
                 () = self.outbox.pushed() => {}
-                () = until(later) => {}
+                () = until(not_before) => {}
                 () = stop.cancelled() => {}
             }
         }
-        self.flush(under_way).await;
+        self.flush(in_flight).await;
     }
 
-    /// Sends all that may be sent at `now`; returns when the next deferred event may be, if there
-    /// is room for it.
-    fn send_ready(&self, under_way: &mut UnderWay, state: &DeliveryState, now: Instant) -> Option<Instant> {
-        let room = if state.outages > 0 { 1 } else { MAX_UNDER_WAY };
-        while under_way.len() < room && state.paused_until.is_none() {
+    /// Sends the events that may be sent at `now`; returns when the next deferred one may be, if
+    /// the limit on attempts in flight is not reached.
+    fn send_ready(&self, in_flight: &mut InFlight, state: &DeliveryState, now: Instant) -> Option<Instant> {
+        let max = if state.outages > 0 { 1 } else { MAX_IN_FLIGHT };
+        while in_flight.len() < max && state.paused_until.is_none() {
             match self.outbox.next(now) {
-                Next::Send(attempt) => under_way.push(self.attempt(*attempt)),
+                Next::Send(attempt) => in_flight.push(self.attempt(*attempt)),
                 Next::Later(time) => return Some(Instant::from_std(time)),
                 Next::Idle => break,
             }
@@ -98,56 +97,56 @@ impl EventDelivery {
         None
     }
 
-    fn attempt(&self, attempt: Attempt) -> BoxFuture<'static, Ended> {
+    fn attempt(&self, attempt: Attempt) -> BoxFuture<'static, Completed> {
         let Attempt { id, event, deferrals } = attempt;
         let event_id = event.event_id.clone();
-        let answer = (self.send)(event);
+        let result = (self.send)(event);
         Box::pin(async move {
-            Ended {
+            Completed {
                 id,
                 event_id,
                 deferrals,
-                answer: answer.await,
+                result: result.await,
             }
         })
     }
 
-    fn settle(&self, ended: Ended, state: &mut DeliveryState) {
-        let Ended {
+    fn settle(&self, completed: Completed, state: &mut DeliveryState) {
+        let Completed {
             id,
             event_id,
             deferrals,
-            answer,
-        } = ended;
+            result,
+        } = completed;
         let deferrals = deferrals.saturating_add(1);
-        let result = self.result_of(&answer, deferrals);
-        self.outbox.settle(id, result);
-        if result != AttemptResult::Unreachable && state.outages > 0 {
+        let attempt_result = self.attempt_result(&result, deferrals);
+        self.outbox.settle(id, attempt_result);
+        if attempt_result != AttemptResult::Unreachable && state.outages > 0 {
             state.outages = 0;
             let pending = self.outbox.stats().pending;
             tracing::info!(pending, "event delivery recovered");
         }
-        let Err(error) = answer else { return };
-        match result {
+        let Err(error) = result else { return };
+        match attempt_result {
             AttemptResult::Delivered => {}
             AttemptResult::Rejected => {
                 tracing::error!(%event_id, %error, "event lost: the portal rejected it");
             }
             AttemptResult::Deferred(_) if deferrals == 1 => {
-                tracing::warn!(%event_id, %error, "portal deferred an event: retrying until it takes it");
+                tracing::warn!(%event_id, %error, "portal deferred an event: retrying until it is acknowledged");
             }
             AttemptResult::Deferred(_) => {
                 tracing::debug!(%event_id, %error, deferrals, "portal deferred an event again");
             }
-            AttemptResult::Unreachable => self.unreachable(&error, state),
+            AttemptResult::Unreachable => self.record_outage(&error, state),
         }
     }
 
-    /// What the portal's answer means for the event.
-    fn result_of(&self, answer: &Result<(), ReportError>, deferrals: u32) -> AttemptResult {
-        match answer {
+    /// Classifies the result of a call for the outbox.
+    fn attempt_result(&self, result: &Result<(), ReportError>, deferrals: u32) -> AttemptResult {
+        match result {
             Ok(()) => AttemptResult::Delivered,
-            // Else every later event of its session would wait for ever.
+            // A retry would block every later event of its session for ever.
             Err(error) if error.rejects_event() => AttemptResult::Rejected,
             Err(ReportError::NotAcknowledged(_)) => {
                 let delay = self.backoff.delay(deferrals, fastrand::f64());
@@ -157,7 +156,7 @@ impl EventDelivery {
         }
     }
 
-    fn unreachable(&self, error: &ReportError, state: &mut DeliveryState) {
+    fn record_outage(&self, error: &ReportError, state: &mut DeliveryState) {
         if state.paused_until.is_some() {
             return;
         }
@@ -172,7 +171,7 @@ impl EventDelivery {
         }
     }
 
-    /// Waits until `until`, or until the portal is connected again, or until the stop.
+    /// Waits until `until`, a new connection or the stop, whichever is first.
     async fn pause(&mut self, until: Instant, stop: &CancellationToken) {
         let reconnected = async {
             while self.connected.changed().await.is_ok() {
@@ -180,7 +179,7 @@ impl EventDelivery {
                     return;
                 }
             }
-            // Nobody reports the connection any more.
+            // The sender is dropped, so no connection is reported any more.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -190,49 +189,49 @@ impl EventDelivery {
         }
     }
 
-    /// Waits for the attempts under way, and sends each event that is left once.
-    async fn flush(&self, mut under_way: UnderWay) {
+    /// Completes the attempts in flight and sends each pending event once.
+    async fn flush(&self, mut in_flight: InFlight) {
         self.outbox.clear_delays();
         let start = clock::now();
         let mut state = DeliveryState::default();
         loop {
-            self.send_ready(&mut under_way, &state, start);
-            // An attempt under way is not cancelled: the portal might have the event without our
-            // knowing.
-            match timeout_at(start + FLUSH_TIMEOUT, under_way.next()).await {
-                Ok(Some(ended)) => self.settle(ended, &mut state),
+            self.send_ready(&mut in_flight, &state, start);
+            // An attempt in flight is not cancelled: the portal may have received the event
+            // already.
+            match timeout_at(start + FLUSH_TIMEOUT, in_flight.next()).await {
+                Ok(Some(completed)) => self.settle(completed, &mut state),
                 Ok(None) | Err(_) => break,
             }
         }
         match self.outbox.stats().pending {
             0 => tracing::info!("all events are delivered"),
-            left => tracing::error!(left, "events lost: not delivered before the stop"),
+            pending => tracing::error!(pending, "events lost: not delivered before the shutdown"),
         }
     }
 }
 
-/// Reports events to `portal`, and counts each call.
+/// Reports events to `portal` and counts each call.
 pub(crate) fn report_to(portal: Portal, metrics: Metrics) -> SendEvent {
     Box::new(move |event| {
         let (portal, metrics) = (portal.clone(), metrics.clone());
         Box::pin(async move {
             let start = clock::now();
-            let answer = portal.report_event(&event).await;
+            let result = portal.report_event(&event).await;
             let method = match event.kind {
                 EventKind::Connected(_) => "ReportConnect",
                 EventKind::Disconnected(_) => "ReportDisconnect",
             };
-            let status = if answer.is_ok() { "answered" } else { "outage" };
+            let status = if result.is_ok() { "answered" } else { "outage" };
             metrics.portal_called(method, status, clock::now() - start);
-            answer
+            result
         })
     })
 }
 
-/// Waits until `moment`, or for ever.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+/// Waits until `time`, or for ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

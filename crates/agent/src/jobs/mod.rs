@@ -1,4 +1,4 @@
-//! What the agent does by itself, one file per job.
+//! The background tasks, one file per job.
 
 pub(crate) mod deliver_events;
 pub(crate) mod persist_decisions;

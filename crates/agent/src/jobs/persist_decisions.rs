@@ -1,6 +1,6 @@
-//! The decisions' copy on disk: read at the start, written behind the logins' back.
+//! Persists cached decisions: restores them at the start, writes changes in the background.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,94 +9,94 @@ use resilience::Changes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The file's name in the state directory.
-const NAME: &str = "decisions.redb";
-/// How long the start waits for the file: a disk that hangs must not keep logins waiting.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// Changes are gathered for so long before they are written: one commit for a storm of logins.
-const GATHER: Duration = Duration::from_millis(200);
-/// How long after a failure it is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// Name of the store's file in the state directory.
+const FILE_NAME: &str = "decisions.redb";
+/// Longest time that the start waits for the store: a hung disk must not delay logins.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time over which changes are collected into one commit.
+const BATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// Pause before a failed write is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Opens the copy and gives `authorizer` what it holds. Without one the agent works, and forgets over a restart.
+/// Opens the store and restores its decisions into `authorizer`. Logs a failure; without a store
+/// the agent works, but a restart loses the decisions.
 pub(crate) async fn open(state_dir: &Path, agent_id: &str, authorizer: &Authorizer) -> Option<DecisionStore> {
-    let path = state_dir.join(NAME);
+    let path = state_dir.join(FILE_NAME);
     let (file, agent_id) = (path.clone(), agent_id.to_owned());
-    let opening = tokio::task::spawn_blocking(move || open_file(&file, &agent_id));
-    let trouble = match timeout(OPEN_WITHIN, opening).await {
-        Ok(Ok(Ok(opened))) => return Some(take_over(&path, opened, authorizer)),
+    let opening = tokio::task::spawn_blocking(move || open_blocking(&file, &agent_id));
+    let error = match timeout(OPEN_TIMEOUT, opening).await {
+        Ok(Ok(Ok(opened))) => return Some(restore(&path, opened, authorizer)),
         Ok(Ok(Err(error))) => error.to_string(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the disk does not answer within {OPEN_WITHIN:?}"),
+        Err(_) => format!("the disk did not respond within {OPEN_TIMEOUT:?}"),
     };
-    tracing::error!(key = "state_dir", path = %path.display(), error = trouble, "decisions cannot be stored: they are lost in a restart");
+    tracing::error!(key = "state_dir", path = %path.display(), error, "could not open the decision store: a restart loses the cached decisions");
     None
 }
 
-fn open_file(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError> {
+fn open_blocking(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
     DecisionStore::open(path, agent_id)
 }
 
-fn take_over(path: &Path, opened: OpenedStore, authorizer: &Authorizer) -> DecisionStore {
+fn restore(path: &Path, opened: OpenedStore, authorizer: &Authorizer) -> DecisionStore {
     if let Some(aside) = opened.set_aside {
-        let kept: PathBuf = aside.path;
-        tracing::warn!(path = %path.display(), kept = %kept.display(), reason = %aside.reason, "the stored decisions cannot be used: set aside");
+        tracing::warn!(path = %path.display(), renamed_to = %aside.path.display(), reason = %aside.reason, "decision store is unusable: renamed");
     }
     let decisions = authorizer.restore(opened.records);
-    tracing::info!(path = %path.display(), decisions, "stored decisions read");
+    tracing::info!(path = %path.display(), decisions, "decisions restored");
     opened.store
 }
 
-/// Writes changes as they come, until `stop`; then the last of them.
+/// Writes changes to `store` until `stop`, and then the last ones.
 pub(crate) async fn run(store: DecisionStore, authorizer: Authorizer, stop: CancellationToken) {
-    write(move |changes| store.save(changes), authorizer, stop).await;
+    write_changes(move |changes| store.save(changes), authorizer, stop).await;
 }
 
-/// What could not be written is not forgotten: the next write, half a minute later at the latest, writes everything.
-/// Else a decision that was dropped meanwhile would come back with a restart.
-async fn write(
+/// Writes changes with `save`. After a failure the next write, [`RETRY_INTERVAL`] later, has all
+/// records: else a restart would restore a decision that was dropped meanwhile.
+async fn write_changes(
     save: impl Fn(&Changes) -> Result<(), StoreError> + Send + Sync + 'static,
     authorizer: Authorizer,
     stop: CancellationToken,
 ) {
     let save = Arc::new(save);
-    let (mut failing, mut ending) = (false, false);
-    while !ending {
-        let next = async {
-            if failing {
-                sleep(TRY_AGAIN).await;
+    let (mut is_failing, mut is_stopping) = (false, false);
+    while !is_stopping {
+        let next_write = async {
+            if is_failing {
+                sleep(RETRY_INTERVAL).await;
             } else {
                 authorizer.changed().await;
-                sleep(GATHER).await;
+                sleep(BATCH_INTERVAL).await;
             }
         };
-        ending = stop.run_until_cancelled(next).await.is_none();
+        is_stopping = stop.run_until_cancelled(next_write).await.is_none();
         let changes = authorizer.take_changes();
         if changes.is_empty() {
             continue;
         }
         let save = Arc::clone(&save);
-        let trouble = match tokio::task::spawn_blocking(move || save(&changes)).await {
+        let error = match tokio::task::spawn_blocking(move || save(&changes)).await {
             Ok(saved) => saved.err().map(|error| error.to_string()),
-            // It panicked, or a stopping runtime takes no work.
+            // It panicked, or the runtime is shutting down.
             Err(error) => Some(error.to_string()),
         };
-        match &trouble {
-            Some(error) if failing => tracing::debug!(error, "could still not store decisions"),
+        match &error {
+            Some(error) if is_failing => tracing::debug!(error, "could not write decisions again"),
             Some(error) => {
                 tracing::error!(
                     error,
-                    "could not store decisions: a restart would lose some; trying again"
+                    "could not write decisions: retrying, a restart would lose some"
                 );
             }
-            None if failing => tracing::info!("decisions are stored again"),
+            None if is_failing => tracing::info!("writing decisions recovered"),
             None => {}
         }
-        failing = trouble.is_some();
-        if failing {
+        is_failing = error.is_some();
+        if is_failing {
             authorizer.mark_all_changed();
         }
     }

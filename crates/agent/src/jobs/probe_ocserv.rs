@@ -1,4 +1,4 @@
-//! Probes ocserv, so that an outage shows between logins too.
+//! Probes ocserv's control socket, so that an outage is visible between logins.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use ocserv_agent_model::error_chain;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two probes. ocserv answers one in far less than a millisecond of its time.
+/// Pause between two probes. One costs ocserv far less than a millisecond.
 const INTERVAL: Duration = if cfg!(test) {
     Duration::from_millis(10)
 } else {
     Duration::from_secs(10)
 };
 
-/// Probes `ocserv` until `stop` and logs changes; the observer of its requests counts them.
+/// Probes `ocserv` until `stop` and logs changes. The observer of its requests counts the probes.
 pub(crate) async fn probe_ocserv(ocserv: Ocserv, stop: CancellationToken) {
     let mut is_up = true;
     let probe = async || {
@@ -25,9 +25,9 @@ pub(crate) async fn probe_ocserv(ocserv: Ocserv, stop: CancellationToken) {
         match &status {
             Err(error) if is_up => {
                 let error = error_chain(error);
-                tracing::warn!(error, "ocserv does not answer on its control socket");
+                tracing::warn!(error, "ocserv's control socket is unavailable");
             }
-            Ok(_) if !is_up => tracing::info!("ocserv answers again on its control socket"),
+            Ok(_) if !is_up => tracing::info!("ocserv's control socket recovered"),
             Ok(_) | Err(_) => {}
         }
         is_up = status.is_ok();
@@ -43,7 +43,7 @@ mod tests {
     use crate::fixture;
 
     #[tokio::test]
-    async fn ocserv_is_probed_again_whether_or_not_it_answers() {
+    async fn ocserv_is_probed_again_after_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let fake = FakeControl::start(&dir.path().join("occtl.sock")).unwrap();
         fake.set_fault(Some(Fault::Refuse));
@@ -54,10 +54,10 @@ mod tests {
                 (fake.count(command::STATUS) >= 3).then_some(())
             })
         });
-        let stopping = async {
+        let stop_once_probed = async {
             probed.await.unwrap().unwrap();
             stop.cancel();
         };
-        tokio::join!(stopping, probe_ocserv(ocserv, stop.clone()));
+        tokio::join!(stop_once_probed, probe_ocserv(ocserv, stop.clone()));
     }
 }

@@ -1,8 +1,7 @@
 //! Validates connected sessions, and disconnects those that the policy backend revokes.
 //!
-//! Each session is validated once per interval. The requests are spread evenly over it, so that a
-//! portal with many servers gets no burst. Without an answer a session stays connected: an outage
-//! never ends one.
+//! Each session is validated once per interval. The requests are spread evenly over the interval,
+//! so that a portal with many servers gets no burst. An outage disconnects no session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +18,10 @@ use crate::metrics::Metrics;
 use crate::operations::disconnect_user::DisconnectUser;
 use crate::operations::policy_backend::{PolicyBackend, SessionValidity};
 
-/// How many sessions are validated at once.
+/// Most sessions that are validated at once.
 const MAX_CONCURRENT: usize = 8;
 
-/// Validates sessions; clones share everything.
+/// Validates the connected sessions; clones share everything.
 #[derive(Clone)]
 pub(crate) struct SessionValidator {
     pub(crate) ocserv: Ocserv,
@@ -34,16 +33,16 @@ pub(crate) struct SessionValidator {
 }
 
 impl SessionValidator {
-    /// Validates until `stop`; requests in flight then are left to their own time limit.
+    /// Validates until `stop`; requests in flight then end within their own timeout.
     pub(crate) async fn run(self, tasks: TaskTracker, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let mut start = clock::now() + self.interval;
         loop {
             if stop.run_until_cancelled(sleep_until(start)).await.is_none() {
                 return;
             }
             let end = start.max(clock::now()) + self.interval;
-            let validations = self.validate_all(start, &slots, &tasks);
+            let validations = self.validate_all(start, &permits, &tasks);
             if stop.run_until_cancelled(validations).await.is_none() {
                 return;
             }
@@ -51,15 +50,15 @@ impl SessionValidator {
         }
     }
 
-    /// Starts a validation of each session, evenly spread from `start` on.
-    async fn validate_all(&self, start: Instant, slots: &Arc<Semaphore>, tasks: &TaskTracker) {
+    /// Spawns a validation of each session, spread evenly over the interval from `start` on.
+    async fn validate_all(&self, start: Instant, permits: &Arc<Semaphore>, tasks: &TaskTracker) {
         let sessions = match self.ocserv.sessions().await {
             Ok(sessions) => sessions,
             Err(error) => {
                 let error = error_chain(&error);
                 tracing::warn!(
                     error,
-                    "ocserv does not list its sessions: none is validated this time"
+                    "could not list sessions: none is validated in this interval"
                 );
                 return;
             }
@@ -68,13 +67,13 @@ impl SessionValidator {
         for (index, session) in (0_u32..).zip(sessions) {
             sleep_until(start + step * index).await;
             // The semaphore is never closed.
-            let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
                 return;
             };
             let this = self.clone();
             tasks.spawn(async move {
                 this.validate(&session).await;
-                drop(slot);
+                drop(permit);
             });
         }
     }
@@ -92,10 +91,10 @@ impl SessionValidator {
         match validity {
             SessionValidity::Valid => {}
             SessionValidity::Invalid(reason) => {
-                tracing::warn!(target: "session", user, %id, %uid, reason, "session is not valid but not revoked: it stays connected");
+                tracing::warn!(target: "session", user, %id, %uid, reason, "session invalid but not revoked: it stays connected");
             }
             SessionValidity::Unknown(error) => {
-                tracing::debug!(%id, %uid, error, "session could not be validated: it stays connected");
+                tracing::debug!(%id, %uid, error, "could not validate a session: it stays connected");
             }
             SessionValidity::Revoked(reason) => self.revoke(session, &reason).await,
         }
@@ -114,7 +113,7 @@ impl SessionValidator {
             Ok(false) => {}
             Err(error) => {
                 let error = error_chain(&error);
-                tracing::error!(target: "session", user, %id, %uid, reason, error, "could not disconnect a revoked session; the next validation tries again");
+                tracing::error!(target: "session", user, %id, %uid, reason, error, "could not disconnect a revoked session: retrying at its next validation");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Keeps the embedded policy up to date with its file.
+//! Reloads the embedded policy when its file changes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,39 +12,38 @@ use tokio_util::sync::CancellationToken;
 
 use crate::operations::policy_backend::CurrentPolicy;
 
-/// Time between two reads of the file. A change counts when two reads in a row agree.
+/// Pause between two reads of the file. A change takes effect once two reads in a row agree.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Reads the policy file for the first time. Blocks on the disk.
+/// Loads the policy file. Blocks on the disk.
 pub(crate) fn open(path: &Path) -> Result<(PolicyFile, CurrentPolicy), PolicyFileError> {
     let (file, policy) = PolicyFile::open(path)?;
-    log_read(&file, &policy);
+    log_loaded(&file, &policy);
     Ok((file, Arc::new(ArcSwap::new(policy))))
 }
 
-/// Polls the file until `stop` and puts each valid change into effect. A fault is logged once,
-/// until the file changes again.
+/// Polls the file until `stop` and applies each valid change. Logs an invalid content once.
 pub(crate) async fn watch_policy(mut file: PolicyFile, current: CurrentPolicy, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL_INTERVAL)).await.is_some() {
         let poll = move || {
             let change = file.poll();
             (file, change)
         };
-        // Only a stopping runtime takes no work.
+        // An error means that the runtime is shutting down.
         let Ok((polled, change)) = tokio::task::spawn_blocking(poll).await else {
             return;
         };
         file = polled;
         match change {
             Some(Ok(policy)) if policy.fingerprint() != current.load().fingerprint() => {
-                log_read(&file, &policy);
+                log_loaded(&file, &policy);
                 current.store(policy);
             }
             Some(Err(error)) => {
-                let fault = error_chain(&error);
+                let error = error_chain(&error);
                 tracing::error!(
-                    fault,
-                    "the changed policy file cannot be used: the policy before it stays in use"
+                    error,
+                    "could not reload the policy file: the previous policy stays in effect"
                 );
             }
             Some(Ok(_)) | None => {}
@@ -52,7 +51,7 @@ pub(crate) async fn watch_policy(mut file: PolicyFile, current: CurrentPolicy, s
     }
 }
 
-fn log_read(file: &PolicyFile, policy: &Policy) {
+fn log_loaded(file: &PolicyFile, policy: &Policy) {
     let (version, rules) = (policy.fingerprint(), policy.rule_count());
-    tracing::info!(path = %file.path().display(), version, rules, "policy read");
+    tracing::info!(path = %file.path().display(), version, rules, "policy loaded");
 }

@@ -18,7 +18,7 @@ declare! {
         "Changes of the breaker's state, by the new state.";
 }
 
-/// The one service behind a breaker.
+/// The only service behind a breaker.
 const PORTAL: &str = "portal";
 
 impl Metrics {
@@ -30,8 +30,8 @@ impl Metrics {
             .increment(1);
     }
 
-    /// Shows the breaker's state and totals.
-    pub(crate) fn show_breaker(&self, state: BreakerState, stats: &BreakerStats) {
+    /// Sets the breaker's state and totals.
+    pub(crate) fn set_breaker(&self, state: BreakerState, stats: &BreakerStats) {
         let state = match state {
             BreakerState::Closed => 0.0,
             BreakerState::HalfOpen => 1.0,

@@ -21,8 +21,8 @@ declare! {
 }
 
 impl Metrics {
-    /// Shows the cache's size, hit ratio and totals.
-    pub(crate) fn show_cache(&self, stats: &CacheStats) {
+    /// Sets the cache's size, hit ratio and totals.
+    pub(crate) fn set_cache(&self, stats: &CacheStats) {
         self.registry.gauge(&CACHE_SIZE, &[]).set(gauge_value(stats.size));
         self.registry.gauge(&CACHE_HIT_RATIO, &[]).set(stats.hit_ratio());
         for (metric, value) in [

@@ -13,7 +13,7 @@ declare! {
         "Time from a login's request to its decision.";
 }
 
-/// Counts decided logins. Its series are looked up once: every login touches them.
+/// Counts decided logins. Its series are looked up once, because every login counts.
 pub(crate) struct DecisionMetrics([SourceSeries; Source::ALL.len()]);
 
 struct SourceSeries {

@@ -13,7 +13,7 @@ declare! {
         "Connections on the IPC socket by users of the system that are not in ipc.allowed_uids.";
 }
 
-/// Counts requests on the IPC socket. Its series are looked up once: every login touches them.
+/// Counts requests on the IPC socket. Its series are looked up once, because every login counts.
 pub(crate) struct IpcMetrics {
     metrics: Metrics,
     logins: Counter,
@@ -53,7 +53,7 @@ impl IpcMetrics {
         self.logins.increment(1);
     }
 
-    /// Counts another valid request.
+    /// Counts a valid request that is no login.
     pub(crate) fn request(&self, reason: &'static str) {
         let registry = &self.metrics.registry;
         registry.counter(&IPC_REQUESTS, &[reason.into()]).increment(1);

@@ -1,7 +1,8 @@
-//! The metrics of the agent, one file per subsystem: names, meanings, and the methods that count.
+//! The metrics of the agent, one file per subsystem.
 //!
-//! `docs/reference/metrics.md` is generated from [`declared`] and checked against it. No label can hold
-//! a user's name or address: `telemetry::LabelValue` takes literals and the server's own name only.
+//! `docs/reference/metrics.md` is generated from [`declared`] and checked against it. No label can
+//! hold a user's name or address: `telemetry::LabelValue` accepts literals and the server's id
+//! only.
 
 mod breaker;
 mod cache;
@@ -21,7 +22,7 @@ pub(crate) use decisions::DecisionMetrics;
 pub(crate) use handle::Metrics;
 pub(crate) use ipc::{IpcError, IpcMetrics};
 
-/// All metrics, in the order of the documentation.
+/// Returns all metrics, in the order of the documentation.
 #[must_use]
 pub(crate) fn declared() -> Vec<MetricSpec> {
     [
@@ -38,10 +39,10 @@ pub(crate) fn declared() -> Vec<MetricSpec> {
 }
 
 impl Metrics {
-    /// Registers all metrics, on the server of `agent_id`.
+    /// Registers all metrics, for the server of `agent_id`.
     ///
     /// # Errors
-    /// When declarations contradict each other; a test rules that out.
+    /// When declarations contradict each other, which a test rules out.
     pub(crate) fn new(agent_id: &str) -> Result<Self, RegistryError> {
         let registry = Registry::new(&declared())?;
         sessions::register(&registry);

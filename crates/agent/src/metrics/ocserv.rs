@@ -16,22 +16,24 @@ declare! {
         "Duration of requests on ocserv's control socket.";
 }
 
-/// Registers the gauge that is shown before the first request.
+/// Registers the gauge that is 0 before the first request.
 pub(super) fn register(registry: &Registry) {
     registry.gauge(&OCSERV_UP, &[]).set(0.0);
 }
 
 impl Metrics {
-    /// Counts every request on ocserv's control socket.
+    /// Returns an observer that counts every request on ocserv's control socket.
     pub(crate) fn control_observer(&self) -> Observer {
         let registry = self.registry();
-        Arc::new(move |command, error, took| {
+        Arc::new(move |command, error, duration| {
             let command = label(command);
             let status = error.map_or("answered", status);
             registry
                 .counter(&OCCTL_REQUESTS, &[command.into(), status.into()])
                 .increment(1);
-            registry.histogram(&OCCTL_SECONDS, &[command.into()]).record(took);
+            registry
+                .histogram(&OCCTL_SECONDS, &[command.into()])
+                .record(duration);
             registry
                 .gauge(&OCSERV_UP, &[])
                 .set(if error.is_none() { 1.0 } else { 0.0 });

@@ -15,8 +15,8 @@ declare! {
 }
 
 impl Metrics {
-    /// Shows the outbox' depth and totals.
-    pub(crate) fn show_outbox(&self, stats: &OutboxStats) {
+    /// Sets the outbox' depth and totals.
+    pub(crate) fn set_outbox(&self, stats: &OutboxStats) {
         let registry = &self.registry;
         registry
             .gauge(&EVENTS_PENDING, &[])

@@ -17,7 +17,7 @@ declare! {
 }
 
 impl Metrics {
-    /// Counts a call of `CheckPolicy`.
+    /// Counts a `CheckPolicy` call.
     pub(crate) fn query_ended(&self, end: QueryEnd, duration: Duration) {
         let status = match end {
             QueryEnd::Answered => "answered",
@@ -28,18 +28,18 @@ impl Metrics {
         self.portal_called("CheckPolicy", status, duration);
     }
 
-    /// Counts a call of `method`; `status` is how it ended.
-    pub(crate) fn portal_called(&self, method: &'static str, status: &'static str, took: Duration) {
+    /// Counts a call of `method` that ended with `status`.
+    pub(crate) fn portal_called(&self, method: &'static str, status: &'static str, duration: Duration) {
         self.registry
             .counter(&PORTAL_REQUESTS, &[method.into(), status.into()])
             .increment(1);
         self.registry
             .histogram(&PORTAL_SECONDS, &[method.into()])
-            .record(took);
+            .record(duration);
     }
 
-    /// Shows whether the portal is connected.
-    pub(crate) fn show_portal_connected(&self, connected: bool) {
+    /// Sets whether the portal is connected.
+    pub(crate) fn set_portal_connected(&self, connected: bool) {
         self.registry
             .gauge(&PORTAL_CONNECTED, &[])
             .set(if connected { 1.0 } else { 0.0 });

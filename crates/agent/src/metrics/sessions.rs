@@ -20,7 +20,7 @@ declare! {
         "Sessions disconnected because the policy no longer allows them.";
 }
 
-/// Registers the series that are shown as 0 before their first event.
+/// Registers the series that are 0 before their first event.
 pub(super) fn register(registry: &Registry) {
     for reason in DisconnectReason::ALL {
         let _zero = registry.counter(&DISCONNECTS, &[reason.as_str().into()]);
@@ -50,8 +50,8 @@ impl Metrics {
         self.registry.counter(&REVOKED, &[]).increment(1);
     }
 
-    /// Shows the number of connected sessions.
-    pub(crate) fn show_sessions(&self, connected: usize) {
+    /// Sets the number of connected sessions.
+    pub(crate) fn set_sessions(&self, connected: usize) {
         let labels = [self.server_id.clone()];
         self.registry
             .gauge(&ACTIVE_SESSIONS, &labels)

@@ -1,15 +1,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
-
-use ::occtl::ControlSocket;
-use testkit::fake_control::{FakeControl, Fault};
-
 use std::time::Duration;
+
+use occtl::ControlSocket;
 use telemetry::Kind;
+use testkit::fake_control::{FakeControl, Fault};
 
 use super::*;
 
-/// `docs/reference/metrics.md` as generated from the declarations.
+/// Generates `docs/reference/metrics.md` from the declarations.
 fn documentation() -> String {
     let mut text = String::from(
         "# Metrics\n\nWhat `/metrics` shows (`[http] listen`). Generated from `crates/agent/src/metrics/`; a test\n\
@@ -40,9 +39,9 @@ fn the_metrics_page_equals_the_declarations() {
     if std::env::var("UPDATE_DOCS").is_ok() {
         std::fs::write(&page, documentation()).unwrap();
     }
-    let found = std::fs::read_to_string(&page).unwrap_or_default();
+    let committed = std::fs::read_to_string(&page).unwrap_or_default();
     assert_eq!(
-        found,
+        committed,
         documentation(),
         "run UPDATE_DOCS=1 cargo test -p agent metrics"
     );
@@ -53,7 +52,7 @@ async fn requests_to_ocserv_are_counted_by_status_and_the_last_one_sets_ocserv_u
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("occtl.sock");
     let metrics = Metrics::new("vpn1").unwrap();
-    let shows = |lines: &[&str]| {
+    let assert_rendered = |lines: &[&str]| {
         let text = metrics.registry().render();
         for line in lines {
             assert!(text.lines().any(|l| l == *line), "{line} is missing in:\n{text}");
@@ -61,11 +60,11 @@ async fn requests_to_ocserv_are_counted_by_status_and_the_last_one_sets_ocserv_u
     };
     let control =
         ControlSocket::new(path.clone(), Duration::from_secs(20)).with_observer(metrics.control_observer());
-    shows(&["ocserv_agent_ocserv_up 0"]);
+    assert_rendered(&["ocserv_agent_ocserv_up 0"]);
     control.list().await.unwrap_err();
     let fake = FakeControl::start(&path).unwrap();
     control.disconnect_id(7).await.unwrap();
-    shows(&[
+    assert_rendered(&[
         "ocserv_agent_ocserv_up 1",
         "ocserv_agent_occtl_requests_total{command=\"list\",status=\"not_reachable\"} 1",
         "ocserv_agent_occtl_requests_total{command=\"disconnect\",status=\"answered\"} 1",
@@ -75,12 +74,12 @@ async fn requests_to_ocserv_are_counted_by_status_and_the_last_one_sets_ocserv_u
         fake.set_fault(Some(fault));
         control.list().await.unwrap_err();
         let line = format!("ocserv_agent_occtl_requests_total{{command=\"list\",status=\"{status}\"}} 1");
-        shows(&["ocserv_agent_ocserv_up 0", &line]);
+        assert_rendered(&["ocserv_agent_ocserv_up 0", &line]);
     }
 }
 
 #[test]
-fn the_names_that_dashboards_know_are_declared() {
+fn the_names_that_dashboards_use_are_declared() {
     let names: BTreeSet<_> = declared().iter().map(|metric| metric.name).collect();
     for name in [
         "ocserv_agent_active_sessions",
@@ -99,7 +98,7 @@ fn the_names_that_dashboards_know_are_declared() {
 }
 
 #[test]
-fn declarations_are_consistent_and_zeros_are_shown_from_the_start() {
+fn declarations_are_consistent_and_zeros_are_rendered_from_the_start() {
     let metrics = Metrics::new("vpn1").unwrap();
     let _series = DecisionMetrics::new(&metrics);
     let text = metrics.registry().render();

@@ -1,4 +1,4 @@
-//! Authorizes one login: records that it waits, decides within its deadline, audits the decision.
+//! Authorizes one login: records its start, decides within its deadline, audits the decision.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,32 +15,32 @@ use super::record_session::SessionRecorder;
 use super::register_sessions::PendingSession;
 use crate::clock;
 
-/// The longest reason in an audit line, in characters.
+/// Longest reason in an audit line, in characters.
 const MAX_REASON: usize = 256;
 
-/// The decision on one login, in progress.
-pub(crate) type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
+/// The future of [`Decide`].
+pub(crate) type DecisionFuture = Pin<Box<dyn Future<Output = Decision> + Send>>;
 
-/// Decides a login by the given time; a later decision is not waited for.
-pub(crate) type Decide = Arc<dyn Fn(Arc<Login>, Instant) -> Deciding + Send + Sync>;
+/// Decides a login by a deadline; a later decision is ignored.
+pub(crate) type Decide = Arc<dyn Fn(Arc<Login>, Instant) -> DecisionFuture + Send + Sync>;
 
 /// Authorizes logins.
 pub(crate) struct LoginAuthorizer {
     decide: Decide,
     recorder: Arc<SessionRecorder>,
-    waiting: AtomicUsize,
+    in_progress: AtomicUsize,
 }
 
-/// A decided login whose answer is not written yet.
+/// A decided login whose response is not written yet.
 #[derive(Debug)]
 pub(crate) struct DecidedLogin {
     login: Arc<Login>,
     decision: Decision,
     handle: LoginHandle,
-    /// From the helper's connection to the decision.
-    took: Duration,
-    /// Logins in progress at that moment, this one included.
-    waiting: usize,
+    /// Time from the accept to the decision.
+    duration: Duration,
+    /// Logins in progress when this one started, itself included.
+    in_progress: usize,
 }
 
 impl LoginAuthorizer {
@@ -50,13 +50,13 @@ impl LoginAuthorizer {
         Self {
             decide,
             recorder,
-            waiting: AtomicUsize::new(0),
+            in_progress: AtomicUsize::new(0),
         }
     }
 
-    /// Decides with `authorizer`.
+    /// Creates an operation that decides with `authorizer` and records with `recorder`.
     #[must_use]
-    pub(crate) fn with(authorizer: Authorizer, recorder: Arc<SessionRecorder>) -> Self {
+    pub(crate) fn with_authorizer(authorizer: Authorizer, recorder: Arc<SessionRecorder>) -> Self {
         let decide: Decide = Arc::new(move |login, deadline| {
             let authorizer = authorizer.clone();
             Box::pin(async move { authorizer.decide(&login, deadline).await })
@@ -64,8 +64,8 @@ impl LoginAuthorizer {
         Self::new(decide, recorder)
     }
 
-    /// Decides `login` by `deadline`; without a decision by then it is denied. Pass the result to
-    /// [`Self::answered`] once the answer was written or could not be.
+    /// Decides `login` by `deadline`, and denies it without a decision by then. Pass the result to
+    /// [`Self::finish`] once the response is written or has failed.
     pub(crate) async fn authorize(
         &self,
         login: Arc<Login>,
@@ -73,23 +73,24 @@ impl LoginAuthorizer {
         deadline: Instant,
     ) -> DecidedLogin {
         let handle = self.recorder.login_started(&login);
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-        let _in_progress = InProgress(&self.waiting);
-        let deciding = (self.decide)(Arc::clone(&login), deadline);
-        let decision = timeout_at(deadline, deciding).await.unwrap_or_else(|_| late());
+        let in_progress = self.in_progress.fetch_add(1, Ordering::Relaxed) + 1;
+        let _guard = InProgress(&self.in_progress);
+        let decision = timeout_at(deadline, (self.decide)(Arc::clone(&login), deadline))
+            .await
+            .unwrap_or_else(|_| deadline_exceeded());
         DecidedLogin {
             login,
             decision,
             handle,
-            took: clock::now() - arrived,
-            waiting,
+            duration: clock::now() - arrived,
+            in_progress,
         }
     }
 
-    /// Audits and records a decided login. Returns the session that an allow whose answer was
-    /// `written` becomes, for the caller to register once the helper has read it.
-    pub(crate) fn answered(&self, decided: DecidedLogin, written: bool) -> Option<PendingSession> {
-        // After the answer: no client waits for a log line.
+    /// Audits and records a decided login. Returns the session of an allow that was `written`, for
+    /// the caller to register once the helper has read it.
+    pub(crate) fn finish(&self, decided: DecidedLogin, written: bool) -> Option<PendingSession> {
+        // After the response, so that no client waits for a log line.
         decided.audit();
         let DecidedLogin {
             login,
@@ -121,9 +122,9 @@ impl Drop for InProgress<'_> {
     }
 }
 
-fn late() -> Decision {
+fn deadline_exceeded() -> Decision {
     Decision {
-        verdict: Verdict::deny(DenyCode::Outage, "there was no decision in time"),
+        verdict: Verdict::deny(DenyCode::Outage, "no decision before the deadline"),
         source: Source::Agent,
         age: Duration::ZERO,
         outage: None,
@@ -137,7 +138,7 @@ impl DecidedLogin {
         &self.decision
     }
 
-    /// Writes the one audit line of a decision.
+    /// Writes the audit line of the decision.
     fn audit(&self) {
         let (login, decision) = (&self.login, &self.decision);
         let (outcome, deny_code, reason) = match &decision.verdict {
@@ -150,7 +151,7 @@ impl DecidedLogin {
         };
         tracing::info!(
             target: "audit",
-            // A text, which is quoted: a name may hold spaces and look like further fields.
+            // As a string, which is quoted: a name may contain spaces and look like further fields.
             user = login.username.as_str(),
             group = login.group.as_ref().map(GroupName::as_str),
             client_ip = %login.client_ip,
@@ -162,8 +163,8 @@ impl DecidedLogin {
             reason,
             outage = decision.outage,
             age_ms = u64::try_from(decision.age.as_millis()).unwrap_or(u64::MAX),
-            duration_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            waiting = self.waiting,
+            duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            in_progress = self.in_progress,
             "login decided"
         );
     }

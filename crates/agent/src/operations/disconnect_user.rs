@@ -1,4 +1,4 @@
-//! Disconnects a user, or one session.
+//! Disconnects a user or one session.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,24 +12,25 @@ use tokio::time::timeout;
 
 use crate::operations::record_session::SessionRecorder;
 
-/// Longest time that an admitted login may take to be listed as connected.
+/// Longest time that an admitted login may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many sessions are disconnected at once.
+/// Most sessions that are disconnected at once.
 const MAX_CONCURRENT: usize = 16;
 
 /// Disconnects a user, or one session of a user; clones share everything.
 ///
-/// Both first revoke the decisions about the user, because a client that is disconnected tries
-/// again at once. Then they disconnect each session whose identity ocserv confirms, with the reason
-/// that its disconnect event will have. They differ, and both are right:
+/// Both first revoke the cached decisions about the user, because a disconnected client reconnects
+/// at once. Then they disconnect each session whose identity ocserv confirms, and set the reason of
+/// its disconnect event. They differ on purpose:
 ///
-/// - [`run`](Self::run) obeys an order about the account (`DisconnectUser`). All sessions go, and
-///   so do admitted logins that are not connected yet. Cookies that no connection uses are
-///   invalidated. It fails when ocserv does not list its sessions, because the caller has to know.
-/// - [`run_for_session`](Self::run_for_session) follows a verdict about one session
-///   (`ValidateSession`). Other sessions of the user get verdicts of their own and stay, and so do
-///   their cookies: a client that reconnects has its login decided anew. A user whose name is not
-///   valid has no decisions to revoke, and the session is disconnected all the same.
+/// - [`run`](Self::run) applies to an account (`DisconnectUser`). It disconnects all sessions,
+///   waits for admitted logins and disconnects them too, and invalidates the cookies that no
+///   connection uses. It fails when ocserv does not list its sessions, so that the caller can
+///   retry.
+/// - [`run_for_session`](Self::run_for_session) applies to one session (`ValidateSession`). Other
+///   sessions of the user are validated on their own. Cookies stay valid, because a reconnect is
+///   authorized again. A session whose username is invalid has no cached decision, and is
+///   disconnected all the same.
 #[derive(Clone)]
 pub(crate) struct DisconnectUser {
     ocserv: Ocserv,
@@ -38,22 +39,22 @@ pub(crate) struct DisconnectUser {
     connect_timeout: Duration,
 }
 
-/// What became of the sessions of a user.
+/// The outcome of disconnecting a user.
 #[derive(Debug)]
 pub(crate) struct DisconnectSummary {
-    /// Sessions and admitted logins that were found.
+    /// Sessions and admitted logins that ocserv listed.
     pub(crate) found: usize,
-    /// How many of them were disconnected; the others ended by themselves, or are below.
+    /// Those that were disconnected. The others ended by themselves, are pending or failed.
     pub(crate) disconnected: u32,
-    /// Logins whose connect-script took too long: they may still connect.
+    /// Logins whose connect-script did not end in time: they may still connect.
     pub(crate) pending: Vec<OcservId>,
     /// Sessions that could not be disconnected.
     pub(crate) failed: Vec<(OcservId, ControlError)>,
-    /// How many cookies that no connection used were invalidated.
+    /// Invalidated cookies that no connection used.
     pub(crate) detached_cookies: Result<usize, ControlError>,
 }
 
-/// Why nothing was disconnected.
+/// Why no session was disconnected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DisconnectError {
     #[error("the user has {0} sessions")]
@@ -62,7 +63,7 @@ pub(crate) enum DisconnectError {
     Ocserv(#[from] ControlError),
 }
 
-/// A login that was allowed; ocserv may not list it as connected yet.
+/// An allowed login, whose session may not be connected yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AdmittedLogin {
     id: OcservId,
@@ -70,11 +71,12 @@ struct AdmittedLogin {
     at: SystemTime,
 }
 
-/// What became of one session or login.
+/// The outcome for one session or login.
 enum SessionOutcome {
     Disconnected,
-    /// It ended by itself, or its connect-script failed.
-    Gone,
+    /// The session ended by itself, or the login's connect-script failed.
+    Ended,
+    /// The login's connect-script did not end in time.
     Pending,
 }
 
@@ -88,8 +90,9 @@ impl DisconnectUser {
         }
     }
 
-    /// Disconnects everything that `username` has; with `only_one`, nothing when that is several
-    /// sessions. `reason` goes into the disconnect events, `note` to the revoked decisions.
+    /// Disconnects all sessions and admitted logins of `username`; with `only_one`, fails when
+    /// there are several sessions. `reason` is for the disconnect events, `note` for the
+    /// revocation.
     pub(crate) async fn run(
         &self,
         username: &Username,
@@ -106,8 +109,8 @@ impl DisconnectUser {
         Ok(summary)
     }
 
-    /// Disconnects `session`; returns `false` when it had ended. `reason` goes into the disconnect
-    /// event, `note` to the revoked decisions.
+    /// Disconnects `session`; returns `false` when it had ended. `reason` is for the disconnect
+    /// event, `note` for the revocation.
     pub(crate) async fn run_for_session(
         &self,
         session: &LiveSession,
@@ -131,7 +134,7 @@ impl DisconnectUser {
         }
     }
 
-    /// Revokes the decisions about `username`; returns the logins that they allowed of late.
+    /// Revokes the decisions about `username`; returns the logins that were allowed recently.
     fn revoke(&self, username: &Username, note: &str) -> Vec<AdmittedLogin> {
         let records = self.authorizer.revoke_user(username, note);
         let admitted = records.iter().map(|record| AdmittedLogin {
@@ -168,7 +171,7 @@ impl DisconnectUser {
         while let Some((id, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(SessionOutcome::Disconnected) => summary.disconnected += 1,
-                Ok(SessionOutcome::Gone) => {}
+                Ok(SessionOutcome::Ended) => {}
                 Ok(SessionOutcome::Pending) => summary.pending.push(id),
                 Err(error) => summary.failed.push((id, error)),
             }
@@ -185,14 +188,14 @@ impl DisconnectUser {
             let connected = self.ocserv.wait_connected(connection);
             match timeout(self.connect_timeout, connected).await {
                 Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Ok(SessionOutcome::Gone),
+                Ok(Ok(false)) => return Ok(SessionOutcome::Ended),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Ok(SessionOutcome::Pending),
             }
         }
         Ok(match self.disconnect_session(connection, reason).await? {
             true => SessionOutcome::Disconnected,
-            false => SessionOutcome::Gone,
+            false => SessionOutcome::Ended,
         })
     }
 
@@ -205,7 +208,7 @@ impl DisconnectUser {
         let Some(confirmed) = self.ocserv.confirm(session).await? else {
             return Ok(false);
         };
-        // Before ocserv is asked: the disconnect-script may report sooner than ocserv answers.
+        // First, because the disconnect-script may report before ocserv replies.
         self.recorder.expect_end(session.id, reason);
         let disconnected = self.ocserv.disconnect(&confirmed).await;
         if !matches!(disconnected, Ok(true)) {
@@ -216,8 +219,8 @@ impl DisconnectUser {
     }
 }
 
-/// Whether `connection` is one of `admitted`. A login that was allowed under the same id before
-/// this connection was accepted is another one.
+/// Returns whether `connection` is one of `admitted`: a login with its id that was allowed after
+/// ocserv accepted it.
 fn is_admitted(connection: &LiveSession, admitted: &[AdmittedLogin]) -> bool {
     admitted
         .iter()

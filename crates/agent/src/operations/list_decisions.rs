@@ -6,24 +6,24 @@ use std::sync::Arc;
 use authz::{Authorizer, DecisionRecord};
 use ocserv_agent_model::{GroupName, Username, one_line};
 
-/// The longest table, in bytes: well below what fits into one response.
+/// Longest table, in bytes: well below the size limit of a response.
 const MAX_TABLE: usize = 512 << 10;
-/// The longest reason in it, in characters.
+/// Longest reason in the table, in characters.
 const MAX_REASON: usize = 120;
 
-/// The decisions that the authorizer remembers; clones share them.
+/// The last decisions of an authorizer; clones share them.
 #[derive(Clone)]
 pub(crate) struct RecentDecisions(Authorizer);
 
 impl RecentDecisions {
-    /// Lists the decisions of `authorizer`.
+    /// Creates the list of the decisions of `authorizer`.
     #[must_use]
-    pub(crate) fn of(authorizer: Authorizer) -> Self {
+    pub(crate) fn new(authorizer: Authorizer) -> Self {
         Self(authorizer)
     }
 
-    /// A heading and one line for each decision, the last one first: all, or those of `user`. A
-    /// sentence where there is none.
+    /// Renders a heading and one line per decision, newest first: all, or those of `user`. Renders
+    /// a sentence when there is none.
     #[must_use]
     pub(crate) fn table(&self, user: Option<&Username>) -> String {
         table(&self.0.recent(), user)
@@ -61,8 +61,7 @@ fn write_line(text: &mut String, record: &DecisionRecord) {
         .filter(|reason| !reason.is_empty())
         .collect();
     let reason = one_line(&reasons.join("; "), MAX_REASON);
-    // Writing to a string does not fail.
-    let _ = writeln!(
+    let _infallible = writeln!(
         text,
         "{:<24} {:<20} {:<12} {:<24} {:<7} {:<10} {:>7}s {:>7}ms  {reason}",
         humantime::format_rfc3339_millis(record.at),

@@ -16,7 +16,7 @@ pub(crate) struct ListSessions {
 /// A connected session.
 pub(crate) struct ListedSession {
     pub(crate) session: LiveSession,
-    /// Its byte counts, where they were asked for and are known.
+    /// Its byte counts, where requested and known.
     pub(crate) usage: Option<Usage>,
 }
 
@@ -34,7 +34,7 @@ impl ListSessions {
         Self { ocserv }
     }
 
-    /// Lists the sessions of `username`, or all, `with_usage` where their byte counts are wanted.
+    /// Lists the sessions of `username`, or all; `with_usage` adds their byte counts.
     pub(crate) async fn run(
         &self,
         username: Option<&Username>,

@@ -1,5 +1,5 @@
-//! One file per use case. Endpoints and jobs call these and have no rules of their own. The state
-//! that they share is here.
+//! The agent's use cases, one file each, called by endpoints and jobs alike; and the state that
+//! they share.
 
 pub(crate) mod authorize_login;
 pub(crate) mod disconnect_user;

@@ -1,4 +1,4 @@
-//! Decides logins and validates sessions: the portal, or the policy file of this server.
+//! The policy backend, which decides logins and validates sessions: the portal or a policy file.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::clock;
 /// The embedded policy in effect.
 pub(crate) type CurrentPolicy = Arc<ArcSwap<Policy>>;
 
-/// The source of policy; clones share it.
+/// The policy backend; clones share it.
 #[derive(Clone)]
 pub(crate) enum PolicyBackend {
     Portal(Portal),
@@ -27,11 +27,11 @@ pub(crate) enum PolicyBackend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SessionValidity {
     Valid,
-    /// Not valid, but not to be disconnected.
+    /// Not valid, but must stay connected.
     Invalid(String),
-    /// To be disconnected.
+    /// Must be disconnected.
     Revoked(String),
-    /// Not known, because of this error.
+    /// Could not be determined.
     Unknown(String),
 }
 
@@ -39,7 +39,7 @@ impl PolicyBackend {
     /// Validates a connected session.
     pub(crate) async fn validate(&self, session: &LiveSession, now: SystemTime) -> SessionValidity {
         let Ok(username) = Username::parse(&session.username) else {
-            return SessionValidity::Unknown("its username is not valid".to_owned());
+            return SessionValidity::Unknown("its username is invalid".to_owned());
         };
         match self {
             Self::Portal(portal) => {
@@ -58,7 +58,7 @@ impl PolicyBackend {
 
 fn validate_embedded(policy: &Policy, username: &Username, session: &LiveSession) -> SessionValidity {
     let Some(client_ip) = session.row.client_ip else {
-        return SessionValidity::Unknown("ocserv does not say its client address".to_owned());
+        return SessionValidity::Unknown("ocserv reports no client address".to_owned());
     };
     let group = match session.row.group.as_deref().map(GroupName::parse).transpose() {
         Ok(group) => group,
@@ -102,8 +102,8 @@ impl PolicySource for PolicyBackend {
     }
 }
 
-/// A status by which the portal itself denies is a verdict of this moment, so it is not cached;
-/// every other error is an outage.
+/// Converts a status with which the portal denies into a verdict that is not cached, and every
+/// other error into an outage.
 fn deny_or_outage(error: &CheckError) -> Result<PolicyAnswer, SourceError> {
     match error.denial() {
         Some(denial) => Ok(PolicyAnswer {

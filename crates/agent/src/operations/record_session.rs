@@ -9,19 +9,18 @@ use super::shared_outbox::SharedOutbox;
 use crate::clock;
 use crate::metrics::Metrics;
 
-/// Owns the session store and reports each of its changes.
+/// Owns the session store and reports its changes.
 pub(crate) struct SessionRecorder {
-    /// Locked until the events of a change are in the outbox: else a disconnect could get there before
-    /// its connect.
+    /// Locked until the events of a change are in the outbox, so that no disconnect overtakes its
+    /// connect.
     store: Mutex<SessionStore>,
-    /// `None` where there is no portal.
+    /// `None` without a portal.
     outbox: Option<SharedOutbox>,
     metrics: Metrics,
 }
 
 impl SessionRecorder {
-    /// Creates a recorder with no session, for the server of `agent_id`. Without an `outbox` no
-    /// event is reported.
+    /// Creates a recorder without sessions, for the server of `agent_id`.
     pub(crate) fn new(agent_id: &str, outbox: Option<SharedOutbox>, metrics: Metrics) -> Self {
         Self {
             store: Mutex::new(SessionStore::new(agent_id)),
@@ -36,7 +35,7 @@ impl SessionRecorder {
         existing.into_iter().for_each(|session| store.import(session));
     }
 
-    /// Records a login that waits for its answer.
+    /// Records a login that waits for its response.
     pub(crate) fn login_started(&self, login: &Arc<Login>) -> LoginHandle {
         let now = clock::wall();
         let (handle, superseded) = {
@@ -59,19 +58,20 @@ impl SessionRecorder {
         self.store().login_denied(login);
     }
 
-    /// Records that the allow of `login` did not reach its helper.
+    /// Records that the helper of `login` did not read its allow.
     pub(crate) fn answer_undelivered(&self, handle: LoginHandle, login: &Login) {
         let (user, id) = (login.username.as_str(), login.id);
         tracing::warn!(target: "session", user, %id, "helper exited before it read the allow");
         self.store().answer_undelivered(handle);
     }
 
-    /// Records that a session started, at the second `connected_at` where ocserv gave it.
+    /// Records that a session started; `connected_at` is ocserv's connect time, in seconds since
+    /// 1970, where it is known.
     pub(crate) fn session_started(&self, login: LoginHandle, source: Source, connected_at: Option<u64>) {
         self.record(|store| store.session_started(login, source, connected_at));
     }
 
-    /// Records what a disconnect-script reports.
+    /// Records a disconnect-script's report.
     pub(crate) fn session_ended(&self, report: DisconnectReport) {
         let now = clock::wall();
         self.record(|store| store.session_ended(report, now));
@@ -88,11 +88,11 @@ impl SessionRecorder {
     }
 
     fn store(&self) -> MutexGuard<'_, SessionStore> {
-        // No method of the store panics half way.
+        // No method of the store panics with a change half made.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a change and reports its events; logs them when others may go on.
+    /// Makes a change and reports its events; logs them after the lock is released.
     fn record(&self, change: impl FnOnce(&mut SessionStore) -> Vec<Event>) {
         let events = {
             let mut store = self.store();

@@ -1,7 +1,7 @@
-//! Registers allowed logins as sessions, many with one request to ocserv.
+//! Registers allowed logins as sessions, a batch with one request to ocserv.
 //!
-//! A session's uid holds the second at which ocserv accepted the connection, and only ocserv knows it.
-//! One request per login would load ocserv's single main process while it is busiest.
+//! A session's uid contains ocserv's connect time, in seconds. One request per login would load
+//! ocserv's single main process while it is busiest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use sessions::LoginHandle;
 
 use super::record_session::SessionRecorder;
 
-/// Longest time for ocserv's answers. A shutdown waits for them, and an event is worth more than its
-/// exact second.
+/// Longest time for ocserv's replies. A shutdown waits for them, and an event without the exact
+/// connect time is better than none.
 const CONNECT_TIMES_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An allowed login whose session is not registered yet.
@@ -35,13 +35,13 @@ pub(crate) struct SessionRegistrar {
 }
 
 impl SessionRegistrar {
-    /// Creates a registrar that asks `ocserv` and records with `recorder`.
+    /// Creates a registrar that gets connect times from `ocserv` and records with `recorder`.
     pub(crate) fn new(recorder: Arc<SessionRecorder>, ocserv: Ocserv) -> Self {
         Self { recorder, ocserv }
     }
 
-    /// Records each session as started. Where ocserv gives no connect time, the login's time stands
-    /// in for it.
+    /// Records each session as started. Without ocserv's connect time a session has its login's
+    /// time.
     pub(crate) async fn register(&self, batch: Vec<PendingSession>) {
         if batch.is_empty() {
             return;
@@ -54,7 +54,7 @@ impl SessionRegistrar {
         }
     }
 
-    /// Records one session as started without asking ocserv.
+    /// Records a session as started, without a request to ocserv.
     pub(crate) fn register_without_time(&self, session: PendingSession) {
         self.recorder
             .session_started(session.handle, session.source, None);

@@ -1,4 +1,4 @@
-//! The outbox, shared by those who record events and the job that delivers them.
+//! The outbox, shared by the session recorder and the delivery job.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,14 +26,14 @@ impl SharedOutbox {
         }))
     }
 
-    /// Adds an event, and logs the one that a full outbox drops for it.
+    /// Adds an event; logs the one that a full outbox drops.
     pub(crate) fn push(&self, event: Event) {
         let (lost, dropped) = {
             let mut outbox = self.lock();
             (outbox.push(event), outbox.stats().dropped)
         };
         if let Some(Event { event_id, .. }) = lost {
-            tracing::error!(%event_id, dropped, "event lost: events.max_pending are waiting for the portal");
+            tracing::error!(%event_id, dropped, "event lost: more than events.max_pending are pending");
         }
         self.0.pushed.notify_one();
     }
@@ -70,7 +70,7 @@ impl SharedOutbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
-        // No method of the outbox panics half way.
+        // No method of the outbox panics with a change half made.
         self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

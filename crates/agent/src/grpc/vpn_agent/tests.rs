@@ -15,7 +15,7 @@ use crate::clock;
 use crate::fixture::{self, AllowingPortal, login};
 use crate::live::Live;
 
-/// The service, and everything around it.
+/// The service with its ocserv and policy source.
 struct Harness {
     fake: FakeControl,
     portal: AllowingPortal,
@@ -24,7 +24,7 @@ struct Harness {
 }
 
 impl Harness {
-    /// In fail mode `open`.
+    /// Creates the service in fail mode `open`.
     fn new(dir: &Path, sessions: Vec<FakeSession>) -> Self {
         let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
         fake.set_sessions(sessions);
@@ -44,8 +44,8 @@ impl Harness {
 
     async fn decide(&self, id: i32) -> Decision {
         let login = login(id, "alice");
-        let by = clock::now() + Duration::from_secs(3);
-        self.authorizer.decide(&login, by).await
+        let deadline = clock::now() + Duration::from_secs(3);
+        self.authorizer.decide(&login, deadline).await
     }
 
     fn disconnect(
@@ -54,7 +54,7 @@ impl Harness {
     ) -> impl Future<Output = Result<Response<DisconnectUserResponse>, Status>> + Send + 'static {
         let mut request = Request::new(DisconnectUserRequest {
             username: "alice".to_owned(),
-            reason: "left".to_owned(),
+            reason: "offboarded".to_owned(),
             disconnect_all_sessions: all,
         });
         request.extensions_mut().insert(Arc::new(Peer {
@@ -91,8 +91,8 @@ async fn an_admitted_login_is_disconnected_and_the_user_is_denied_in_an_outage()
         (true, 2),
         "{response:?}"
     );
-    let left: Vec<i32> = harness.fake.sessions().iter().map(|session| session.id).collect();
-    assert_eq!(left, [10], "this login is not allowed yet: it is decided anew");
+    let remaining: Vec<i32> = harness.fake.sessions().iter().map(|session| session.id).collect();
+    assert_eq!(remaining, [10], "this login is not decided yet");
     assert!(!harness.is_allowed_in_outage().await);
 }
 
@@ -112,7 +112,7 @@ async fn a_rejected_call_disconnects_and_revokes_nothing() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_session_is_revoked_and_the_caller_learns_that_there_was_none() {
+async fn a_user_without_a_session_is_revoked_and_the_response_reports_no_session() {
     let dir = tempfile::tempdir().unwrap();
     let harness = Harness::new(dir.path(), vec![FakeSession::connected(7, "bob")]);
     let response = harness.disconnect(true).await.unwrap().into_inner();
@@ -132,24 +132,22 @@ async fn a_user_is_revoked_although_ocserv_does_not_answer() {
 }
 
 #[tokio::test]
-async fn a_disconnect_whose_caller_does_not_wait_is_completed() {
+async fn a_disconnect_whose_caller_cancels_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let login = FakeSession::in_script(9, "alice");
     let harness = Harness::new(dir.path(), vec![login]);
     harness.decide(9).await;
     let call = TaskTracker::new().spawn(harness.disconnect(true));
     let fake = Arc::new(harness.fake);
-    let polled = wait_for(&fake, |fake| fake.count(command::ID_INFO) >= 3);
-    polled.await;
+    wait_for(&fake, |fake| fake.count(command::ID_INFO) >= 3).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     fake.set_script(0);
     wait_for(&fake, |fake| fake.sessions().is_empty()).await;
 }
 
-async fn wait_for(fake: &Arc<FakeControl>, is_so: impl Fn(&FakeControl) -> bool + Send + 'static) {
+async fn wait_for(fake: &Arc<FakeControl>, condition: impl Fn(&FakeControl) -> bool + Send + 'static) {
     let fake = Arc::clone(fake);
-    let waiting =
-        tokio::task::spawn_blocking(move || until("the fake", BOUND, || is_so(&fake).then_some(())));
-    waiting.await.unwrap().unwrap();
+    let wait = move || until("the fake's state", BOUND, || condition(&fake).then_some(()));
+    tokio::task::spawn_blocking(wait).await.unwrap().unwrap();
 }

@@ -3,7 +3,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use ocserv_agent_model::{Event, Source};
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
-
 use tokio::time::timeout;
 
 use super::*;
@@ -22,7 +21,7 @@ struct Harness {
     _dir: tempfile::TempDir,
 }
 
-/// An ocserv with `sessions`.
+/// A confirmation task and an ocserv with `sessions`.
 fn harness(sessions: Vec<FakeSession>) -> Harness {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("occtl.sock");
@@ -63,17 +62,13 @@ fn connection() -> (Connection, UnixStream) {
     (Connection::accept(&listener).unwrap(), helper)
 }
 
-/// The connection of a helper that read its response and exited.
-fn closed() -> Connection {
-    connection().0
-}
-
 impl Harness {
-    async fn allow(&self, id: i32, name: &str) {
-        self.allow_over(closed(), id, name).await;
+    /// Queues the allow of a helper that has read it and exited.
+    async fn send_allow(&self, id: i32, name: &str) {
+        self.send_allow_over(connection().0, id, name).await;
     }
 
-    async fn allow_over(&self, connection: Connection, id: i32, name: &str) {
+    async fn send_allow_over(&self, connection: Connection, id: i32, name: &str) {
         let login = Arc::new(login(id, name));
         let allow = WrittenAllow {
             connection,
@@ -87,8 +82,8 @@ impl Harness {
         self.allows.send(allow).await.unwrap();
     }
 
-    /// Registers all allows; returns the uids of their sessions.
-    async fn close(self) -> (FakeControl, Vec<String>) {
+    /// Waits until all allows are registered; returns the uids of their sessions.
+    async fn finish(self) -> (FakeControl, Vec<String>) {
         drop(self.allows);
         self.confirmation.run().await;
         let uid = |event: Event| event.uid.to_string();
@@ -97,50 +92,46 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn many_allows_are_one_request_and_each_uid_holds_its_own_second() {
+async fn many_allows_cost_one_request_and_each_uid_has_its_connect_time() {
     let harness = harness((1..=20).map(|id| session(id, "alice")).collect());
     for id in 1..=20 {
-        harness.allow(id, "alice").await;
+        harness.send_allow(id, "alice").await;
     }
-    let (fake, uids) = harness.close().await;
+    let (fake, uids) = harness.finish().await;
     let expected: Vec<_> = (1..=20).map(|id| format!("a1/{id}/{}", 1_000_000 + id)).collect();
     assert_eq!(uids, expected);
     assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (1, 0));
 }
 
 #[tokio::test]
-async fn a_few_allows_are_one_request_each_and_no_list() {
+async fn a_few_allows_cost_one_request_each_and_no_list() {
     let harness = harness(vec![session(7, "alice"), session(8, "bob"), session(9, "carol")]);
-    harness.allow(7, "alice").await;
-    harness.allow(8, "bob").await;
-    let (fake, uids) = harness.close().await;
+    harness.send_allow(7, "alice").await;
+    harness.send_allow(8, "bob").await;
+    let (fake, uids) = harness.finish().await;
     assert_eq!(uids, ["a1/7/1000007", "a1/8/1000008"]);
     assert_eq!((fake.count(command::LIST), fake.count(command::ID_INFO)), (0, 2));
 }
 
 #[tokio::test]
-async fn an_id_reused_by_another_user_gives_no_second() {
+async fn an_id_reused_by_another_user_gives_no_connect_time() {
     let harness = harness(vec![session(7, "bob"), session(8, "bob")]);
     for id in [7, 8] {
-        harness.allow(id, "alice").await;
+        harness.send_allow(id, "alice").await;
     }
-    let (_fake, uids) = harness.close().await;
+    let (_fake, uids) = harness.finish().await;
     assert_eq!(uids.len(), 2, "the session is reported anyway");
-    assert!(
-        !uids
-            .iter()
-            .any(|name| name.ends_with("/1000007") || name.ends_with("/1000008")),
-        "{uids:?}"
-    );
+    let has_bobs_time = |uid: &String| uid.ends_with("/1000007") || uid.ends_with("/1000008");
+    assert!(!uids.iter().any(has_bobs_time), "{uids:?}");
 }
 
 #[tokio::test]
-async fn a_hung_ocserv_costs_the_exact_second_and_no_event() {
+async fn a_session_is_reported_without_its_connect_time_when_ocserv_hangs() {
     let harness = harness(vec![session(7, "alice")]);
     harness.fake.set_fault(Some(Fault::Hang));
-    harness.allow(7, "alice").await;
-    let closed = timeout(Duration::from_secs(4), harness.close()).await;
-    let (_fake, uids) = closed.expect("the wait is shorter than the socket's own timeout");
+    harness.send_allow(7, "alice").await;
+    let finished = timeout(Duration::from_secs(4), harness.finish()).await;
+    let (_fake, uids) = finished.expect("the wait is shorter than the socket's own timeout");
     assert_eq!(uids.len(), 1);
     assert_ne!(uids, ["a1/7/1000007"]);
 }
@@ -149,8 +140,8 @@ async fn a_hung_ocserv_costs_the_exact_second_and_no_event() {
 async fn a_helper_that_keeps_sending_delays_no_other() {
     let harness = harness(vec![session(7, "alice"), session(8, "bob")]);
     let (connection, mut helper) = connection();
-    harness.allow_over(connection, 7, "alice").await;
-    harness.allow(8, "bob").await;
+    harness.send_allow_over(connection, 7, "alice").await;
+    harness.send_allow(8, "bob").await;
     let events = harness.events.clone();
     let sender = std::thread::spawn(move || {
         let start = clock::now();
@@ -159,7 +150,7 @@ async fn a_helper_that_keeps_sending_delays_no_other() {
         }
         events.pending().len()
     });
-    let (_fake, uids) = harness.close().await;
+    let (_fake, uids) = harness.finish().await;
     assert_eq!(
         sender.join().unwrap(),
         1,

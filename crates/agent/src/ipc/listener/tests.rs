@@ -3,16 +3,16 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+fn socket_path() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/ipc.sock");
     (dir, path)
 }
 
 #[test]
-fn the_socket_appears_with_its_mode_in_a_directory_that_only_its_owner_writes() {
+fn the_socket_has_its_mode_and_a_directory_that_only_its_owner_can_write() {
     for mode in [0o600, 0o660, 0o666] {
-        let (_dir, path) = place();
+        let (_dir, path) = socket_path();
         let _listener = IpcListener::bind(&path, mode).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, mode);
         assert_eq!(path.parent().unwrap().metadata().unwrap().mode() & 0o022, 0);
@@ -30,7 +30,7 @@ fn the_socket_appears_with_its_mode_in_a_directory_that_only_its_owner_writes() 
 
 #[test]
 fn a_stale_socket_is_replaced() {
-    let (_dir, path) = place();
+    let (_dir, path) = socket_path();
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     drop(UnixListener::bind(&path).unwrap());
     assert!(UnixStream::connect(&path).is_err());
@@ -39,33 +39,33 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
-fn a_socket_on_which_somebody_answers_is_left_alone() {
-    let (_dir, path) = place();
+fn a_socket_that_another_process_listens_on_is_not_replaced() {
+    let (_dir, path) = socket_path();
     std::fs::create_dir(path.parent().unwrap()).unwrap();
-    let living = UnixListener::bind(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
     let inode = path.metadata().unwrap().ino();
     let err = IpcListener::bind(&path, 0o600).unwrap_err();
     assert!(err.to_string().starts_with("another agent is running"), "{err}");
     assert_eq!(path.metadata().unwrap().ino(), inode);
-    drop(living);
+    drop(other);
 }
 
 #[test]
-fn a_second_agent_is_refused_as_long_as_the_first_one_has_its_door() {
-    let (_dir, path) = place();
+fn a_second_agent_does_not_bind_while_the_first_holds_the_lock() {
+    let (_dir, path) = socket_path();
     let first = IpcListener::bind(&path, 0o600).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(
         matches!(IpcListener::bind(&path, 0o600), Err(BindError::Running(_))),
-        "even when the socket is gone"
+        "even without the socket's file"
     );
     drop(first);
     IpcListener::bind(&path, 0o600).unwrap();
 }
 
 #[test]
-fn what_is_not_a_socket_is_never_removed() {
-    let (_dir, path) = place();
+fn a_file_that_is_not_a_socket_is_not_replaced() {
+    let (_dir, path) = socket_path();
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     File::create(&path).unwrap();
     assert!(matches!(
@@ -76,16 +76,16 @@ fn what_is_not_a_socket_is_never_removed() {
 }
 
 #[test]
-fn a_directory_that_others_can_write_is_refused() {
+fn a_directory_that_other_users_can_write_is_rejected() {
     for mode in [0o777, 0o1777, 0o775] {
-        let (_dir, path) = place();
+        let (_dir, path) = socket_path();
         let directory = path.parent().unwrap();
         std::fs::create_dir(directory).unwrap();
         std::fs::set_permissions(directory, PermissionsExt::from_mode(mode)).unwrap();
         assert!(
             matches!(
                 IpcListener::bind(&path, 0o600),
-                Err(BindError::DirectoryOfOthers { .. })
+                Err(BindError::UnsafeDirectory { .. })
             ),
             "{mode:o}"
         );
@@ -93,16 +93,16 @@ fn a_directory_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn only_the_socket_that_we_made_is_taken_away() {
-    let (_dir, path) = place();
+fn only_the_listeners_own_socket_is_unlinked() {
+    let (_dir, path) = socket_path();
     let listener = IpcListener::bind(&path, 0o600).unwrap();
     std::fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     listener.unlink();
-    assert!(path.exists(), "it is another's by now");
+    assert!(path.exists(), "another process has replaced it");
     drop(other);
 
-    let (_dir, path) = place();
+    let (_dir, path) = socket_path();
     let listener = IpcListener::bind(&path, 0o600).unwrap();
     listener.unlink();
     assert!(!path.exists());

@@ -21,7 +21,7 @@ fn login_of(request: &ipc::Request) -> Login {
 }
 
 #[test]
-fn a_request_of_an_old_helper_is_a_login() {
+fn a_request_with_the_required_fields_alone_is_a_login() {
     let login = login_of(&request());
     assert_eq!(login.username.as_str(), "alice");
     assert_eq!(login.group.as_ref().map(GroupName::as_str), Some("staff"));
@@ -36,7 +36,7 @@ fn a_request_of_an_old_helper_is_a_login() {
 }
 
 #[test]
-fn empty_texts_mean_that_ocserv_had_nothing_to_say() {
+fn an_empty_field_is_an_unset_one() {
     let mut request = request();
     request.groupname.clear();
     request.ip_remote.clear();
@@ -56,8 +56,8 @@ fn empty_texts_mean_that_ocserv_had_nothing_to_say() {
 }
 
 #[test]
-fn an_address_is_one_address_however_it_is_dressed() {
-    for (text, plain) in [
+fn an_address_is_canonicalised() {
+    for (text, canonical) in [
         ("::ffff:10.77.0.2", "10.77.0.2"),
         ("fd77::2", "fd77::2"),
         ("fd77:0:0:0::2%4095080704", "fd77::2"),
@@ -67,12 +67,12 @@ fn an_address_is_one_address_however_it_is_dressed() {
             ip_real: text.to_owned(),
             ..request()
         });
-        assert_eq!(login.client_ip.to_string(), plain, "{text}");
+        assert_eq!(login.client_ip.to_string(), canonical, "{text}");
     }
 }
 
 #[test]
-fn a_disconnect_carries_what_ocserv_counted() {
+fn a_disconnect_has_byte_counts_and_duration_where_ocserv_reports_them() {
     let disconnect = ipc::Request {
         reason: "disconnect".to_owned(),
         bytes_in: Some(102_992),
@@ -80,37 +80,33 @@ fn a_disconnect_carries_what_ocserv_counted() {
         duration_seconds: Some(79),
         ..request()
     };
-    let Ok(Command::Disconnect(ended)) = parse_request(&disconnect) else {
-        panic!("no disconnect")
+    let report_of = |request: &ipc::Request| match parse_request(request) {
+        Ok(Command::Disconnect(report)) => (report.usage, report.duration),
+        other => panic!("{other:?}"),
     };
-    assert_eq!(
-        ended.usage,
-        Some(Usage {
-            received: 102_992,
-            sent: 680
-        })
-    );
-    assert_eq!(ended.duration, Some(Duration::from_secs(79)));
+    let usage = Usage {
+        received: 102_992,
+        sent: 680,
+    };
+    let duration = Duration::from_secs(79);
+    assert_eq!(report_of(&disconnect), (Some(usage), Some(duration)));
 
-    let half = ipc::Request {
+    let partial = ipc::Request {
         bytes_out: None,
         duration_seconds: None,
         ..disconnect
     };
-    let Ok(Command::Disconnect(ended)) = parse_request(&half) else {
-        panic!("no disconnect")
-    };
     assert_eq!(
-        (ended.usage, ended.duration),
+        report_of(&partial),
         (None, None),
-        "what is not said is unknown, not zero"
+        "a missing count is unknown, not zero"
     );
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_the_name_of_its_field() {
-    type Spoil = fn(&mut ipc::Request);
-    let cases: [(&str, Spoil); 13] = [
+fn an_invalid_field_is_rejected_by_name() {
+    type Change = fn(&mut ipc::Request);
+    let cases: [(&str, Change); 13] = [
         ("reason", |r| r.reason = "reconnect".to_owned()),
         ("reason", |r| r.reason.clear()),
         ("username", |r| r.username = "../evil".to_owned()),
@@ -125,10 +121,10 @@ fn what_cannot_be_is_refused_by_the_name_of_its_field() {
         ("session_id", |r| r.session_id = "-1".to_owned()),
         ("device", |r| r.device = "a device with a long name".to_owned()),
     ];
-    for (field, spoil) in cases {
+    for (field, change) in cases {
         let mut request = request();
-        spoil(&mut request);
-        let err = parse_request(&request).unwrap_err();
-        assert_eq!(err.field, field, "{err}");
+        change(&mut request);
+        let error = parse_request(&request).unwrap_err();
+        assert_eq!(error.field, field, "{error}");
     }
 }

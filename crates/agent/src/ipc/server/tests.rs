@@ -17,15 +17,15 @@ use super::*;
 use crate::clock;
 use crate::fixture::{self, AllowingPortal};
 use crate::metrics::Metrics;
-use crate::operations::authorize_login::{Decide, Deciding, LoginAuthorizer};
+use crate::operations::authorize_login::{Decide, DecisionFuture, LoginAuthorizer};
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::shared_outbox::SharedOutbox;
 
-/// Far longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
+/// Longest time that a test waits for a state.
+const BOUND: Duration = Duration::from_secs(20);
 
-/// A server with a scripted decision behind it.
+/// A server whose decisions are made by a test's function.
 struct Harness {
     path: PathBuf,
     recorder: Arc<SessionRecorder>,
@@ -67,26 +67,26 @@ fn immediate() -> Decide {
     })
 }
 
-/// Allows all logins once the sender says so; the receiver counts those that wait.
-fn held_back() -> (Decide, watch::Sender<bool>, watch::Receiver<usize>) {
+/// Allows every login once `true` is sent; the receiver has the number of logins so far.
+fn allow_when_released() -> (Decide, watch::Sender<bool>, watch::Receiver<usize>) {
     let (release, released) = watch::channel(false);
-    let (arrived, waiting) = watch::channel(0);
-    let decide: Decide = Arc::new(move |_, _| -> Deciding {
+    let (count, logins) = watch::channel(0);
+    let decide: Decide = Arc::new(move |_, _| -> DecisionFuture {
         let mut released = released.clone();
-        arrived.send_modify(|n| *n += 1);
+        count.send_modify(|count| *count += 1);
         Box::pin(async move {
             released.wait_for(|released| *released).await.unwrap();
             allow()
         })
     });
-    (decide, release, waiting)
+    (decide, release, logins)
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             decide: immediate(),
-            deadline: LONG,
+            deadline: BOUND,
             max_logins: 64,
         }
     }
@@ -108,7 +108,7 @@ fn serve(setup: Setup) -> Harness {
         authorizer: LoginAuthorizer::new(setup.decide, Arc::clone(&recorder)),
         recorder: Arc::clone(&recorder),
         ocserv,
-        recent: RecentDecisions::of(fixture::authorizer(AllowingPortal::default())),
+        recent: RecentDecisions::new(fixture::authorizer(AllowingPortal::default())),
         metrics: metrics.clone(),
         background: Handle::current(),
     };
@@ -130,7 +130,7 @@ fn serve(setup: Setup) -> Harness {
 
 impl Harness {
     /// The events so far, as "connect" or "disconnect" and the session's id.
-    fn reported(&self) -> Vec<String> {
+    fn events(&self) -> Vec<String> {
         self.events
             .pending()
             .iter()
@@ -141,27 +141,27 @@ impl Harness {
             .collect()
     }
 
-    async fn wait_reported(&self, expected: &[&str]) {
-        until(|| self.reported() == expected).await;
+    async fn wait_for_events(&self, expected: &[&str]) {
+        until(|| self.events() == expected).await;
     }
 
     async fn shut_down(self) {
         self.stop.cancel();
-        timeout(LONG, self.served)
+        timeout(BOUND, self.served)
             .await
-            .expect("it ends")
+            .expect("the server stops")
             .unwrap()
             .unwrap();
     }
 }
 
-async fn until(mut state: impl FnMut() -> bool) {
+async fn until(mut condition: impl FnMut() -> bool) {
     let wait = async {
-        while !state() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(LONG, wait).await.expect("the state comes");
+    timeout(BOUND, wait).await.expect("the condition becomes true");
 }
 
 fn request(reason: &str, user: &str, id: i32) -> ipc::Request {
@@ -177,7 +177,7 @@ fn request(reason: &str, user: &str, id: i32) -> ipc::Request {
 /// Reads until the server closes.
 async fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     let mut received = Vec::new();
-    let read = timeout(LONG, stream.read_to_end(&mut received))
+    let read = timeout(BOUND, stream.read_to_end(&mut received))
         .await
         .expect("the server closes");
     // The server may reset the connection after its response when it did not read everything.
@@ -199,17 +199,24 @@ async fn send(path: &Path, bytes: &[u8]) -> ipc::Response {
     response(&read_all(&mut stream).await)
 }
 
-async fn ask(path: &Path, request: &ipc::Request) -> ipc::Response {
+async fn send_request(path: &Path, request: &ipc::Request) -> ipc::Response {
     send(path, &request.to_frame().unwrap()).await
 }
 
-fn code(response: &ipc::Response) -> Option<&str> {
+/// Sends a request whose response the test reads later, or never.
+async fn start_request(path: &Path, request: &ipc::Request) -> UnixStream {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream.write_all(&request.to_frame().unwrap()).await.unwrap();
+    stream
+}
+
+fn deny_code(response: &ipc::Response) -> Option<&str> {
     assert_eq!(response.allowed, response.deny_code.is_none());
     response.deny_code.as_deref()
 }
 
-/// The value of an unlabelled or labelled series, as `/metrics` shows it.
-fn counted(metrics: &Metrics, series: &str) -> String {
+/// The value of `series`, as `/metrics` renders it.
+fn metric_value(metrics: &Metrics, series: &str) -> String {
     let text = metrics.registry().render();
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.unwrap_or_default().trim().to_owned()

@@ -8,21 +8,20 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 
-/// Far more than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
+/// Longest time that a test waits for an event.
+const BOUND: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// An event of this session; `number` tells it apart.
+/// An event of `session`, identified by `number`.
 fn event_of(session: i32, number: i32) -> Event {
     let id = OcservId::new(number).unwrap();
     let uid = SessionUid::new("a1", OcservId::new(session).unwrap(), 1);
-    let end = Disconnected {
+    let kind = EventKind::Disconnected(Disconnected {
         at: UNIX_EPOCH,
         reason: DisconnectReason::Unspecified,
         usage: None,
         duration: None,
-    };
-    let kind = EventKind::Disconnected(end);
+    });
     Event {
         event_id: EventId::new(&SessionUid::new("a1", id, 2), &kind),
         username: Username::parse("alice").unwrap(),
@@ -38,19 +37,11 @@ fn event(number: i32) -> Event {
     event_of(number, number)
 }
 
-fn backoff(initial: Duration) -> Backoff {
-    Backoff {
-        initial,
-        max: initial,
-        multiplier: 1.0,
-    }
-}
-
 fn outage() -> ReportError {
     ReportError::Call(CheckError::NotConnected("no route".to_owned()))
 }
 
-fn faulty() -> ReportError {
+fn rejection() -> ReportError {
     ReportError::Call(CheckError::Refused {
         code: tonic::Code::InvalidArgument,
         message: String::new(),
@@ -61,49 +52,54 @@ fn deferral() -> ReportError {
     ReportError::NotAcknowledged("not yet".to_owned())
 }
 
-/// An event that was sent; the test answers in place of the portal.
-struct Sent {
+/// An attempt that waits for the portal's response, which the test gives.
+struct SentEvent {
     number: i32,
-    answer: oneshot::Sender<Result<(), ReportError>>,
+    response: oneshot::Sender<Result<(), ReportError>>,
 }
 
-impl Sent {
-    fn answer(self, answer: Result<(), ReportError>) {
-        self.answer
-            .send(answer)
-            .expect("the delivery waits for the answer");
+impl SentEvent {
+    fn respond(self, response: Result<(), ReportError>) {
+        self.response
+            .send(response)
+            .expect("the delivery waits for the response");
     }
 }
 
-/// A delivery under way.
-struct Run {
+/// A running delivery.
+struct Harness {
     outbox: SharedOutbox,
-    sent: mpsc::UnboundedReceiver<Sent>,
+    sent: mpsc::UnboundedReceiver<SentEvent>,
     connected: watch::Sender<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-fn run(max: usize, pause: Duration) -> Run {
+/// Starts a delivery for at most `max` pending events, whose delays are all `delay`.
+fn start(max: usize, delay: Duration) -> Harness {
     let outbox = SharedOutbox::new(max);
     let (sender, sent) = mpsc::unbounded_channel();
     let (connected, watching) = watch::channel(false);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let send: SendEvent = Box::new(move |event| {
-        let (answer, answered) = oneshot::channel();
+        let (response, received) = oneshot::channel();
         let number = event.id.get();
-        sender.send(Sent { number, answer }).unwrap();
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(outage())) })
+        sender.send(SentEvent { number, response }).unwrap();
+        Box::pin(async move { received.await.unwrap_or_else(|_| Err(outage())) })
     });
     let delivery = EventDelivery {
         outbox: outbox.clone(),
         send,
-        backoff: backoff(pause),
+        backoff: Backoff {
+            initial: delay,
+            max: delay,
+            multiplier: 1.0,
+        },
         connected: watching,
     };
     tasks.spawn(delivery.run(stop.clone()));
     tasks.close();
-    Run {
+    Harness {
         outbox,
         sent,
         connected,
@@ -112,19 +108,19 @@ fn run(max: usize, pause: Duration) -> Run {
     }
 }
 
-impl Run {
-    async fn next_sent(&mut self) -> Sent {
-        let sent = tokio::time::timeout(LONG, self.sent.recv()).await;
+impl Harness {
+    async fn next_sent(&mut self) -> SentEvent {
+        let sent = tokio::time::timeout(BOUND, self.sent.recv()).await;
         sent.expect("an event is sent").expect("the delivery runs")
     }
 
-    /// The numbers of the next sent, each answered with `answer`.
-    async fn answer(&mut self, count: usize, answer: fn() -> Result<(), ReportError>) -> Vec<i32> {
+    /// Gives `response` to the next `count` sent events and returns their numbers.
+    async fn respond(&mut self, count: usize, response: fn() -> Result<(), ReportError>) -> Vec<i32> {
         let mut numbers = Vec::new();
         for _ in 0..count {
             let sent = self.next_sent().await;
             numbers.push(sent.number);
-            sent.answer(answer());
+            sent.respond(response());
         }
         numbers
     }
@@ -134,7 +130,7 @@ impl Run {
         self.outbox.pending().iter().map(|event| event.id.get()).collect()
     }
 
-    async fn end(self) -> OutboxStats {
+    async fn shut_down(self) -> OutboxStats {
         self.stop.cancel();
         drop(self.sent);
         self.tasks.wait().await;
@@ -151,159 +147,166 @@ fn stats(pending: usize, delivered: u64) -> OutboxStats {
 }
 
 #[tokio::test]
-async fn events_of_several_sessions_are_sent_at_once_and_those_of_one_in_order() {
-    let mut run = run(100, NEVER);
+async fn events_of_several_sessions_are_in_flight_at_once_and_those_of_one_in_order() {
+    let mut delivery = start(100, NEVER);
     for number in 1..=3 {
-        run.outbox.push(event_of(1, number));
+        delivery.outbox.push(event_of(1, number));
     }
-    run.outbox.push(event_of(2, 4));
-    let (first, other) = (run.next_sent().await, run.next_sent().await);
+    delivery.outbox.push(event_of(2, 4));
+    let (first, other) = (delivery.next_sent().await, delivery.next_sent().await);
     assert_eq!((first.number, other.number), (1, 4));
-    first.answer(Ok(()));
-    let second = run.next_sent().await;
-    assert_eq!(second.number, 2, "the next one of this session, and no other");
-    second.answer(Ok(()));
-    assert_eq!(run.answer(1, || Ok(())).await, [3]);
-    other.answer(Ok(()));
-    assert_eq!(run.end().await, stats(0, 4));
+    first.respond(Ok(()));
+    let second = delivery.next_sent().await;
+    assert_eq!(second.number, 2, "the next event of this session");
+    second.respond(Ok(()));
+    assert_eq!(delivery.respond(1, || Ok(())).await, [3]);
+    other.respond(Ok(()));
+    assert_eq!(delivery.shut_down().await, stats(0, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_outage_one_event_goes_ahead_and_none_is_lost() {
-    let mut run = run(100, Duration::from_secs(1));
+async fn after_an_outage_one_event_is_sent_first_and_none_is_lost() {
+    let mut delivery = start(100, Duration::from_secs(1));
     for number in 1..=20 {
-        run.outbox.push(event(number));
+        delivery.outbox.push(event(number));
     }
-    run.answer(16, || Err(outage())).await;
+    delivery.respond(16, || Err(outage())).await;
     for _ in 0..3 {
-        let start = clock::now();
-        let one = run.next_sent().await;
-        assert!(clock::now() > start, "there was a pause");
-        assert!(run.sent.try_recv().is_err(), "it goes alone");
-        assert_eq!(one.number, 1, "the order holds");
-        one.answer(Err(outage()));
+        let failed_at = clock::now();
+        let first = delivery.next_sent().await;
+        assert!(clock::now() > failed_at, "after a delay");
+        assert!(delivery.sent.try_recv().is_err(), "no other event is sent");
+        assert_eq!(first.number, 1, "in order");
+        first.respond(Err(outage()));
     }
-    let mut taken = run.answer(20, || Ok(())).await;
-    taken.sort_unstable();
-    assert_eq!(taken, (1..=20).collect::<Vec<_>>());
-    assert_eq!(run.end().await, stats(0, 20));
+    let mut delivered = delivery.respond(20, || Ok(())).await;
+    delivered.sort_unstable();
+    assert_eq!(delivered, (1..=20).collect::<Vec<_>>());
+    assert_eq!(delivery.shut_down().await, stats(0, 20));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deferred_event_holds_up_its_own_session_alone() {
-    let mut run = run(100, Duration::from_secs(1));
-    run.outbox.push(event_of(1, 1));
-    run.outbox.push(event_of(1, 2));
-    let deferred = run.next_sent().await;
+async fn a_deferred_event_delays_its_own_session_only() {
+    let mut delivery = start(100, Duration::from_secs(1));
+    delivery.outbox.push(event_of(1, 1));
+    delivery.outbox.push(event_of(1, 2));
+    let deferred = delivery.next_sent().await;
     assert_eq!(deferred.number, 1);
-    deferred.answer(Err(deferral()));
+    deferred.respond(Err(deferral()));
     for number in 3..=40 {
-        run.outbox.push(event(number));
+        delivery.outbox.push(event(number));
     }
-    assert_eq!(run.answer(38, || Ok(())).await, (3..=40).collect::<Vec<_>>());
-    let start = clock::now();
     assert_eq!(
-        run.answer(2, || Ok(())).await,
-        [1, 2],
-        "it is sent again, in order"
+        delivery.respond(38, || Ok(())).await,
+        (3..=40).collect::<Vec<_>>()
     );
-    assert!(clock::now() > start, "after a pause");
-    assert_eq!(run.end().await, stats(0, 40));
+    let deferred_at = clock::now();
+    assert_eq!(delivery.respond(2, || Ok(())).await, [1, 2], "retried in order");
+    assert!(clock::now() > deferred_at, "after a delay");
+    assert_eq!(delivery.shut_down().await, stats(0, 40));
 }
 
 #[tokio::test]
-async fn an_event_that_the_portal_rejects_for_good_does_not_hold_up_its_session() {
-    let mut run = run(10, NEVER);
-    run.outbox.push(event_of(1, 1));
-    run.outbox.push(event_of(1, 2));
-    run.answer(1, || Err(faulty())).await;
-    assert_eq!(run.answer(1, || Ok(())).await, [2]);
+async fn a_rejected_event_does_not_block_its_session() {
+    let mut delivery = start(10, NEVER);
+    delivery.outbox.push(event_of(1, 1));
+    delivery.outbox.push(event_of(1, 2));
+    delivery.respond(1, || Err(rejection())).await;
+    assert_eq!(delivery.respond(1, || Ok(())).await, [2]);
     let expected = OutboxStats {
         rejected: 1,
         ..stats(0, 1)
     };
-    assert_eq!(run.end().await, expected);
+    assert_eq!(delivery.shut_down().await, expected);
 }
 
 #[tokio::test]
-async fn a_reconnected_portal_gets_its_events_before_the_pause_is_over() {
-    let mut run = run(10, NEVER);
-    run.outbox.push(event(1));
+async fn a_new_connection_ends_the_pause() {
+    let mut delivery = start(10, NEVER);
+    delivery.outbox.push(event(1));
     // The portal reconnects before the attempt fails.
-    let sent = run.next_sent().await;
-    run.connected.send_replace(true);
-    sent.answer(Err(outage()));
-    run.answer(1, || Err(outage())).await;
+    let sent = delivery.next_sent().await;
+    delivery.connected.send_replace(true);
+    sent.respond(Err(outage()));
+    delivery.respond(1, || Err(outage())).await;
     // The portal reconnects during the pause.
-    run.connected.send_replace(false);
-    run.connected.send_replace(true);
-    assert_eq!(run.answer(1, || Ok(())).await, [1]);
+    delivery.connected.send_replace(false);
+    delivery.connected.send_replace(true);
+    assert_eq!(delivery.respond(1, || Ok(())).await, [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_sends_each_event_that_is_left_once_and_counts_the_undelivered() {
-    let mut up = run(100, NEVER);
+async fn a_shutdown_sends_each_pending_event_once_and_counts_the_undelivered() {
+    let mut up = start(100, NEVER);
     up.outbox.push(event(1));
-    up.answer(1, || Err(deferral())).await;
-    // Time goes on once the deferral is settled.
+    up.respond(1, || Err(deferral())).await;
+    // Paused time advances once the deferral is settled.
     tokio::time::sleep(Duration::from_millis(1)).await;
     for number in 2..=40 {
         up.outbox.push(event(number));
     }
     up.stop.cancel();
-    let mut taken = up.answer(40, || Ok(())).await;
-    taken.sort_unstable();
-    assert_eq!(taken, (1..=40).collect::<Vec<_>>());
-    assert_eq!(up.end().await, stats(0, 40));
+    let mut delivered = up.respond(40, || Ok(())).await;
+    delivered.sort_unstable();
+    assert_eq!(delivered, (1..=40).collect::<Vec<_>>());
+    assert_eq!(up.shut_down().await, stats(0, 40));
 
-    let mut deferring = run(10, NEVER);
+    let mut deferring = start(10, NEVER);
     deferring.outbox.push(event(1));
     deferring.outbox.push(event(2));
     deferring.stop.cancel();
-    assert_eq!(deferring.answer(2, || Err(deferral())).await, [1, 2], "once each");
-    assert_eq!(deferring.end().await, stats(2, 0));
+    assert_eq!(
+        deferring.respond(2, || Err(deferral())).await,
+        [1, 2],
+        "once each"
+    );
+    assert_eq!(deferring.shut_down().await, stats(2, 0));
 
-    let down = run(10, NEVER);
+    let down = start(10, NEVER);
     down.outbox.push(event(1));
-    assert_eq!(down.end().await, stats(1, 0));
+    assert_eq!(down.shut_down().await, stats(1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_outbox_drops_the_oldest_event_not_under_way_and_counts_each_once() {
-    let mut run = run(3, NEVER);
-    run.outbox.push(event(1));
-    run.answer(1, || Err(deferral())).await;
-    // Time goes on once the deferral is settled.
+async fn a_full_outbox_drops_the_oldest_event_not_in_flight_and_counts_each_once() {
+    let mut delivery = start(3, NEVER);
+    delivery.outbox.push(event(1));
+    delivery.respond(1, || Err(deferral())).await;
+    // Paused time advances once the deferral is settled.
     tokio::time::sleep(Duration::from_millis(1)).await;
     for number in 2..=3 {
-        run.outbox.push(event(number));
+        delivery.outbox.push(event(number));
     }
-    let (two, three) = (run.next_sent().await, run.next_sent().await);
-    run.outbox.push(event(4));
-    assert_eq!(run.pending(), [2, 3, 4], "1 was deferred");
-    let four = run.next_sent().await;
-    run.outbox.push(event_of(2, 5));
-    assert_eq!(run.pending(), [2, 3, 4], "all were under way: the new one");
+    let (two, three) = (delivery.next_sent().await, delivery.next_sent().await);
+    delivery.outbox.push(event(4));
+    assert_eq!(delivery.pending(), [2, 3, 4], "1 was deferred, so it is dropped");
+    let four = delivery.next_sent().await;
+    delivery.outbox.push(event_of(2, 5));
+    assert_eq!(
+        delivery.pending(),
+        [2, 3, 4],
+        "all others are in flight, so the new one is dropped"
+    );
     for sent in [two, three, four] {
-        sent.answer(Ok(()));
+        sent.respond(Ok(()));
     }
     let expected = OutboxStats {
         dropped: 2,
         ..stats(0, 3)
     };
-    assert_eq!(run.end().await, expected);
+    assert_eq!(delivery.shut_down().await, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn hundreds_of_deferred_events_do_not_hold_up_those_behind_them() {
-    let mut run = run(2_000, NEVER);
+async fn many_deferred_events_do_not_delay_later_ones() {
+    let mut delivery = start(2_000, NEVER);
     for number in 1..=300 {
-        run.outbox.push(event(number));
+        delivery.outbox.push(event(number));
     }
-    run.answer(300, || Err(deferral())).await;
-    run.outbox.push(event(301));
-    assert_eq!(run.answer(1, || Ok(())).await, [301]);
-    run.stop.cancel();
-    run.answer(300, || Err(deferral())).await;
-    assert_eq!(run.end().await, stats(300, 1));
+    delivery.respond(300, || Err(deferral())).await;
+    delivery.outbox.push(event(301));
+    assert_eq!(delivery.respond(1, || Ok(())).await, [301]);
+    delivery.stop.cancel();
+    delivery.respond(300, || Err(deferral())).await;
+    assert_eq!(delivery.shut_down().await, stats(300, 1));
 }

@@ -8,34 +8,34 @@ use crate::clock;
 use crate::fixture::{self, AllowingPortal, login};
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_written_is_written_once_the_disk_works_again() {
+async fn changes_that_could_not_be_written_are_written_by_a_retry() {
     let authorizer = fixture::authorizer(AllowingPortal::default());
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let tries: Arc<Mutex<Vec<Changes>>> = Arc::default();
-    let seen = Arc::clone(&tries);
+    let attempts: Arc<Mutex<Vec<Changes>>> = Arc::default();
+    let recorded = Arc::clone(&attempts);
     let save = move |changes: &Changes| {
-        let mut seen = seen.lock().unwrap();
-        seen.push(changes.clone());
-        if seen.len() < 3 {
+        let mut attempts = recorded.lock().unwrap();
+        attempts.push(changes.clone());
+        if attempts.len() < 3 {
             return Err(StoreError::Io(std::io::ErrorKind::StorageFull.into()));
         }
         Ok(())
     };
-    tracker.spawn(write(save, authorizer.clone(), stop.clone()));
+    tracker.spawn(write_changes(save, authorizer.clone(), stop.clone()));
     let decide = async |user| {
-        let by = clock::now() + Duration::from_secs(3);
-        authorizer.decide(&login(1, user), by).await
+        let deadline = clock::now() + Duration::from_secs(3);
+        authorizer.decide(&login(1, user), deadline).await
     };
     decide("alice").await;
     decide("bob").await;
-    sleep(GATHER * 2).await;
-    // Nothing happens any more but that alice is dropped: the copy has to learn of that all the same.
+    sleep(BATCH_INTERVAL * 2).await;
+    // The only change after the failure; the retry must write it too.
     authorizer.revoke_user(&Username::parse("alice").unwrap(), "");
-    sleep(TRY_AGAIN * 5).await;
-    let tries: Vec<_> = tries.lock().unwrap().clone();
-    assert_eq!(tries.len(), 3, "{tries:?}");
-    let Changes::Full(records) = &tries[2] else {
-        panic!("{tries:?}")
+    sleep(RETRY_INTERVAL * 5).await;
+    let attempts: Vec<_> = attempts.lock().unwrap().clone();
+    assert_eq!(attempts.len(), 3, "{attempts:?}");
+    let Changes::Full(records) = &attempts[2] else {
+        panic!("{attempts:?}")
     };
     let users: Vec<_> = records
         .decisions

@@ -23,7 +23,7 @@ fn operation(dir: &Path, sessions: Vec<FakeSession>) -> (FakeControl, Disconnect
     (fake, operation)
 }
 
-/// A login that was allowed so many seconds after its connection was accepted.
+/// The login of `session`, allowed `after` seconds after its connection was accepted.
 fn admitted(session: &FakeSession, after: u64) -> AdmittedLogin {
     AdmittedLogin {
         id: OcservId::new(session.id).unwrap(),
@@ -42,7 +42,7 @@ fn commands(fake: &FakeControl) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_admitted_login_is_disconnected_as_soon_as_it_is_connected_and_not_before() {
+async fn an_admitted_login_is_disconnected_once_it_is_connected() {
     let dir = tempfile::tempdir().unwrap();
     let login = FakeSession::in_script(9, "alice");
     let (fake, operation) = operation(dir.path(), vec![login.clone(), bob()]);
@@ -50,8 +50,7 @@ async fn an_admitted_login_is_disconnected_as_soon_as_it_is_connected_and_not_be
     let summary = disconnect(&operation, &[admitted(&login, 0)]).await;
     assert_eq!((summary.found, summary.disconnected), (1, 1));
     assert_eq!(fake.sessions(), [bob()]);
-    // Three requests while its script runs, one that finds it connected, one that confirms its
-    // identity.
+    // Three while its script runs, one when it is connected, one to confirm its identity.
     let mut expected = vec![command::LIST];
     expected.extend([command::ID_INFO; 5]);
     expected.push(command::DISCONNECT_ID);
@@ -66,7 +65,7 @@ async fn a_login_that_is_not_decided_yet_is_not_disconnected() {
         FakeSession::in_script(10, "bob"),
     );
     let (fake, operation) = operation(dir.path(), vec![undecided.clone(), bobs.clone(), alice()]);
-    // An earlier login was allowed under an id that this one has now.
+    // An earlier login with the same id was allowed.
     let mut earlier = admitted(&undecided, 0);
     earlier.at -= Duration::from_secs(1);
     let summary = disconnect(&operation, &[earlier, admitted(&bobs, 1)]).await;
@@ -75,7 +74,7 @@ async fn a_login_that_is_not_decided_yet_is_not_disconnected() {
 }
 
 #[tokio::test]
-async fn an_admitted_login_that_ends_by_itself_is_not_waited_for() {
+async fn an_admitted_login_that_ends_by_itself_ends_the_wait() {
     let dir = tempfile::tempdir().unwrap();
     let login = FakeSession::in_script(9, "alice");
     let (fake, operation) = operation(dir.path(), vec![login.clone()]);
@@ -115,15 +114,15 @@ async fn sessions_are_disconnected_concurrently_up_to_the_limit() {
     assert_eq!((summary.found, summary.disconnected), (40, 40));
     assert_eq!(fake.terminated().len(), 40);
     let commands = commands(&fake).into_iter();
-    let before_first_gone = commands.take_while(|command| *command != command::TERMINATE_SESSION);
-    let disconnects = before_first_gone
+    let before_first_end = commands.take_while(|command| *command != command::TERMINATE_SESSION);
+    let disconnects = before_first_end
         .filter(|command| *command == command::DISCONNECT_ID)
         .count();
     assert!((2..=MAX_CONCURRENT).contains(&disconnects), "{disconnects}");
 }
 
 #[tokio::test]
-async fn an_ocserv_that_does_not_answer_is_an_error() {
+async fn an_unavailable_ocserv_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, operation) = operation(dir.path(), vec![alice()]);
     fake.set_fault(Some(Fault::Refuse));

@@ -6,11 +6,11 @@ use ocserv_agent_model::{OcservId, Username};
 use super::*;
 use crate::fixture::login;
 
-/// Enough for a disconnect to overtake its connect, were it possible.
+/// Enough for a race between a connect and its disconnect to show.
 const SESSIONS: i32 = 20_000;
 
 #[test]
-fn no_disconnect_overtakes_its_connect_on_the_way_to_the_outbox() {
+fn no_disconnect_enters_the_outbox_before_its_connect() {
     let outbox = SharedOutbox::new(2 * usize::try_from(SESSIONS).unwrap());
     let recorder = SessionRecorder::new("a1", Some(outbox.clone()), Metrics::new("a1").unwrap());
     let start = Barrier::new(2);

@@ -1,27 +1,27 @@
-//! Time limits, sizes, bounds.
+//! Time limits, peer checks and bounds.
 
 use super::*;
 
 #[tokio::test]
-async fn a_peer_that_is_not_allowed_is_refused_and_nothing_is_decided() {
+async fn a_peer_whose_uid_is_not_allowed_is_rejected_before_any_decision() {
     let server = serve(Setup::default());
     server.settings.send_replace(DynamicSettings {
-        deadline: LONG,
+        deadline: BOUND,
         allowed_uids: vec![u32::MAX - 1],
     });
     assert_eq!(
-        code(&ask(&server.path, &request("connect", "alice", 7)).await),
+        deny_code(&send_request(&server.path, &request("connect", "alice", 7)).await),
         Some("peer_refused")
     );
     assert_eq!(
-        counted(&server.metrics, "ocserv_agent_ipc_rejected_peers_total "),
+        metric_value(&server.metrics, "ocserv_agent_ipc_rejected_peers_total "),
         "1"
     );
-    assert!(server.reported().is_empty());
+    assert!(server.events().is_empty());
 }
 
 #[tokio::test]
-async fn any_number_of_silent_connections_delays_no_login() {
+async fn connections_without_a_request_delay_no_login() {
     let server = serve(Setup {
         max_logins: 4,
         ..Setup::default()
@@ -32,9 +32,13 @@ async fn any_number_of_silent_connections_delays_no_login() {
         stream.write_all(&[0, 0]).await.unwrap();
         silent.push(stream);
     }
-    assert!(ask(&server.path, &request("connect", "alice", 7)).await.allowed);
+    assert!(
+        send_request(&server.path, &request("connect", "alice", 7))
+            .await
+            .allowed
+    );
     assert_eq!(
-        code(&response(&read_all(&mut silent[0]).await)),
+        deny_code(&response(&read_all(&mut silent[0]).await)),
         Some("overloaded"),
         "the oldest is evicted"
     );
@@ -48,44 +52,47 @@ async fn a_slow_request_is_denied_in_time() {
     });
     let mut stream = UnixStream::connect(&server.path).await.unwrap();
     stream.write_all(&[0, 0, 0]).await.unwrap();
-    assert_eq!(code(&response(&read_all(&mut stream).await)), Some("bad_request"));
+    assert_eq!(
+        deny_code(&response(&read_all(&mut stream).await)),
+        Some("bad_request")
+    );
 }
 
 #[tokio::test]
-async fn a_missing_decision_is_a_deny_in_time() {
-    let (decide, _release, _) = held_back();
+async fn a_login_without_a_decision_is_denied_at_its_deadline() {
+    let (decide, _release, _) = allow_when_released();
     let server = serve(Setup {
         decide,
         deadline: Duration::from_millis(100),
         ..Setup::default()
     });
-    let denied = ask(&server.path, &request("connect", "alice", 7)).await;
+    let denied = send_request(&server.path, &request("connect", "alice", 7)).await;
     assert_eq!(
-        (code(&denied), denied.source.as_deref()),
+        (deny_code(&denied), denied.source.as_deref()),
         (Some("outage"), Some("agent"))
     );
-    assert!(server.reported().is_empty());
+    assert!(server.events().is_empty());
 }
 
 #[tokio::test]
-async fn the_earlier_of_both_deadlines_counts() {
-    let seen = Arc::new(Mutex::new(None));
-    let note = Arc::clone(&seen);
+async fn the_earlier_of_both_deadlines_applies() {
+    let remaining = Arc::new(Mutex::new(None));
+    let recorded = Arc::clone(&remaining);
     let decide: Decide = Arc::new(move |_, deadline| {
-        *note.lock().unwrap() = Some(deadline.saturating_duration_since(clock::now()));
+        *recorded.lock().unwrap() = Some(deadline.saturating_duration_since(clock::now()));
         Box::pin(async { allow() })
     });
     let server = serve(Setup {
         decide,
         ..Setup::default()
     });
-    for (deadline_ms, most) in [
-        (None, LONG),
-        (Some(u64::MAX), LONG),
+    for (deadline_ms, max) in [
+        (None, BOUND),
+        (Some(u64::MAX), BOUND),
         (Some(5_000), Duration::from_millis(4_950)),
         (Some(10), Duration::ZERO),
     ] {
-        ask(
+        send_request(
             &server.path,
             &ipc::Request {
                 deadline_ms,
@@ -93,70 +100,67 @@ async fn the_earlier_of_both_deadlines_counts() {
             },
         )
         .await;
-        let left = seen.lock().unwrap().take().unwrap();
-        assert!(left <= most, "{deadline_ms:?} leaves {left:?}");
+        let remaining = remaining.lock().unwrap().take().unwrap();
+        assert!(remaining <= max, "{deadline_ms:?}: {remaining:?}");
         assert!(
-            most.saturating_sub(left) < Duration::from_secs(4),
-            "{deadline_ms:?} leaves {left:?}"
+            max.saturating_sub(remaining) < Duration::from_secs(4),
+            "{deadline_ms:?}: {remaining:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn logins_beyond_the_limit_are_denied_at_once() {
-    let (decide, release, mut waiting) = held_back();
+    let (decide, release, mut logins) = allow_when_released();
     let server = serve(Setup {
         decide,
         max_logins: 2,
         ..Setup::default()
     });
-    let frame = request("connect", "alice", 7).to_frame().unwrap();
-    let mut waiting_logins = Vec::new();
+    let mut in_progress = Vec::new();
     for n in 1..=2 {
-        let mut stream = UnixStream::connect(&server.path).await.unwrap();
-        stream.write_all(&frame).await.unwrap();
-        waiting_logins.push(stream);
-        waiting.wait_for(|arrived| *arrived == n).await.unwrap();
+        in_progress.push(start_request(&server.path, &request("connect", "alice", 7)).await);
+        logins.wait_for(|count| *count == n).await.unwrap();
     }
     assert_eq!(
-        code(&ask(&server.path, &request("connect", "bob", 9)).await),
+        deny_code(&send_request(&server.path, &request("connect", "bob", 9)).await),
         Some("overloaded")
     );
     release.send_replace(true);
-    for mut stream in waiting_logins {
+    for mut stream in in_progress {
         assert!(response(&read_all(&mut stream).await).allowed);
     }
 }
 
 #[tokio::test]
 async fn a_disconnect_report_needs_no_permit() {
-    let (decide, release, mut waiting) = held_back();
+    let (decide, release, mut logins) = allow_when_released();
     let server = serve(Setup {
         decide,
         max_logins: 1,
         ..Setup::default()
     });
     release.send_replace(true);
-    assert!(ask(&server.path, &request("connect", "alice", 7)).await.allowed);
-    server.wait_reported(&["connect 7"]).await;
-    release.send_replace(false);
-    let mut waiting_logins = UnixStream::connect(&server.path).await.unwrap();
-    waiting_logins
-        .write_all(&request("connect", "alice", 8).to_frame().unwrap())
-        .await
-        .unwrap();
-    waiting.wait_for(|arrived| *arrived == 2).await.unwrap();
-    assert_eq!(
-        code(&ask(&server.path, &request("connect", "bob", 9)).await),
-        Some("overloaded")
-    );
-    // A rejected report would not come again.
     assert!(
-        ask(&server.path, &request("disconnect", "alice", 7))
+        send_request(&server.path, &request("connect", "alice", 7))
             .await
             .allowed
     );
-    server.wait_reported(&["connect 7", "disconnect 7"]).await;
+    server.wait_for_events(&["connect 7"]).await;
+    release.send_replace(false);
+    let _in_progress = start_request(&server.path, &request("connect", "alice", 8)).await;
+    logins.wait_for(|count| *count == 2).await.unwrap();
+    assert_eq!(
+        deny_code(&send_request(&server.path, &request("connect", "bob", 9)).await),
+        Some("overloaded")
+    );
+    // ocserv would not repeat a rejected report.
+    assert!(
+        send_request(&server.path, &request("disconnect", "alice", 7))
+            .await
+            .allowed
+    );
+    server.wait_for_events(&["connect 7", "disconnect 7"]).await;
 }
 
 #[tokio::test]
@@ -167,16 +171,16 @@ async fn a_peer_that_never_reads_delays_nothing() {
     });
     let mut unread = Vec::new();
     for n in 1..=2 {
-        let mut stream = UnixStream::connect(&server.path).await.unwrap();
-        stream
-            .write_all(&request("connect", "alice", n).to_frame().unwrap())
-            .await
-            .unwrap();
-        unread.push(stream);
+        unread.push(start_request(&server.path, &request("connect", "alice", n)).await);
     }
-    until(|| server.reported().len() == 2).await;
-    let served = async { while !ask(&server.path, &request("connect", "alice", 3)).await.allowed {} };
-    timeout(LONG, served).await.expect("its permit is released");
+    until(|| server.events().len() == 2).await;
+    let permitted = async {
+        while !send_request(&server.path, &request("connect", "alice", 3))
+            .await
+            .allowed
+        {}
+    };
+    timeout(BOUND, permitted).await.expect("the permits are released");
 }
 
 #[tokio::test]
@@ -189,29 +193,27 @@ async fn a_handler_that_panics_affects_no_other_connection() {
         decide,
         ..Setup::default()
     });
-    let mut stream = UnixStream::connect(&server.path).await.unwrap();
-    let frame = request("connect", "mallory", 7).to_frame().unwrap();
-    stream.write_all(&frame).await.unwrap();
+    let mut stream = start_request(&server.path, &request("connect", "mallory", 7)).await;
     assert!(read_all(&mut stream).await.is_empty(), "a panic allows nothing");
-    assert!(ask(&server.path, &request("connect", "alice", 8)).await.allowed);
+    assert!(
+        send_request(&server.path, &request("connect", "alice", 8))
+            .await
+            .allowed
+    );
     server.shut_down().await;
 }
 
 #[tokio::test]
 async fn the_decisions_table_needs_no_login_permit() {
-    let (decide, release, mut waiting) = held_back();
+    let (decide, release, mut logins) = allow_when_released();
     let server = serve(Setup {
         decide,
         max_logins: 1,
         ..Setup::default()
     });
-    let mut login = UnixStream::connect(&server.path).await.unwrap();
-    login
-        .write_all(&request("connect", "alice", 7).to_frame().unwrap())
-        .await
-        .unwrap();
-    waiting.wait_for(|arrived| *arrived == 1).await.unwrap();
-    let table = ask(&server.path, &request("decisions", "", 1)).await;
+    let mut login = start_request(&server.path, &request("connect", "alice", 7)).await;
+    logins.wait_for(|count| *count == 1).await.unwrap();
+    let table = send_request(&server.path, &request("decisions", "", 1)).await;
     assert_eq!(table.message.as_deref(), Some("no decision yet\n"));
     release.send_replace(true);
     assert!(response(&read_all(&mut login).await).allowed);

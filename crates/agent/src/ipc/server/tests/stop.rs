@@ -3,39 +3,34 @@
 use super::*;
 
 #[tokio::test]
-async fn a_shutdown_answers_every_login_in_progress() {
-    let (decide, release, mut waiting) = held_back();
+async fn a_shutdown_completes_every_login_in_progress() {
+    let (decide, release, mut logins) = allow_when_released();
     let server = serve(Setup {
         decide,
         ..Setup::default()
     });
-    let mut pending = Vec::new();
+    let mut in_progress = Vec::new();
     for n in 1..=20 {
-        let mut stream = UnixStream::connect(&server.path).await.unwrap();
-        stream
-            .write_all(&request("connect", "alice", n).to_frame().unwrap())
-            .await
-            .unwrap();
-        pending.push(stream);
+        in_progress.push(start_request(&server.path, &request("connect", "alice", n)).await);
     }
-    waiting.wait_for(|arrived| *arrived == 20).await.unwrap();
+    logins.wait_for(|count| *count == 20).await.unwrap();
     server.stop.cancel();
     until(|| !server.path.exists()).await;
     assert!(
         UnixStream::connect(&server.path).await.is_err(),
-        "the socket is gone"
+        "the socket is removed"
     );
     assert!(!server.served.is_finished());
     release.send_replace(true);
-    for mut stream in pending {
+    for mut stream in in_progress {
         assert!(response(&read_all(&mut stream).await).allowed);
     }
-    until(|| server.reported().len() == 20).await;
+    until(|| server.events().len() == 20).await;
     server.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_login_in_the_backlog_is_answered_in_a_shutdown() {
+async fn a_shutdown_completes_logins_in_the_backlog() {
     let server = serve(Setup::default());
     server.stop.cancel();
     // The server has not run yet: the test has not yielded since it was spawned.

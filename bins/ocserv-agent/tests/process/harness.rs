@@ -1,4 +1,4 @@
-//! What the program stands between, and a hold on it.
+//! The agent's process between a portal double and a fake control socket.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use testkit::wait::{BOUND, until};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ocserv-agent");
 
-/// A portal, an ocserv's control socket and a directory for the agent between them.
-pub(crate) struct Place {
+/// A portal double, a fake control socket, and a directory with the agent's files.
+pub(crate) struct Harness {
     pub(crate) portal: PortalDouble,
     pub(crate) control: FakeControl,
     pub(crate) pki: Pki,
@@ -24,7 +24,7 @@ pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
 }
 
-impl Place {
+impl Harness {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::create(dir.path()).unwrap();
@@ -50,7 +50,7 @@ impl Place {
         self.path("run/ipc.sock")
     }
 
-    /// Writes the configuration with `more` at its end.
+    /// Writes the configuration with `more` at the end of its section `[ipc]`.
     pub(crate) fn configure(&self, more: &str) -> PathBuf {
         let Issued { ca, cert, key } = &self.files;
         let uid = nix::unistd::geteuid();
@@ -67,39 +67,50 @@ impl Place {
         path
     }
 
-    pub(crate) fn start(&self, more: &str) -> Running {
-        let config = self.configure(more);
-        self.launch(&config)
+    /// Replaces `from` by `to` in the configuration.
+    pub(crate) fn edit_config(&self, from: &str, to: &str) -> PathBuf {
+        let path = self.path("config.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        path
     }
 
-    /// Starts it with another configuration than the usual one.
-    pub(crate) fn start_with(&self, change: impl FnOnce(&str) -> String) -> Running {
-        let config = self.configure("");
-        let text = fs::read_to_string(&config).unwrap();
-        fs::write(&config, change(&text)).unwrap();
-        self.launch(&config)
+    /// Removes this process's uid from `ipc.allowed_uids`.
+    pub(crate) fn disallow_own_uid(&self) {
+        let uid = nix::unistd::geteuid();
+        self.edit_config(&format!("allowed_uids = [{uid}]"), "allowed_uids = [4000000]");
     }
 
-    fn launch(&self, config: &Path) -> Running {
+    /// Starts the agent with the configuration of [`Self::configure`], and waits until it is ready.
+    pub(crate) fn start(&self, more: &str) -> RunningAgent {
+        self.configure(more);
+        self.start_configured()
+    }
+
+    /// Starts the agent with the configuration as it is, and waits until it is ready.
+    pub(crate) fn start_configured(&self) -> RunningAgent {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.path("config.toml"));
+        let agent = self.spawn(&mut command);
+        agent.wait_for_log("agent is ready");
+        agent
+    }
+
+    /// Spawns `command`, which runs the agent, with its log in a file.
+    pub(crate) fn spawn(&self, command: &mut Command) -> RunningAgent {
         let log = self.path("agent.log");
-        let stderr = fs::File::create(&log).unwrap();
-        let child = Command::new(PROGRAM)
-            .arg("--config")
-            .arg(config)
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let running = Running { child, log };
-        running.logs("agent is ready");
-        running
+        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        RunningAgent { child, log }
     }
 
     pub(crate) fn login(&self, user: &str, id: i32) -> Response {
         send_request(&self.socket(), BOUND, &request("connect", user, id)).unwrap()
     }
 
-    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&PortalEvent) -> bool) -> PortalEvent {
-        self.portal.wait_for_event(what, BOUND, wanted).unwrap()
+    /// Waits until the portal has received an event that is `expected`.
+    pub(crate) fn wait_for_event(&self, name: &str, expected: impl Fn(&PortalEvent) -> bool) -> PortalEvent {
+        self.portal.wait_for_event(name, BOUND, expected).unwrap()
     }
 }
 
@@ -113,15 +124,15 @@ pub(crate) fn request(reason: &str, user: &str, id: i32) -> Request {
     }
 }
 
-/// A running agent; killed when the test is over.
-pub(crate) struct Running {
+/// A running agent; killed when dropped.
+pub(crate) struct RunningAgent {
     pub(crate) child: Child,
     pub(crate) log: PathBuf,
 }
 
-impl Running {
-    /// Waits for a line of its log.
-    pub(crate) fn logs(&self, part: &str) -> String {
+impl RunningAgent {
+    /// Waits for a log line that contains `part` and returns it.
+    pub(crate) fn wait_for_log(&self, part: &str) -> String {
         let line = || {
             fs::read_to_string(&self.log)
                 .ok()?
@@ -129,8 +140,9 @@ impl Running {
                 .find(|line| line.contains(part))
                 .map(str::to_owned)
         };
-        until(&format!("{part:?} in the log"), BOUND, line)
-            .unwrap_or_else(|late| panic!("{late}\n{}", fs::read_to_string(&self.log).unwrap_or_default()))
+        until(&format!("{part:?} in the log"), BOUND, line).unwrap_or_else(|timeout| {
+            panic!("{timeout}\n{}", fs::read_to_string(&self.log).unwrap_or_default())
+        })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -138,19 +150,20 @@ impl Running {
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        until("the agent to end", BOUND, || self.child.try_wait().unwrap())
+        until("the agent's exit", BOUND, || self.child.try_wait().unwrap())
             .unwrap()
             .code()
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningAgent {
     fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
+        let _exited = self.child.kill();
+        let _exited = self.child.wait();
     }
 }
 
+/// Runs the program until it exits.
 pub(crate) fn run(arguments: &[&str], config: &Path) -> Output {
     Command::new(PROGRAM)
         .args(arguments)
