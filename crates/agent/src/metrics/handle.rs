@@ -1,4 +1,4 @@
-//! The handle that counts, and what declarations of metrics have in common.
+//! The handle of the registered metrics, and the macro that declares them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ macro_rules! declare {
 }
 pub(super) use declare;
 
-/// Counts what the agent does; clones share it.
+/// The registered metrics; clones share them.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(super) registry: Arc<Registry>,
