@@ -18,6 +18,7 @@ use super::signals::Signals;
 use crate::config::{self, Address, Config, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
+use crate::jobs::persist_decisions::StoreOpening;
 use crate::jobs::watch_policy;
 use crate::metrics::Metrics;
 use crate::operations::policy_backend::CurrentPolicy;
@@ -91,8 +92,9 @@ pub(crate) struct Agent {
 
 /// The policy source.
 pub(super) enum PolicySetup {
-    /// The client of the portal, already connecting, and its identity.
-    Portal(Portal, ClientTls),
+    /// The client of the portal, already connecting, its identity, and the decisions of an earlier
+    /// run.
+    Portal(Portal, ClientTls, StoreOpening),
     /// The policy file.
     Embedded(PolicyFile, CurrentPolicy),
 }
@@ -172,13 +174,14 @@ impl Agent {
 impl PolicySetup {
     fn open(config: &Config, process: &TaskGroup) -> Result<Self, StartError> {
         if let Some((address, tls)) = config.portal.remote() {
+            let store = StoreOpening::start(&config.state_dir, &config.agent_id);
             let section = "portal.tls";
             let identity = ClientTls::load(tls.files().identity())
                 .map_err(|source| StartError::Identity { section, source })?;
             warn(section, &identity.status());
             let settings = portal_settings(config, address, tls);
             let portal = Portal::start(settings, identity.clone(), &process.tasks, process.stop.clone())?;
-            return Ok(Self::Portal(portal, identity));
+            return Ok(Self::Portal(portal, identity, store));
         }
         let path = config.portal.policy_file.clone().unwrap_or_default();
         let (file, policy) = watch_policy::open(&path)?;

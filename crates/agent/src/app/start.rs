@@ -24,7 +24,7 @@ use super::{pipeline, systemd};
 use crate::config::{self, Config};
 use crate::ipc;
 use crate::jobs::deliver_events::{EventDelivery, report_to};
-use crate::jobs::persist_decisions;
+use crate::jobs::persist_decisions::{self, StoreOpening};
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::validate_sessions::SessionValidator;
 use crate::jobs::watch_policy::watch_policy;
@@ -71,11 +71,11 @@ pub(super) async fn start(agent: Agent) -> Started {
     let grpc_addr = grpc.as_ref().map(|grpc| grpc.server.local_addr());
 
     context.start_metrics_upkeep();
-    let (policy, portal) = context.start_policy(policy);
+    let (policy, portal, store) = context.start_policy(policy);
     let authorizer = context.start_authorizer(&policy);
     tokio::join!(
         import_sessions(&ocserv, &recorder),
-        context.start_persistence(&authorizer, portal.is_some()),
+        context.start_persistence(&authorizer, store),
     );
     let connected = portal
         .as_ref()
@@ -114,15 +114,22 @@ impl Context {
         self.stages.process.spawn_on(&self.background, upkeep);
     }
 
-    /// Starts the policy source; returns the portal's client where there is one.
-    fn start_policy(&self, setup: PolicySetup) -> (PolicyBackend, Option<(Portal, ClientTls)>) {
+    /// Starts the policy source; returns the portal's client and the stored decisions where there are.
+    fn start_policy(
+        &self,
+        setup: PolicySetup,
+    ) -> (PolicyBackend, Option<(Portal, ClientTls)>, Option<StoreOpening>) {
         match setup {
-            PolicySetup::Portal(portal, tls) => (PolicyBackend::Portal(portal.clone()), Some((portal, tls))),
+            PolicySetup::Portal(portal, tls, store) => (
+                PolicyBackend::Portal(portal.clone()),
+                Some((portal, tls)),
+                Some(store),
+            ),
             PolicySetup::Embedded(file, policy) => {
                 let process = &self.stages.process;
                 let watch = watch_policy(file, Arc::clone(&policy), process.stop.clone());
                 process.spawn_on(&self.background, watch);
-                (PolicyBackend::Embedded(policy), None)
+                (PolicyBackend::Embedded(policy), None, None)
             }
         }
     }
@@ -140,13 +147,9 @@ impl Context {
 
     /// Restores the decisions of an earlier run and persists new ones. The policy file needs neither:
     /// it answers from memory.
-    async fn start_persistence(&self, authorizer: &Authorizer, has_portal: bool) {
-        if !has_portal {
-            return;
-        }
-        let config = self.config.current();
-        let store = persist_decisions::open(&config.state_dir, &config.agent_id, authorizer).await;
-        if let Some(store) = store {
+    async fn start_persistence(&self, authorizer: &Authorizer, store: Option<StoreOpening>) {
+        let Some(store) = store else { return };
+        if let Some(store) = store.finish(authorizer).await {
             let storage = &self.stages.storage;
             let persist = persist_decisions::run(store, authorizer.clone(), storage.stop.clone());
             storage.spawn_on(&self.background, persist);

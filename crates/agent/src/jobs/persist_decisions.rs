@@ -1,11 +1,12 @@
 //! Persists cached decisions: restores them at the start, writes changes in the background.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use authz::{Authorizer, DecisionStore, OpenedStore, StoreError};
 use resilience::Changes;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -18,20 +19,39 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Opens the store and restores its decisions into `authorizer`. Logs a failure; without a store
-/// the agent works, but a restart loses the decisions.
-pub(crate) async fn open(state_dir: &Path, agent_id: &str, authorizer: &Authorizer) -> Option<DecisionStore> {
-    let path = state_dir.join(FILE_NAME);
-    let (file, agent_id) = (path.clone(), agent_id.to_owned());
-    let opening = tokio::task::spawn_blocking(move || open_blocking(&file, &agent_id));
-    let error = match timeout(OPEN_TIMEOUT, opening).await {
-        Ok(Ok(Ok(opened))) => return Some(restore(&path, opened, authorizer)),
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the disk did not respond within {OPEN_TIMEOUT:?}"),
-    };
-    tracing::error!(key = "state_dir", path = %path.display(), error, "could not open the decision store: a restart loses the cached decisions");
-    None
+/// The store while a thread for blocking work opens and reads it.
+#[derive(Debug)]
+pub(crate) struct StoreOpening {
+    path: PathBuf,
+    opened: JoinHandle<Result<OpenedStore, StoreError>>,
+}
+
+impl StoreOpening {
+    /// Starts to open the store in `state_dir`; early, so that the start waits less for it.
+    pub(crate) fn start(state_dir: &Path, agent_id: &str) -> Self {
+        let path = state_dir.join(FILE_NAME);
+        let (file, agent_id) = (path.clone(), agent_id.to_owned());
+        let opened = tokio::task::spawn_blocking(move || open_blocking(&file, &agent_id));
+        Self { path, opened }
+    }
+
+    /// Restores the stored decisions into `authorizer`. Logs a failure; without a store the agent
+    /// works, but a restart loses the decisions.
+    pub(crate) async fn finish(self, authorizer: &Authorizer) -> Option<DecisionStore> {
+        let Self { path, opened } = self;
+        let error = match timeout(OPEN_TIMEOUT, opened).await {
+            Ok(Ok(Ok(opened))) => return Some(restore(&path, opened, authorizer)),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the disk did not respond within {OPEN_TIMEOUT:?}"),
+        };
+        let path = path.display();
+        tracing::error!(
+            key = "state_dir", %path, error,
+            "could not open the decision store: a restart loses the cached decisions"
+        );
+        None
+    }
 }
 
 fn open_blocking(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError> {
