@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{
 use tokio_util::sync::CancellationToken;
 
 /// Interval of [`Registry::upkeep`].
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]

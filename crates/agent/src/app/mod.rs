@@ -29,8 +29,6 @@ pub use run::ExitReason;
 
 /// Threads for blocking work (name lookups, small files), for each of the two runtimes.
 const BLOCKING_THREADS: usize = 4;
-/// The nice value of the background runtime's threads, 0 to 19; see nice(2).
-const BACKGROUND_NICE: i32 = 10;
 
 /// Runs the agent to its end: takes over systemd's socket, if any, starts the log and the runtimes,
 /// builds, serves, shuts down. Must be called before any thread is started.
@@ -46,8 +44,7 @@ pub fn run(config: Config, source: ConfigSource) -> Result<ExitReason, StartErro
     let background = runtime(
         Builder::new_multi_thread()
             .worker_threads(1)
-            .thread_name("background")
-            .on_thread_start(lower_priority),
+            .thread_name("background"),
     )?;
     let handle = background.handle().clone();
     let reason = logins.block_on(async {
@@ -68,12 +65,6 @@ fn runtime(builder: &mut Builder) -> Result<Runtime, StartError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(StartError::Runtime)
-}
-
-/// Lets logins go first: while both want the processor, this thread gets a tenth of what a login gets.
-fn lower_priority() {
-    // Where this fails, both have the same priority.
-    let _unchanged = rustix::process::nice(BACKGROUND_NICE);
 }
 
 /// Raises the soft limit of open files to the hard one: each login in progress holds one, and the

@@ -13,8 +13,14 @@ use crate::clock;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 
-/// Time over which allowed logins are collected into one batch.
-const BATCH_INTERVAL: Duration = Duration::from_millis(2);
+/// Time between two looks at the allows that wait for their helpers.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// A batch is complete when no further allow was read for this long: a burst of logins goes first.
+const QUIET_PERIOD: Duration = Duration::from_millis(5);
+/// Longest time that a burst delays the registration of its sessions.
+const MAX_BATCH_DELAY: Duration = Duration::from_secs(2);
+/// Most sessions in a batch.
+const MAX_BATCH: usize = 16_384;
 
 /// A login whose allow has been written to the helper.
 #[derive(Debug)]
@@ -34,6 +40,35 @@ pub(super) struct Confirmation {
     allows: mpsc::Receiver<WrittenAllow>,
 }
 
+/// The confirmed sessions that are registered together.
+#[derive(Default)]
+struct Batch {
+    sessions: Vec<PendingSession>,
+    /// When the first and the last session were added.
+    times: Option<(Instant, Instant)>,
+}
+
+impl Batch {
+    fn add(&mut self, sessions: Vec<PendingSession>, now: Instant) {
+        if !sessions.is_empty() {
+            let first = self.times.map_or(now, |(first, _)| first);
+            self.times = Some((first, now));
+            self.sessions.extend(sessions);
+        }
+    }
+
+    fn is_complete(&self, now: Instant) -> bool {
+        self.times.is_some_and(|(first, last)| {
+            now >= last + QUIET_PERIOD || now >= first + MAX_BATCH_DELAY || self.sessions.len() >= MAX_BATCH
+        })
+    }
+
+    fn take(&mut self) -> Vec<PendingSession> {
+        self.times = None;
+        std::mem::take(&mut self.sessions)
+    }
+}
+
 impl Confirmation {
     /// Creates the receiver and its queue, which holds `capacity` allows.
     pub(super) fn new(
@@ -50,29 +85,33 @@ impl Confirmation {
         (confirmation, sender)
     }
 
-    /// Runs until the last sender is dropped and the queue is empty.
+    /// Runs until the last sender is dropped and every session is registered.
     pub(super) async fn run(mut self) {
         let capacity = self.allows.max_capacity();
         let mut waiting = Vec::new();
+        let mut batch = Batch::default();
         loop {
-            if waiting.is_empty() && self.allows.recv_many(&mut waiting, capacity).await == 0 {
+            let is_idle = waiting.is_empty() && batch.sessions.is_empty();
+            if is_idle && self.allows.recv_many(&mut waiting, capacity).await == 0 {
                 return;
             }
-            sleep(BATCH_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
             while waiting.len() < capacity
                 && let Ok(more) = self.allows.try_recv()
             {
                 waiting.push(more);
             }
-            let confirmed = self.take_confirmed(&mut waiting);
-            self.registrar.register(confirmed).await;
+            let now = clock::now();
+            batch.add(self.take_confirmed(&mut waiting, now), now);
+            if batch.is_complete(now) || self.allows.is_closed() {
+                self.registrar.register(batch.take()).await;
+            }
         }
     }
 
     /// Removes the allows whose helper has closed or is overdue; returns the sessions of those that
     /// were read.
-    fn take_confirmed(&self, waiting: &mut Vec<WrittenAllow>) -> Vec<PendingSession> {
-        let now = clock::now();
+    fn take_confirmed(&self, waiting: &mut Vec<WrittenAllow>, now: Instant) -> Vec<PendingSession> {
         let mut confirmed = Vec::new();
         for allow in std::mem::take(waiting) {
             // A helper that stays connected has the response in its socket buffer.

@@ -143,11 +143,12 @@ impl IpcListener {
         })
     }
 
-    /// Duplicates the socket as a non-blocking one, for the runtime.
-    pub(super) fn try_clone(&self) -> io::Result<UnixListener> {
-        let listener = self.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
+    /// Registers the socket with the runtime, which then tells when [`Self::accept`] has a
+    /// connection. tokio's own listener would register every connection that it accepts.
+    pub(super) fn readable(&self) -> io::Result<tokio::net::UnixStream> {
+        let socket = self.listener.try_clone()?;
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(OwnedFd::from(socket).into())
     }
 
     /// Accepts a connection from the backlog.

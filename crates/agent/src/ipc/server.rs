@@ -1,18 +1,15 @@
 //! The accept loop and its graceful shutdown.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::io::Interest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::IpcListener;
 use super::confirmation::Confirmation;
-use super::connection::Connection;
 use super::handler::{Dependencies, DynamicSettings, RequestHandler};
 use crate::live::Live;
 
@@ -56,19 +53,19 @@ impl Server {
             handler,
             confirmation,
         } = self;
-        let incoming = UnixListener::from_std(listener.try_clone()?)?;
+        let readable = listener.readable()?;
         let connections = TaskTracker::new();
         connections.spawn_on(confirmation.run(), handler.background());
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = incoming.accept() => accepted,
+                accepted = readable.async_io(Interest::READABLE, || listener.accept()) => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok(connection) => {
                     pause = ACCEPT_PAUSE.0;
-                    start(&handler, Connection::new(stream), &connections);
+                    connections.spawn(Arc::clone(&handler).handle(connection));
                 }
                 Err(error) => {
                     handler.accept_failed(&error);
@@ -79,7 +76,7 @@ impl Server {
                 }
             }
         }
-        drop(incoming);
+        drop(readable);
         if !listener.is_inherited() {
             // Connections made before the unlink are served, later ones are refused. (On systemd's
             // socket they wait in the backlog for the next agent.)
@@ -100,26 +97,11 @@ impl Server {
 fn accept_backlog(listener: &IpcListener, handler: &Arc<RequestHandler>, connections: &TaskTracker) {
     loop {
         match listener.accept() {
-            Ok(connection) => start(handler, connection, connections),
+            Ok(connection) => drop(connections.spawn(Arc::clone(handler).handle(connection))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => return handler.accept_failed(&error),
         }
-    }
-}
-
-/// Starts to handle a connection. Polls it once inline: a login with a cached decision completes in
-/// that poll and needs no task (`docs/decisions/0010-login-thread.md`).
-fn start(handler: &Arc<RequestHandler>, connection: Connection, connections: &TaskTracker) {
-    let mut handling = Box::pin(Arc::clone(handler).handle(connection));
-    let first_poll = || handling.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    match catch_unwind(AssertUnwindSafe(first_poll)) {
-        Ok(Poll::Ready(())) => {}
-        // The task polls again before it waits, so no wake-up is lost to the no-op waker.
-        Ok(Poll::Pending) => drop(connections.spawn(handling)),
-        // As with a panic in a task, other connections are not affected. The panic message is on
-        // standard error.
-        Err(_) => tracing::error!("the handler of a connection on the IPC socket panicked"),
     }
 }
 
