@@ -30,18 +30,12 @@ fn record(number: u32) -> Option<Record> {
     })
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a bench that cannot open its own file has nothing to measure"
-)]
+#[expect(clippy::expect_used, reason = "without the file there is nothing to measure")]
 fn open(path: &Path) -> OpenedStore {
     DecisionStore::open(path, "vpn1").expect("a file in a directory of our own")
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a bench that cannot write its own file has nothing to measure"
-)]
+#[expect(clippy::expect_used, reason = "without the file there is nothing to measure")]
 fn store(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("decisions.redb");

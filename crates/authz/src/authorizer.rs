@@ -1,4 +1,4 @@
-//! The decision pipeline.
+//! The decision pipeline and what it shares with its queries.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,7 @@ pub struct Dependencies {
     pub observer: Observer,
     /// Tracks the queries in flight, which outlive the login that started them.
     pub tasks: TaskTracker,
-    /// Cancels the queries in flight. Cancel it when no login waits any more.
+    /// Cancels the queries in flight. Cancel it only when no login is in progress.
     pub stop: CancellationToken,
 }
 
@@ -91,7 +91,7 @@ impl Authorizer {
 
     /// Decides `login` before `deadline`. Never fails: in an outage the fail mode decides.
     ///
-    /// Dropping the future is safe at any point. A query that it started goes on for the other
+    /// Dropping the future is safe at any point. A query that it started continues for the other
     /// logins that wait for it, and its answer is cached.
     pub async fn decide(&self, login: &Login, deadline: Instant) -> Decision {
         let started = self.0.dependencies.clock.now();
@@ -99,10 +99,10 @@ impl Authorizer {
     }
 
     /// Revokes `user`, see [`Cache::revoke_user`]; a login of the user that waits for an answer
-    /// asks again.
+    /// queries the source again.
     ///
-    /// Returns the allowed logins of the user among the last 1,000 decisions: their replies may
-    /// still be on their way to ocserv. Every later login is decided after the revocation.
+    /// Returns the allowed logins of the user among the last 1,000 decisions, whose sessions may
+    /// not be connected yet. Every later login is decided after the revocation.
     pub fn revoke_user(&self, user: &Username, reason: &str) -> Vec<Arc<DecisionRecord>> {
         let now = self.0.dependencies.clock.now();
         let mut state = self.0.lock();

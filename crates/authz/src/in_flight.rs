@@ -11,13 +11,13 @@ use tokio::sync::watch;
 pub(crate) enum QueryResult {
     /// The source gave a verdict.
     Answered(Verdict),
-    /// The source gave this verdict, but the query started before an invalidation: ask again.
+    /// The source gave this verdict, but an invalidation came after the query's start.
     Invalidated(Verdict),
     /// The source gave no answer.
     Outage(String),
 }
 
-/// Receives the result of a query. Closed without a result: the query's task is gone.
+/// Receives the result of a query. Closed without a result when the query's task ended early.
 pub(crate) type ResultReceiver = watch::Receiver<Option<QueryResult>>;
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl InFlightQueries {
         }
     }
 
-    /// Lets no further login join the queries about `user`, or any query when `user` is `None`.
+    /// Stops further logins from joining the queries about `user`, or any query for `None`.
     pub(crate) fn close(&mut self, user: Option<&Username>) {
         self.joinable
             .retain(|key, _| user.is_some_and(|user| key.username != *user));

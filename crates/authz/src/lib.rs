@@ -1,10 +1,9 @@
 //! The decision pipeline: fresh cache → breaker → policy source → fail mode, and the decisions'
 //! copy on disk.
 //!
-//! Leans on `model` and `resilience`. Runs its queries to the source on the tracker it is given,
-//! reads the clock it is given, and touches the disk only in [`DecisionStore`], whose calls are
-//! explicit and block. Never knows wires, configuration files, metrics or logs: events are returned
-//! to the caller or passed to its observer.
+//! Depends on `model` and `resilience`. Runs queries on the caller's tracker, reads the caller's
+//! clock, and touches the disk only in [`DecisionStore`], whose calls block. Knows nothing of wire
+//! formats, configuration, metrics or logs: it returns events or passes them to its observer.
 
 mod authorizer;
 mod clock;

@@ -1,4 +1,4 @@
-//! What the pipeline reports about itself.
+//! Observations of the pipeline, and the last decisions.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,10 +11,10 @@ use ocserv_agent_model::{
 };
 use resilience::Transition;
 
-/// How many decisions are kept for the operator.
+/// Most decisions that are kept.
 const MAX_RECENT: usize = 1_000;
 
-/// One decision, for the log and for the operator.
+/// The record of one decision, for metrics and the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionRecord {
     /// When it was made.
@@ -37,7 +37,7 @@ pub struct DecisionRecord {
     pub deny_code: Option<DenyCode>,
     /// The reason of a deny; empty for an allow, or when none was given.
     pub reason: String,
-    /// Why the source gave no answer, when it was to be asked and gave none.
+    /// Why the source gave no answer; `None` when it answered or was not queried.
     pub outage: Option<String>,
     /// How long the decision took.
     pub duration: Duration,
@@ -81,11 +81,11 @@ pub enum QueryEnd {
     Invalidated,
     /// Without an answer.
     Outage,
-    /// The agent stopped first.
+    /// The agent stopped before an answer.
     Cancelled,
 }
 
-/// Something worth counting or logging.
+/// An event of the pipeline, to be counted or logged.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Observation {
@@ -102,8 +102,7 @@ pub enum Observation {
     },
 }
 
-/// Receives what the pipeline reports. Called on the login's path and never under a lock; it must
-/// not block.
+/// Receives observations. Called on the login's path, never under a lock; must not block.
 #[derive(Clone)]
 pub struct Observer(Arc<dyn Fn(Observation) + Send + Sync>);
 
@@ -143,7 +142,7 @@ impl RecentDecisions {
         self.0.iter().filter(allows_user).cloned().collect()
     }
 
-    /// Returns all of them, newest first.
+    /// Returns all decisions, newest first.
     pub(crate) fn list(&self) -> Vec<Arc<DecisionRecord>> {
         self.0.iter().rev().cloned().collect()
     }

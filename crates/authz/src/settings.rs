@@ -1,18 +1,18 @@
-//! How the pipeline behaves.
+//! Settings of the pipeline.
 
 use std::time::Duration;
 
 use resilience::{BreakerSettings, CacheSettings, FailMode, Rate};
 
-/// How the pipeline behaves; all of it can change at run time.
+/// Settings of the pipeline; all can change at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// What an outage does to a login without a fresh decision.
+    /// How a login without a fresh decision is decided in an outage.
     pub fail_mode: FailMode,
     /// Longest time of one query to the source. The breaker's `timeout` bounds it too.
     pub source_timeout: Duration,
-    /// Part of a login's time that is kept for the reply: a login waits for the source until this
-    /// long before its deadline.
+    /// Time reserved for the reply: a login waits for the source until this long before its
+    /// deadline.
     pub margin: Duration,
     /// Most queries to the source in flight. One more is an outage for the login that needs it.
     pub max_queries: usize,

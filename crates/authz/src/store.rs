@@ -1,15 +1,14 @@
 //! The decisions' copy on disk, so that an outage after a restart of the agent still finds them.
 //!
-//! A redb file: a crash at any instant leaves the last commit. All calls block; the agent makes
-//! them on a thread of their own and never on a login's path.
+//! A redb file: a crash at any instant leaves the last commit. All calls block; call them off the
+//! logins' path.
 //!
-//! What the file can do to rights is bounded. What is loaded from it is never fresh: it serves in
-//! an outage only, and an allow only while it is younger than the stale TTL. It holds no secret and
-//! nothing that allows a login by itself. It is bound to the agent that wrote it, so a copy is
-//! worth nothing on another server. It is used only when it is a regular file of the agent's own
-//! user that nobody else can read or write, when every page and every entry has its right checksum,
-//! and when it is not newer than this program. Otherwise it is set aside, and the agent starts
-//! without decisions. A file of the previous format is upgraded.
+//! The file grants little. A restored decision is never fresh: it is used in an outage only, and an
+//! allow only while it is younger than the stale TTL. The file contains no secret. It is bound to
+//! the agent that wrote it, so a copy is unusable on another server. It is used only if it is a
+//! regular file of the agent's own user that no other user can read or write, if all checksums are
+//! right, and if its format is not newer than this program. Otherwise it is set aside, and the
+//! agent starts without decisions. A file of the previous format is upgraded.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,9 +23,9 @@ mod format;
 
 use format::Codec;
 
-/// Version of the format; changes when a reader of the old one would misread the new one.
+/// Version of the format; changes when a reader of the old format would misread the new one.
 const VERSION: &str = "2";
-/// The previous version, which had no revocations.
+/// The previous version, without revocations.
 const PREVIOUS_VERSION: &str = "1";
 /// `version` and `agent_id`.
 const METADATA: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
@@ -55,7 +54,7 @@ pub struct OpenedStore {
     pub set_aside: Option<SetAside>,
 }
 
-/// An unusable file that was renamed.
+/// An unusable file that [`DecisionStore::open`] renamed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetAside {
     /// Its path now.
@@ -80,7 +79,7 @@ pub enum SetAsideReason {
 impl std::fmt::Display for SetAsideReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Damaged(what) => write!(f, "it is damaged: {what}"),
+            Self::Damaged(problem) => write!(f, "it is damaged: {problem}"),
             Self::Newer(version) => write!(f, "a newer program wrote it, in format {version}"),
             Self::Foreign(agent) => write!(f, "agent {agent:?} wrote it"),
             Self::Exposed => f.write_str("other users can read or write it"),
@@ -99,7 +98,7 @@ impl SetAsideReason {
     }
 }
 
-/// Why the store does not work. The agent runs without it.
+/// Why the store does not work; the agent runs without it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -120,14 +119,14 @@ impl<E: Into<redb::Error>> From<Failed<E>> for StoreError {
     }
 }
 
-/// Any of redb's errors.
+/// Wraps any of redb's errors for its conversion.
 struct Failed<E>(E);
 
 /// Why a file was not opened.
 enum OpenError {
-    /// The file is unusable: another one can take its place.
+    /// The file is unusable: a new file would open.
     Unusable(SetAsideReason),
-    /// The environment prevents it: no other file would open either.
+    /// The environment prevents it: no file would open.
     Environment(StoreError),
 }
 
@@ -189,7 +188,7 @@ impl DecisionStore {
         }
     }
 
-    /// Writes changes; once it has returned, they outlive a crash.
+    /// Writes changes durably.
     ///
     /// # Errors
     /// When the disk or the database fails; the file is then unchanged.
@@ -313,8 +312,8 @@ fn read(database: &Database, codec: &Codec) -> Result<Records, OpenError> {
     Ok(records)
 }
 
-fn damaged(what: &str) -> OpenError {
-    OpenError::Unusable(SetAsideReason::Damaged(what.to_owned()))
+fn damaged(problem: &str) -> OpenError {
+    OpenError::Unusable(SetAsideReason::Damaged(problem.to_owned()))
 }
 
 fn open_file(path: &Path) -> Result<(File, bool), OpenError> {
@@ -325,7 +324,7 @@ fn open_file(path: &Path) -> Result<(File, bool), OpenError> {
     };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(!exists).mode(0o600);
-    // A link is not followed, and a FIFO not waited for.
+    // Do not follow a symlink or wait for a FIFO.
     options.custom_flags(
         (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
             .bits()
@@ -341,8 +340,8 @@ fn open_file(path: &Path) -> Result<(File, bool), OpenError> {
     let metadata = file
         .metadata()
         .map_err(|error| OpenError::Environment(error.into()))?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !metadata.is_file() || !ours || metadata.mode() & 0o077 != 0 || metadata.nlink() != 1 {
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.is_file() || !is_own || metadata.mode() & 0o077 != 0 || metadata.nlink() != 1 {
         return Err(OpenError::Unusable(SetAsideReason::Exposed));
     }
     Ok((file, metadata.len() == 0))

@@ -1,4 +1,4 @@
-//! Tests of the pipeline on paused time, with a source that behaves as a test sets.
+//! Tests of the pipeline on paused time, with a scripted source.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,13 +62,13 @@ enum SourceBehaviour {
     Panics,
 }
 
-struct Double {
+struct SourceDouble {
     source: Source,
     behaviour: Mutex<SourceBehaviour>,
     calls: AtomicUsize,
 }
 
-impl PolicySource for Double {
+impl PolicySource for SourceDouble {
     fn source(&self) -> Source {
         self.source
     }
@@ -90,17 +90,17 @@ impl PolicySource for Double {
     }
 }
 
-/// A pipeline and everything around it.
+/// A pipeline with its source, clock and observations.
 struct Rig {
     authorizer: Authorizer,
-    source: Arc<Double>,
+    source: Arc<SourceDouble>,
     observed: Arc<Mutex<Vec<Observation>>>,
     stop: CancellationToken,
-    /// What runs at the next readings of the clock.
+    /// Run at the next readings of the clock.
     hooks: Arc<Mutex<VecDeque<ClockHook>>>,
 }
 
-/// What runs while the pipeline reads the clock.
+/// Runs while the pipeline reads the clock.
 type ClockHook = Option<Box<dyn FnOnce() + Send>>;
 
 impl Rig {
@@ -109,7 +109,7 @@ impl Rig {
     }
 
     fn with_source(source: Source, settings: Settings) -> Self {
-        let source = Arc::new(Double {
+        let source = Arc::new(SourceDouble {
             source,
             behaviour: Mutex::new(answers(allow())),
             calls: AtomicUsize::new(0),
@@ -190,7 +190,7 @@ fn allow() -> Verdict {
 }
 
 fn deny() -> Verdict {
-    Verdict::deny(DenyCode::Policy, "not today")
+    Verdict::deny(DenyCode::Policy, "denied by policy")
 }
 
 fn answers(verdict: Verdict) -> SourceBehaviour {

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Grant {
     /// Routes in CIDR notation, as the source wrote them.
     pub routes: Vec<String>,
-    /// Name servers.
+    /// DNS servers.
     pub dns_servers: Vec<IpAddr>,
 }
 
@@ -57,7 +57,7 @@ pub struct Decision {
     pub source: Source,
     /// Age of the source's answer; zero unless it came from the cache.
     pub age: Duration,
-    /// Why the source gave no answer, when it was to be asked and gave none.
+    /// Why the source gave no answer; `None` when it answered or was not queried.
     pub outage: Option<String>,
 }
 
@@ -125,7 +125,7 @@ pub enum DenyCode {
     BadRequest,
     /// Too many logins of one user or from one address.
     RateLimited,
-    /// The agent has as many logins in flight as it admits.
+    /// The agent has too many logins in progress.
     Overloaded,
     /// The peer on the IPC socket is not in `ipc.allowed_uids`.
     PeerRefused,

@@ -1,8 +1,7 @@
 //! The vocabulary of the agent: names, sessions, decisions, reasons, events, routes, one-line text.
 //!
-//! Leans on std alone. Every type is checked where it is made, so that code behind the edge cannot
-//! meet a name that leaves a directory, breaks a line or pretends to be an option. Knows nothing of
-//! wires, files or clocks.
+//! Depends on std only. Every type is checked by its constructor: no name can leave a directory,
+//! break a line or look like a command-line option. Knows nothing of wire formats, files or clocks.
 
 mod decision;
 mod disconnect_reason;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::name::{GroupName, Username, VhostName};
 use crate::session::OcservId;
 
-/// A login that ocserv's connect-script asks about, checked.
+/// A valid login request from ocserv's connect-script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user.

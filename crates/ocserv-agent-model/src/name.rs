@@ -11,7 +11,7 @@ const MAX_NAME_LEN: usize = 63;
 /// Longest DNS name, in bytes, and so longest name of a virtual host.
 const MAX_HOST_LEN: usize = 253;
 
-/// Why a text is no valid name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
@@ -86,7 +86,7 @@ macro_rules! name {
             /// Parses `text` without trimming it or changing its case. Clones share the text.
             ///
             /// # Errors
-            /// [`NameError`] says why it is invalid.
+            /// [`NameError`], the reason why it is invalid.
             pub fn parse(text: &str) -> Result<Self, NameError> {
                 check(text, $max).map(|()| Self(text.into()))
             }

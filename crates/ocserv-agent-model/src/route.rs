@@ -10,11 +10,11 @@ pub struct Route {
     prefix_len: u8,
 }
 
-/// Why a text is no route.
+/// Why a text is not a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// The part before the slash is no IPv4 or IPv6 address.
+    /// The part before the slash is not an IPv4 or IPv6 address.
     Address,
     /// The part after the slash is not a decimal number within the address family's bounds.
     PrefixLength {

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// ocserv's ID of a session: the pid of its worker. Unique among live sessions only and reused, so
-/// it identifies a session for good only together with the time of its connection: see
-/// [`SessionUid`].
+/// ocserv's ID of a session: the pid of its worker. Reused, so it identifies a session only
+/// together with its connect time: see [`SessionUid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OcservId(i32);
 
-/// The error of a text or number that is no ocserv session ID.
+/// The error of a text or number that is not an ocserv session ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OcservIdError;
 

@@ -1,4 +1,4 @@
-//! When the connections of logins were accepted.
+//! Connect times of logins.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tokio::time::timeout;
 
 use crate::server::Ocserv;
 
-/// Up to how many connections are looked up one by one: the list holds everybody.
+/// Most connections that are looked up one by one; for more, all are listed.
 const MAX_SINGLE_LOOKUPS: usize = 8;
 
 impl Ocserv {
     /// Looks up when ocserv accepted the connections of `logins`, in seconds since 1970 and in the
-    /// same order. `None` where ocserv did not say within `limit`, or has given the id to another
-    /// user.
+    /// same order. `None` where ocserv did not reply within `limit`, or has reused the id for
+    /// another user.
     pub async fn connect_times(&self, logins: &[&Login], limit: Duration) -> Vec<Option<u64>> {
         let mut rows = HashMap::new();
         let error = match timeout(limit, self.look_up(logins, &mut rows)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error_chain(&error)),
-            Err(_) => Some(format!("no answer within {limit:?}")),
+            Err(_) => Some(format!("no reply within {limit:?}")),
         };
         if let Some(error) = error {
             let sessions = logins.len();
-            tracing::debug!(error, sessions, "ocserv did not say when sessions connected");
+            tracing::debug!(error, sessions, "could not look up connect times");
         }
         let connect_time = |login: &&Login| {
             let row = rows.get(&login.id.get())?;
@@ -35,8 +35,8 @@ impl Ocserv {
         logins.iter().map(connect_time).collect()
     }
 
-    /// Adds the rows of `logins`, and perhaps others, to `rows`, by id. What was found before an
-    /// error stays.
+    /// Adds the rows of `logins`, and possibly others, to `rows`, by id. Keeps those added before
+    /// an error.
     async fn look_up(&self, logins: &[&Login], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
         if logins.len() > MAX_SINGLE_LOOKUPS {
             let all = self.control.list().await?;

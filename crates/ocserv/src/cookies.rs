@@ -1,9 +1,9 @@
-//! Invalidating cookies, so that no client reconnects without a password.
+//! Invalidates cookies, so that no client reconnects without authenticating.
 //!
-//! ocserv does that from 1.4.2 on, with `terminate`, which loses the byte counts of a session that
-//! is still connected. So a session is disconnected first, and its cookie is invalidated once the
-//! session is gone. Older releases void the cookie of a session that is disconnected, and offer
-//! nothing for a detached one.
+//! ocserv can do that from 1.4.2 on, with `terminate`, which loses the byte counts of a session
+//! that is still connected. So a session is disconnected first, and its cookie is invalidated once
+//! the session is no longer listed. Older releases invalidate the cookie of a session that is
+//! disconnected, and have no request for a detached one.
 
 use occtl::{ControlError, Cookie, LoginState, SafeId, reports_session_start};
 use ocserv_agent_model::{Username, error_chain};
@@ -17,7 +17,7 @@ impl Ocserv {
     /// before ocserv 1.4.2, which cannot do it.
     ///
     /// # Errors
-    /// When ocserv does not answer; some may have been invalidated by then.
+    /// When ocserv does not reply; some cookies may be invalid by then.
     pub async fn invalidate_detached_cookies(&self, username: &Username) -> Result<usize, ControlError> {
         let mut cookies = self.control.cookies().await?;
         cookies.retain(|cookie| is_detached(cookie) && cookie.username_bytes == username.as_str().as_bytes());
@@ -37,16 +37,16 @@ impl Ocserv {
         Ok(invalidated)
     }
 
-    /// Invalidates the cookie of `session`, which was told to disconnect, once it is gone. A
-    /// session that stays is terminated, without its byte counts. A failure is logged: the
-    /// disconnect is what was asked for.
+    /// Invalidates the cookie of a disconnected `session` once it is no longer listed. Terminates a
+    /// session that stays, without its byte counts. Logs a failure, because the disconnect itself
+    /// has succeeded.
     pub(crate) async fn invalidate_cookie_of(&self, session: &LiveSession) {
         let Some(cookie) = &session.row.safe_id else {
             return;
         };
         if let Err(error) = self.invalidate_once_gone(session, cookie).await {
             let (id, uid, error) = (session.id, &session.uid, error_chain(&error));
-            tracing::warn!(%id, %uid, error, "the cookie of a disconnected session may still be valid");
+            tracing::warn!(%id, %uid, error, "could not invalidate the cookie of a disconnected session");
         }
     }
 
@@ -62,12 +62,12 @@ impl Ocserv {
                 tracing::warn!(%id, %uid, timeout = ?self.gone_timeout, "session did not disconnect: terminating it, its byte counts are lost");
             }
         }
-        // `false`: the disconnect has removed the cookie already.
+        // `false` means that the disconnect has removed the cookie already.
         self.control.terminate_session(cookie).await.map(drop)
     }
 }
 
-/// Whether a client could use this cookie and no connection does.
+/// Returns whether a client could use this cookie and no connection does.
 fn is_detached(cookie: &Cookie) -> bool {
     let is_unusable = matches!(
         cookie.state,

@@ -1,4 +1,4 @@
-//! Disconnecting one session.
+//! Disconnects one session.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::session::{ConfirmedSession, LiveSession};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Ocserv {
-    /// Checks that `session` is still the same session and connected: ocserv may have given its id
-    /// to another one since it was listed. Returns `None` when the session has ended.
+    /// Checks that `session` is still connected: ocserv may have reused its id since it was listed.
+    /// Returns `None` when the session has ended.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn confirm(&self, session: &LiveSession) -> Result<Option<ConfirmedSession>, ControlError> {
         let current = self.connection(session.id).await?;
         let confirmed = current.filter(|current| current.row.is_connected() && current.is_same(session));
         Ok(confirmed.map(ConfirmedSession))
     }
 
-    /// Disconnects a session, which voids its cookie in every release of ocserv. From 1.4.2 on this
-    /// also waits up to 5 s until the session is gone and then invalidates its cookie for certain;
-    /// a failure of that is logged. Returns `false` when the session had ended.
+    /// Disconnects a session, which invalidates its cookie in every release of ocserv. From 1.4.2
+    /// on also waits up to 5 s until the session is no longer listed and invalidates its cookie
+    /// explicitly; logs a failure of that. Returns `false` when the session had ended.
     ///
     /// # Errors
-    /// When ocserv does not answer; the session may have been disconnected all the same.
+    /// When ocserv does not reply; the session may be disconnected all the same.
     pub async fn disconnect(&self, session: &ConfirmedSession) -> Result<bool, ControlError> {
         let ConfirmedSession(session) = session;
         let disconnected = self.control.disconnect_id(session.id.get()).await?;
@@ -38,12 +38,12 @@ impl Ocserv {
         Ok(disconnected)
     }
 
-    /// Waits until `login` is a connected session; returns `false` when it is gone instead. A login
-    /// is not disconnected while its connect-script runs: ocserv would kill the script and block
-    /// until it ends.
+    /// Waits until `login` is a connected session; returns `false` when it has ended instead. Do
+    /// not disconnect a login while its connect-script runs: ocserv would kill the script and block
+    /// until it exits.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn wait_connected(&self, login: &LiveSession) -> Result<bool, ControlError> {
         loop {
             let current = self.connection(login.id).await?;
@@ -55,8 +55,8 @@ impl Ocserv {
         }
     }
 
-    /// Waits until ocserv no longer lists `session`. The cookie and the connect time identify it:
-    /// for a moment at the end ocserv lists it without its id.
+    /// Waits until ocserv no longer lists `session`. The cookie and the connect time identify it,
+    /// because at its end ocserv lists it briefly without its id.
     pub(crate) async fn wait_gone(&self, session: &LiveSession) -> Result<(), ControlError> {
         let is_listed = |row: &Session| {
             row.safe_id == session.row.safe_id && row.connected_at == Some(session.connected_at)

@@ -1,9 +1,7 @@
-//! One running ocserv: who is connected, how to disconnect a session, and how to invalidate
-//! cookies.
+//! One running ocserv: lists and disconnects sessions, and invalidates cookies.
 //!
-//! Holds the agent's only control socket. Leans on `model` and `occtl`. Knows nothing of policy, of
-//! the portal, or of what is recorded about a session: the caller decides whom to disconnect and
-//! when.
+//! The only crate that holds a control socket. Depends on `model` and `occtl`. Knows nothing of
+//! policy, the portal or recorded sessions: the caller chooses what to disconnect and when.
 
 mod connect_times;
 mod cookies;

@@ -1,4 +1,4 @@
-//! The server behind one control socket, and its list of connections.
+//! One ocserv, identified by its control socket, and its list of connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,10 @@ use ocserv_agent_model::{OcservId, Username};
 use crate::session::LiveSession;
 use crate::terminate::TerminateSupport;
 
-/// Longest time that a session may stay listed after it was told to disconnect. Workers are gone
-/// within a second.
+/// Longest time that a session may stay listed after its disconnect. Workers exit within a second.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What identifies one ocserv.
+/// The settings of one ocserv.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Path of the control socket (`occtl-socket-file`).
@@ -35,7 +34,7 @@ pub struct Ocserv {
 }
 
 impl Ocserv {
-    /// Opens nothing yet: each request connects on its own.
+    /// Creates a client, which connects for each request.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -55,19 +54,18 @@ impl Ocserv {
         }
     }
 
-    /// Returns ocserv's own status; an answer shows that its main process works.
+    /// Returns ocserv's own status; a reply shows that its main process works.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn status(&self) -> Result<Status, ControlError> {
         self.control.status().await
     }
 
-    /// Lists the connected sessions. Connections before the login, and logins whose connect-script
-    /// still runs, are left out.
+    /// Lists the connected sessions, without logins whose connect-script still runs.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn sessions(&self) -> Result<Vec<LiveSession>, ControlError> {
         let rows = self.control.list().await?.into_iter();
         let connected = rows.filter(Session::is_connected);
@@ -77,17 +75,17 @@ impl Ocserv {
     /// Lists all connections of `username`: sessions, and logins whose connect-script still runs.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn connections_of(&self, username: &Username) -> Result<Vec<LiveSession>, ControlError> {
         let rows = self.control.list().await?.into_iter();
         let theirs = rows.filter(|row| row.username_bytes == username.as_str().as_bytes());
         Ok(theirs.filter_map(|row| self.identify(row)).collect())
     }
 
-    /// Returns the connection that has `id` now, in whatever state.
+    /// Returns the connection with `id`, in whatever state.
     ///
     /// # Errors
-    /// When ocserv does not answer.
+    /// When ocserv does not reply.
     pub async fn connection(&self, id: OcservId) -> Result<Option<LiveSession>, ControlError> {
         let row = self.control.id(id.get()).await?;
         Ok(row.and_then(|row| self.identify(row)))

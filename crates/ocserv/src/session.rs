@@ -1,4 +1,4 @@
-//! A connection with everything that identifies it.
+//! Connections and what identifies them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,20 +8,20 @@ use ocserv_agent_model::{OcservId, SessionUid, Username};
 /// A session, or a login that may become one, as ocserv listed it.
 #[derive(Debug, Clone)]
 pub struct LiveSession {
-    /// The user, as ocserv has it: it may be a name that the agent would deny. Bytes that are not
+    /// The username as ocserv lists it, which may be invalid for the agent. Bytes that are not
     /// UTF-8 are replaced.
     pub username: String,
-    /// ocserv's id of the connection, which it reuses.
+    /// ocserv's id of the connection; reused.
     pub id: OcservId,
     /// When ocserv accepted the connection, in seconds since 1970.
     pub connected_at: u64,
-    /// The unique name of the session.
+    /// The permanent id of the session.
     pub uid: SessionUid,
-    /// Everything that ocserv says about it.
+    /// The row of ocserv's list.
     pub row: Session,
 }
 
-/// A connected session whose identity was checked again just before it is disconnected. Made by
+/// A connected session whose identity is confirmed; see
 /// [`Ocserv::confirm`](crate::Ocserv::confirm).
 #[derive(Debug)]
 pub struct ConfirmedSession(pub(crate) LiveSession);
@@ -41,7 +41,7 @@ impl LiveSession {
         })
     }
 
-    /// Whether both are the same connection: an id alone does not identify one.
+    /// Whether both are the same connection, by uid and username.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.uid == other.uid && self.row.username_bytes == other.row.username_bytes
     }

@@ -1,21 +1,20 @@
-//! Whether ocserv knows the `terminate` requests of 1.4.2.
+//! Support for the `terminate` requests of ocserv 1.4.2.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use occtl::{ControlError, ControlSocket};
 
-/// One start of ocserv: the main process's pid and its start time.
+/// Identifies one run of ocserv: the main process's pid and start time.
 type Start = (u32, u64);
 
-/// The answer of the ocserv that was asked last.
+/// Caches whether the latest ocserv supports `terminate`.
 #[derive(Debug, Default)]
 pub(crate) struct TerminateSupport(Mutex<Option<(Start, bool)>>);
 
 impl TerminateSupport {
-    /// Returns whether the ocserv behind `control` knows `terminate`. Asks once per start of
-    /// ocserv, because one that does not know the request writes an error to its log.
-    /// `reports_session_start` is the hint of [`occtl::reports_session_start`]: an ocserv that does
-    /// not is older and is not asked.
+    /// Returns whether the ocserv behind `control` supports `terminate`. Probes once per start of
+    /// ocserv, because an ocserv without support logs an error. `reports_session_start` is the hint
+    /// of [`occtl::reports_session_start`]: an ocserv that does not is older and is not probed.
     pub(crate) async fn check(
         &self,
         control: &ControlSocket,

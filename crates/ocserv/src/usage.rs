@@ -11,8 +11,8 @@ impl Ocserv {
     /// Reads the byte counters of every network device in this process's network namespace, by
     /// device name.
     ///
-    /// ocserv's control socket has no byte counts (`occtl` reads the devices too). What a tun
-    /// device received is what ocserv wrote to it, so the device's `rx` came from the client.
+    /// ocserv's control socket has no byte counts (`occtl` reads the devices too). A tun device
+    /// receives what ocserv writes to it, so its `rx` is the client's traffic.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_that_a_device_received_came_from_the_client() {
+    fn the_bytes_that_a_device_received_are_the_clients() {
         let text = "Inter-|   Receive                                                |  Transmit\n \
             face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n \
                lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0\n \

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ocserv_agent_model::{Event, SessionUid};
 
-/// What a sender does next.
+/// The next step of a sender.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Send this event, and settle the attempt with its result.
@@ -19,7 +19,7 @@ pub enum Next {
 /// One event to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// What settles the attempt.
+    /// The attempt's id, for [`Outbox::settle`].
     pub id: AttemptId,
     /// The event.
     pub event: Event,
@@ -27,19 +27,19 @@ pub struct Attempt {
     pub deferrals: u32,
 }
 
-/// Names an attempt that is under way.
+/// Identifies an attempt in flight.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an attempt that is not settled stays under way"]
+#[must_use = "an attempt that is not settled stays in flight"]
 pub struct AttemptId(u64);
 
-/// How an attempt to send an event ended.
+/// The result of an attempt to send an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// The portal has the event.
+    /// The portal acknowledged the event.
     Delivered,
-    /// The portal will never take the event.
+    /// The portal rejected the event for good.
     Rejected,
-    /// The portal did not take the event; the next attempt is not before this time.
+    /// The portal did not acknowledge the event; the next attempt is not before this time.
     Deferred(Instant),
     /// The portal was not reached.
     Unreachable,
@@ -48,13 +48,13 @@ pub enum AttemptResult {
 /// Counts of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutboxStats {
-    /// Pending now, those under way included.
+    /// Pending now, those in flight included.
     pub pending: usize,
-    /// Taken by the portal since the start.
+    /// Acknowledged by the portal since the start.
     pub delivered: u64,
     /// Lost since the start, because more than the bound were pending.
     pub dropped: u64,
-    /// Lost since the start, because the portal rejected the event itself.
+    /// Lost since the start, because the portal rejected them.
     pub rejected: u64,
 }
 
@@ -62,7 +62,7 @@ pub struct OutboxStats {
 #[derive(Debug)]
 pub struct Outbox {
     max: usize,
-    /// Counts up with every event; the smallest is the oldest.
+    /// The latest event's number; the smallest is the oldest.
     sequence: u64,
     pending: BTreeMap<u64, Pending>,
     /// The pending events of each session, the oldest first; never empty.
@@ -79,7 +79,7 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Pending {
     event: Event,
-    is_under_way: bool,
+    is_in_flight: bool,
     not_before: Option<Instant>,
     deferrals: u32,
 }
@@ -101,8 +101,8 @@ impl Outbox {
         }
     }
 
-    /// Adds an event. A full outbox drops and returns the oldest event that is not under way; when
-    /// all are under way, that is the new one.
+    /// Adds an event. A full outbox drops and returns the oldest event that is not in flight; when
+    /// all are in flight, that is the new one.
     #[must_use = "a dropped event is lost"]
     pub fn push(&mut self, event: Event) -> Option<Event> {
         self.sequence += 1;
@@ -114,7 +114,7 @@ impl Outbox {
         }
         let pending = Pending {
             event,
-            is_under_way: false,
+            is_in_flight: false,
             not_before: None,
             deferrals: 0,
         };
@@ -122,14 +122,14 @@ impl Outbox {
         if self.pending.len() <= self.max {
             return None;
         }
-        // The entries before it are under way, which are few.
-        let (&oldest, _) = self.pending.iter().find(|(_, pending)| !pending.is_under_way)?;
+        // The entries before it are in flight, which are few.
+        let (&oldest, _) = self.pending.iter().find(|(_, pending)| !pending.is_in_flight)?;
         let dropped = self.remove(oldest)?;
         self.dropped += 1;
         Some(dropped.event)
     }
 
-    /// Chooses the oldest event that may be sent at `now`; it is under way until it is settled.
+    /// Chooses the oldest event that may be sent at `now`; it is in flight until it is settled.
     pub fn next(&mut self, now: Instant) -> Next {
         while let Some(&(time, sequence)) = self.deferred.first()
             && time <= now
@@ -146,7 +146,7 @@ impl Outbox {
         let Some(pending) = self.pending.get_mut(&sequence) else {
             return Next::Idle;
         };
-        pending.is_under_way = true;
+        pending.is_in_flight = true;
         Next::Send(Box::new(Attempt {
             id: AttemptId(sequence),
             event: pending.event.clone(),
@@ -154,7 +154,7 @@ impl Outbox {
         }))
     }
 
-    /// Ends an attempt that [`Self::next`] began.
+    /// Records the result of an attempt that [`Self::next`] started.
     pub fn settle(&mut self, AttemptId(sequence): AttemptId, result: AttemptResult) {
         match result {
             AttemptResult::Delivered => {
@@ -167,7 +167,7 @@ impl Outbox {
             }
             AttemptResult::Deferred(not_before) => {
                 if let Some(pending) = self.pending.get_mut(&sequence) {
-                    pending.is_under_way = false;
+                    pending.is_in_flight = false;
                     pending.not_before = Some(not_before);
                     pending.deferrals = pending.deferrals.saturating_add(1);
                     self.deferred.insert((not_before, sequence));
@@ -175,14 +175,14 @@ impl Outbox {
             }
             AttemptResult::Unreachable => {
                 if let Some(pending) = self.pending.get_mut(&sequence) {
-                    pending.is_under_way = false;
+                    pending.is_in_flight = false;
                     self.ready.insert(sequence);
                 }
             }
         }
     }
 
-    /// Lets deferred events be sent at once.
+    /// Makes deferred events ready to be sent at once.
     pub fn clear_delays(&mut self) {
         let deferred = std::mem::take(&mut self.deferred);
         self.ready
@@ -205,7 +205,7 @@ impl Outbox {
         self.pending.values().map(|pending| &pending.event)
     }
 
-    /// Removes an event; the next one of its session may be sent then.
+    /// Removes an event and makes the next one of its session ready.
     fn remove(&mut self, sequence: u64) -> Option<Pending> {
         let removed = self.pending.remove(&sequence)?;
         self.ready.remove(&sequence);

@@ -60,7 +60,7 @@ fn cores(criterion: &mut Criterion) {
         .map(|key| (key.clone(), Verdict::Allow(Grant::default())))
         .collect();
 
-    // The same walk over the keys for both, so that both miss the processor's caches alike.
+    // Both iterate over the keys in the same order, so that both miss the processor's caches alike.
     let mut order = keys.iter().cycle().step_by(7_919);
     criterion.bench_function("hashmap_get_floor", |bencher| {
         bencher.iter(|| order.next().map(|key| black_box(floor.get(key)).is_some()));

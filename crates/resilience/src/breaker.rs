@@ -1,4 +1,4 @@
-//! The circuit breaker: stops calling a source that does not answer, and probes it until it does.
+//! The circuit breaker: stops calls to an unavailable source, and probes it until it recovers.
 //!
 //! **Closed**: every call is admitted. The `failure_threshold`-th failure within `interval` opens
 //! the breaker. The window is exact: it holds the instants of the last `failure_threshold`
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 #[cfg(test)]
 mod tests;
 
-/// How a breaker behaves. Zero counts as one where a number is meant.
+/// Settings of a breaker. A zero number counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
     /// This many failures within `interval` open the breaker.
@@ -67,7 +67,7 @@ impl BreakerState {
 #[must_use = "a permit that is neither settled nor cancelled keeps its slot until it counts as lost"]
 pub struct Permit {
     generation: u64,
-    /// Tells the probes of one generation apart; `None` for a call through a closed breaker.
+    /// Identifies a probe of the generation; `None` for a call through a closed breaker.
     probe: Option<u64>,
 }
 
@@ -90,9 +90,9 @@ pub enum Admission {
 pub enum CallOutcome {
     /// The source answered.
     Success,
-    /// The source gave no answer, or none that can be used.
+    /// The source gave no usable answer.
     Failure,
-    /// The caller stopped waiting; says nothing about the source.
+    /// The caller stopped waiting, which is neither.
     Cancelled,
 }
 
@@ -183,7 +183,7 @@ pub struct Breaker {
     phase: Phase,
     generation: u64,
     next_probe: u64,
-    /// The latest time seen: an earlier reading counts as it, so that no period is prolonged.
+    /// The latest time; an earlier `now` counts as this time, so that no period is prolonged.
     latest: Option<Instant>,
     stats: BreakerStats,
 }
@@ -204,7 +204,7 @@ impl Breaker {
         }
     }
 
-    /// Asks to make one call. Returns the transition that this caused, if any.
+    /// Admits or refuses one call. Returns the transition that this caused, if any.
     pub fn admit(&mut self, now: Instant) -> (Admission, Option<Transition>) {
         let now = self.advance(now);
         let transition = self.apply_timeout(now);
@@ -292,7 +292,7 @@ impl Breaker {
         next.map(|(phase, cause)| self.transition(phase, cause))
     }
 
-    /// Reports that a permitted call was abandoned: a probe frees its slot, nothing else happens.
+    /// Reports that a permitted call was abandoned; only frees the slot of a probe.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a permit is used up: it cannot be settled twice"
@@ -323,7 +323,8 @@ impl Breaker {
         self.settings = checked(settings);
     }
 
-    /// Returns the state. An open breaker stays open until a call is asked for after its `timeout`.
+    /// Returns the state. An open breaker stays open until the first [`Self::admit`] after
+    /// `timeout`.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         match self.phase {
@@ -370,7 +371,7 @@ impl Breaker {
         }
     }
 
-    /// Returns `now`, or the latest time seen if that is later.
+    /// Returns the later of `now` and the latest time.
     fn advance(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);

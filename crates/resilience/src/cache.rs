@@ -1,5 +1,4 @@
-//! The cache of decisions: what the policy source answered about a login, for how long that holds,
-//! and for how long it may still be used in an outage.
+//! The cache of decisions: the policy source's answers, fresh or for use in an outage.
 //!
 //! An answer is **fresh** for its TTL, counted from the start of the query. The fresh path
 //! ([`Cache::lookup`]) returns verdicts of fresh answers only; of a stale one it returns no more
@@ -8,8 +7,8 @@
 //!
 //! - an allow serves while it is younger than `stale_ttl`;
 //! - a deny serves for as long as it is in the cache, so that no outage turns it into an allow;
-//! - with [`StaleMatch::User`] the latest decision for the same user, group and vhost counts, from
-//!   whatever address; a deny for exactly this login counts nevertheless;
+//! - with [`StaleMatch::User`] the latest decision for the same user, group and vhost serves, from
+//!   whatever address; a deny for exactly this login takes precedence;
 //! - where no answer serves, a user who was [revoked](Cache::revoke_user) less than `stale_ttl` ago
 //!   is denied, from whatever address, except in a group and vhost in which the source has allowed
 //!   the user since.
@@ -118,7 +117,7 @@ impl Cache {
     /// Returns the answer that serves `key` in an outage. Call it only after the source was tried
     /// or the breaker refused.
     pub fn stale_answer(&mut self, key: &CacheKey, now: Now) -> Option<StaleAnswer> {
-        let found = match self.servable_slot(key, now) {
+        let answer = match self.servable_slot(key, now) {
             Some(slot) => {
                 self.answers.touch(slot);
                 let (_, answer) = self.answers.at(slot)?;
@@ -129,8 +128,8 @@ impl Cache {
             }
             None => self.revocations.stale_answer(key, now, self.settings.stale_ttl),
         };
-        self.stats.stale_hits += u64::from(found.is_some());
-        found
+        self.stats.stale_hits += u64::from(answer.is_some());
+        answer
     }
 
     /// Returns the slot of the answer that serves `key` in an outage.
@@ -165,8 +164,8 @@ impl Cache {
         self.invalidations.epoch()
     }
 
-    /// Whether an invalidation after `epoch` covers `key`: what was read by then must not decide
-    /// anything.
+    /// Whether an invalidation after `epoch` covers `key`, so that an answer from before must not
+    /// be used.
     #[must_use]
     pub fn invalidated_since(&self, key: &CacheKey, epoch: Epoch) -> bool {
         self.invalidations.cover(key, epoch)
@@ -264,7 +263,7 @@ impl Cache {
         }
     }
 
-    /// Returns what changed since this was last called.
+    /// Returns the changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         let (answers, users) = match self.changes.take() {
             ChangeLog::Partial { answers, users } => (answers, users),
@@ -291,8 +290,8 @@ impl Cache {
         }
     }
 
-    /// Makes the next [`Self::take_changes`] return everything: the changes that it returned last
-    /// were not written.
+    /// Makes the next [`Self::take_changes`] return all records; call it when changes were not
+    /// written.
     pub fn mark_all_changed(&mut self) {
         self.changes.record_all();
     }

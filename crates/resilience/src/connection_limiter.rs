@@ -1,10 +1,9 @@
-//! A bound on connections that have not identified themselves: one more evicts the oldest of the
-//! busiest origin.
+//! Bounds connections that have sent no request; one more evicts the oldest of the busiest origin.
 //!
-//! An honest peer sends its request, or finishes its handshake, within a few round trips. While the
-//! limiter is full, the origin with the most connections is therefore the least likely to be
-//! honest, and its oldest connection the least likely of all. Silent connections, however many,
-//! keep no peer away, and one origin cannot evict another's connections while it has more itself.
+//! A legitimate peer sends its request, or completes its handshake, within a few round trips. While
+//! the limiter is full, the origin with the most connections is the most likely attacker, and its
+//! oldest connection the most suspicious. No number of silent connections blocks other peers, and
+//! an origin cannot evict another's connections while it has more itself.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -13,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Bounds connections and counts them per origin `K`; `()` where all peers are one origin. Clones
-/// share the bound.
+/// Bounds connections per origin `K`; `()` where all peers are one origin. Clones share the bound.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimiter<K> {
     max: usize,
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_origin_loses_its_oldest_connection() {
+    fn the_oldest_connection_of_the_largest_origin_is_evicted() {
         let limiter = ConnectionLimiter::new(4);
         let slots = ["b", "a", "a", "a"].map(|origin| register(&limiter, origin));
         let _other = register(&limiter, "c");
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_slot_takes_no_room() {
+    fn a_dropped_slot_is_free() {
         let limiter = ConnectionLimiter::new(1);
         drop(register(&limiter, "a"));
         let (second, displaced) = limiter.register("a");
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_slot_frees_no_second_place_when_it_is_dropped() {
+    fn dropping_an_evicted_slot_frees_no_other() {
         let limiter = ConnectionLimiter::new(1);
         let first = register(&limiter, "a");
         let second = register(&limiter, "a");
@@ -183,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_origin_the_oldest_connection_is_evicted_and_an_identified_one_is_left_alone() {
+    fn with_one_origin_the_oldest_connection_is_evicted_and_an_identified_one_is_not() {
         let limiter = ConnectionLimiter::new(2);
         let identified = register(&limiter, ());
         let oldest = register(&limiter, ());

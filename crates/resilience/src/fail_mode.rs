@@ -1,12 +1,12 @@
-//! What happens to a login when the policy source gives no answer.
+//! Fail modes, which decide logins while the policy source gives no answer.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::cache::StaleMatch;
 
-/// What an outage does to a login without a fresh decision. No mode turns an explicit deny into an
-/// allow.
+/// How a login without a fresh decision is decided in an outage. No mode turns an explicit deny
+/// into an allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailMode {
     /// Allows every login that the source's latest answer does not deny.
@@ -38,10 +38,10 @@ impl fmt::Display for FailMode {
     }
 }
 
-/// The error of a text that names no fail mode.
+/// The error of a text that is not a fail mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no fail mode: expected \"open\", \"close\" or \"stale\" (or \"fail-open\", \"fail-close\", \"fail-stale\")"
+    "is not a fail mode: expected \"open\", \"close\" or \"stale\" (or \"fail-open\", \"fail-close\", \"fail-stale\")"
 )]
 pub struct UnknownFailMode;
 
@@ -58,9 +58,9 @@ impl FromStr for FailMode {
     }
 }
 
-/// The error of a text that names no way to match stale decisions.
+/// The error of a text that is not a stale match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no way to match stale decisions: expected \"exact\" or \"user\"")]
+#[error("is not a stale match: expected \"exact\" or \"user\"")]
 pub struct UnknownStaleMatch;
 
 impl FromStr for StaleMatch {

@@ -1,10 +1,10 @@
-//! What keeps logins decided right while the policy source is slow, wrong or gone: a circuit
-//! breaker, a cache of decisions, fail modes, rate limits and backoff; and the limiters of
-//! connections and log lines that the listeners share.
+//! Resilience against a slow or unavailable policy source: a circuit breaker, a cache of decisions,
+//! fail modes, rate limits and backoff; and the limiters of connections and log lines that the
+//! listeners share.
 //!
-//! Leans on `model`. Everything is a pure core: plain data in, plain data out, and the time is a
-//! parameter. Never knows sockets, disks, clocks, tasks or logs; the caller logs and counts what is
-//! returned.
+//! Depends on `model`. Everything is a pure core: plain data in, plain data out, the time is a
+//! parameter. Knows nothing of sockets, disks, clocks, tasks or logs; the caller logs and counts
+//! the results.
 
 mod backoff;
 mod breaker;

@@ -1,4 +1,4 @@
-//! A bound on log lines that a peer could cause at will.
+//! Limits log lines that a peer can cause.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::rate_limiter::Rate;
 
-/// Bounds one kind of log line and counts the lines left out, so that a peer cannot push other
-/// lines out of the log.
+/// Limits one kind of log line and counts the suppressed lines, so that a peer cannot flood the
+/// log.
 #[derive(Debug)]
 pub struct LogLimiter {
     rate: Rate,
@@ -34,9 +34,9 @@ impl LogLimiter {
         }
     }
 
-    /// Returns how many lines were left out since the last admitted one when a line may be
-    /// written now, `None` when it must be left out.
-    #[must_use = "a line must be left out on `None`"]
+    /// Returns the number of lines suppressed since the last admitted one if a line may be written
+    /// now, `None` if it must be suppressed.
+    #[must_use = "the line must be suppressed on `None`"]
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(full_at) = self.rate.take(state.full_at, now) else {
@@ -54,7 +54,7 @@ mod tests {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a base for times that are numbers; it is read once"
+        reason = "the base of the test's times; it is read once"
     )]
     fn base() -> Instant {
         Instant::now()
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_per_interval_carries_the_number_of_lines_left_out() {
+    fn one_line_per_interval_is_admitted_with_the_number_of_suppressed_lines() {
         let (limiter, start) = (limiter(1, Duration::from_secs(10)), base());
         let after = |seconds| start + Duration::from_secs(seconds);
         let admitted: Vec<_> = [0, 1, 9, 10, 11, 25].map(|s| limiter.admit(after(s))).into();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_a_burst_of_lines_and_then_one_per_interval_with_a_count() {
+    fn a_burst_is_admitted_and_then_one_line_per_interval() {
         const BURST: usize = 20;
         let interval = Duration::from_secs(5);
         let (limiter, start) = (limiter(20, interval), base());

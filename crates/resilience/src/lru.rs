@@ -1,4 +1,4 @@
-//! A map that knows its least recently used entry, exactly. Every operation is O(1).
+//! A map with an exact least-recently-used order. Every operation is O(1).
 
 use std::collections::HashMap;
 use std::hash::Hash;

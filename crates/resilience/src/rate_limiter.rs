@@ -39,8 +39,8 @@ impl Rate {
 pub struct RateLimiter<K> {
     rate: Rate,
     max_keys: usize,
-    /// When each key's bucket will be full again: the "theoretical arrival time" of the generic
-    /// cell rate algorithm, which is all there is to know about a bucket.
+    /// When each key's bucket is full again: the "theoretical arrival time" of the generic cell
+    /// rate algorithm, which is a bucket's whole state.
     full_at: Lru<K, Instant>,
 }
 
@@ -115,7 +115,7 @@ mod tests {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a base for times that are numbers; it is read once"
+        reason = "the base of the test's times; it is read once"
     )]
     fn base() -> Instant {
         Instant::now()
@@ -125,14 +125,14 @@ mod tests {
     fn a_burst_passes_and_then_one_per_interval() {
         let (mut limiter, start) = (limiter(3, 1_000, 10), base());
         let at = |ms| start + Duration::from_millis(ms);
-        let asked: Vec<_> = [
+        let taken: Vec<_> = [
             0, 0, 0, 0, 999, 1_000, 1_001, 2_000, 60_000, 60_000, 60_000, 60_000,
         ]
         .map(|ms| limiter.take("alice", at(ms)).map_err(|wait| wait.as_millis()))
         .into();
         let (ok, wait) = (Ok(()), |ms| Err(ms));
         assert_eq!(
-            asked,
+            taken,
             [
                 ok,
                 ok,
@@ -159,18 +159,18 @@ mod tests {
         assert_eq!(
             limiter.take("c", now),
             Ok(()),
-            "a third key evicts the one that asked first"
+            "a third key evicts the least recently used"
         );
         assert!(
             limiter.take("b", now).is_err(),
-            "b asked later than a and is still tracked"
+            "b was used after a and is still tracked"
         );
         assert_eq!(limiter.take("a", now), Ok(()));
         assert_eq!(limiter.len(), 2);
     }
 
     #[test]
-    fn a_clock_that_goes_backwards_gives_no_token_away() {
+    fn a_clock_that_goes_backwards_adds_no_token() {
         let (mut limiter, start) = (limiter(1, 1_000, 2), base() + Duration::from_secs(60));
         assert_eq!(limiter.take("a", start), Ok(()));
         assert!(limiter.take("a", start - Duration::from_secs(30)).is_err());

@@ -1,4 +1,4 @@
-//! The time, as the cores take it.
+//! Times from both clocks.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,9 +16,9 @@ pub struct Now {
 }
 
 impl Now {
-    /// Returns the time since `then`: the larger of what the two clocks say, since each can lose
-    /// time (the monotonic one in suspend, the wall clock when it is set). `None` when the wall
-    /// clock is before `then`: it was set back and cannot be trusted.
+    /// Returns the time since `then`: the larger of both clocks' readings, since each can lose time
+    /// (the monotonic one in suspend, the wall clock when it is set). `None` when the wall clock is
+    /// before `then`: it was set back and cannot be trusted.
     #[must_use]
     pub fn since(&self, then: &Self) -> Option<Duration> {
         let mono = self.mono.saturating_duration_since(then.mono);

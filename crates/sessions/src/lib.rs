@@ -1,14 +1,13 @@
-//! Who is connected: the sessions that this agent knows, and the events that their changes bring
-//! about.
+//! The logins in progress and live sessions of one server, and the events of their changes.
 //!
-//! ocserv is the truth about who is connected; the store has what ocserv does not know: the uid of
-//! a session, how its login was decided, and why its end is expected. An entry starts with the
-//! connect-script's request, becomes a session when the helper has read the answer, and goes with
-//! the disconnect-script's report. The store is bounded and in memory only: a session that it does
-//! not know gets its uid back from ocserv's list ([`SessionStore::import`]) or, give or take a
-//! second, from the duration that its disconnect-script reports.
+//! ocserv decides who is connected; the store adds what ocserv does not have: the uid of a session,
+//! the source of its decision, and the reason of its end. An entry is created by the
+//! connect-script's request, becomes a session when the helper has read the allow, and is removed
+//! by the disconnect-script's report. The store is bounded and in memory only: the uid of a session
+//! that is not in it comes from ocserv's list ([`SessionStore::import`]) or, within about a second,
+//! from the duration that its disconnect-script reports.
 //!
-//! Leans on `ocserv-agent-model` alone. Plain values: no clock (`now` is a parameter), no I/O, no
+//! Depends on `ocserv-agent-model` only. Plain values: no clock (`now` is a parameter), no I/O, no
 //! lock.
 
 mod store;

@@ -1,4 +1,4 @@
-//! The store of logins under way and live sessions, by ocserv's id.
+//! The store of logins in progress and live sessions, by ocserv's id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use ocserv_agent_model::{
     Source, Usage, Username,
 };
 
-/// How many logins and sessions are stored at most: over ocserv's own practical limits, so that
-/// only entries whose end was never reported are evicted.
+/// Most logins and sessions in the store: above ocserv's practical limits, so that only entries
+/// whose end was never reported are evicted.
 const MAX_SESSIONS: usize = 16_384;
 
-/// A login under way, between its request and its answer. Give it back with
+/// A login in progress, between its request and its response. Settle it with
 /// [`SessionStore::session_started`], [`SessionStore::answer_undelivered`] or
 /// [`SessionStore::login_denied`].
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a login that is not settled stays under way"]
+#[must_use = "a login that is not settled stays in progress"]
 pub struct LoginHandle {
     id: OcservId,
     sequence: u64,
@@ -34,25 +34,25 @@ pub struct ExistingSession {
     pub connected_at: u64,
 }
 
-/// What a disconnect-script reports.
+/// The report of a disconnect-script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisconnectReport {
     /// ocserv's id of the session.
     pub id: OcservId,
     /// The session's user.
     pub username: Username,
-    /// What the session moved; `None` when ocserv did not say.
+    /// Bytes transferred; `None` when ocserv reported none.
     pub usage: Option<Usage>,
-    /// How long the session lived, from the TCP accept on.
+    /// Duration since the TCP accept.
     pub duration: Option<Duration>,
 }
 
-/// Holds the logins under way and the live sessions of one server; evicts the oldest.
+/// Holds the logins in progress and the live sessions of one server; evicts the oldest when full.
 #[derive(Debug)]
 pub struct SessionStore {
     agent_id: String,
     max: usize,
-    /// Counts up with every entry: the age of an entry, and what a late answer is told apart by.
+    /// The latest entry's number; orders entries by age and identifies the login of a handle.
     sequence: u64,
     by_id: HashMap<OcservId, Entry>,
     /// The ids of all entries, the oldest first.
@@ -68,12 +68,12 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    /// The helper waits for its answer. The report of its end may overtake the answer.
+    /// The login waits for its response. The report of its end may come first.
     AwaitingAnswer {
         login: Arc<Login>,
         arrived: SystemTime,
         ended: Option<(DisconnectReport, SystemTime)>,
-        /// Set early when ocserv lists the session before the answer counts as delivered.
+        /// Set when ocserv lists the session before its allow is confirmed.
         reason: DisconnectReason,
     },
     Live {
@@ -81,7 +81,7 @@ enum State {
         source: Option<Source>,
         reason: DisconnectReason,
     },
-    /// Allowed, but the helper was gone before it read the answer.
+    /// Allowed, but its helper exited before it read the allow.
     Undelivered,
 }
 
@@ -102,8 +102,8 @@ impl SessionStore {
         }
     }
 
-    /// Adds a session that was connected before this agent started, so that it keeps its uid. An
-    /// entry with the same id stays as it is.
+    /// Adds a session that was connected before this agent started, so that it keeps its uid. Keeps
+    /// an entry with the same id.
     pub fn import(&mut self, existing: ExistingSession) {
         if self.by_id.contains_key(&existing.id) {
             return;
@@ -116,8 +116,8 @@ impl SessionStore {
         self.insert(existing.id, existing.username, state);
     }
 
-    /// Adds a login that waits for its answer. The event, if any, is the end of an older session
-    /// with the same id, whose disconnect-script never reported.
+    /// Adds a login in progress. Returns the disconnect event of a session with the same id, if
+    /// there is one, whose disconnect-script never reported.
     pub fn login_started(&mut self, login: &Arc<Login>, now: SystemTime) -> (LoginHandle, Option<Event>) {
         let superseded = self
             .remove(login.id)
@@ -136,16 +136,16 @@ impl SessionStore {
         (handle, superseded)
     }
 
-    /// Forgets a login that was denied: ocserv reports no end of it.
+    /// Removes a denied login: ocserv reports no end of it.
     pub fn login_denied(&mut self, handle: LoginHandle) {
         self.take(handle);
     }
 
-    /// Marks a login whose allow did not reach its helper. ocserv may still report an end of it: it
-    /// runs the disconnect-script when the connect-script was killed by a signal. Neither becomes
-    /// an event.
+    /// Marks a login whose helper did not read its allow. ocserv may still report an end of it,
+    /// since it runs the disconnect-script when the connect-script was killed by a signal. There is
+    /// no event of either.
     pub fn answer_undelivered(&mut self, handle: LoginHandle) {
-        // An end that was reported already was the last of it.
+        // No further report follows an end that was reported already.
         if let Some(Entry {
             username,
             state: State::AwaitingAnswer {
@@ -158,9 +158,9 @@ impl SessionStore {
         }
     }
 
-    /// Makes a session of a login whose helper read its allow. `connected_at` is when ocserv
-    /// accepted the connection, in seconds since 1970, where ocserv said so; else the session's uid
-    /// has the second of its login. Returns the events in their order.
+    /// Starts the session of a login whose helper read its allow. `connected_at` is ocserv's
+    /// connect time, in seconds since 1970, where it is known; else the uid has the login's time.
+    /// Returns the events in order.
     #[must_use]
     pub fn session_started(
         &mut self,
@@ -208,9 +208,9 @@ impl SessionStore {
         events
     }
 
-    /// Removes a session whose disconnect-script reports at `now`. Returns the events in their
-    /// order: none while the login still waits for its answer ([`Self::session_started`] will
-    /// return both) and none for a login whose answer was not delivered.
+    /// Removes a session whose disconnect-script reports at `now`. Returns the events in order:
+    /// none while the login is in progress ([`Self::session_started`] will return both) and none
+    /// for a login whose allow was not read.
     #[must_use]
     pub fn session_ended(&mut self, report: DisconnectReport, now: SystemTime) -> Vec<Event> {
         let Some(entry) = self.by_id.get_mut(&report.id) else {
@@ -222,7 +222,7 @@ impl SessionStore {
                 *ended = Some((report, now));
                 Vec::new()
             }
-            // A late report about a session that is not stored any more: the login goes on.
+            // A late report about a session that is no longer stored; the login is kept.
             State::AwaitingAnswer { .. } => vec![self.unknown_ended(&report, now)],
             State::Live { .. } | State::Undelivered if is_same_user => {
                 let ended = self.remove(report.id).and_then(|entry| {
@@ -243,7 +243,8 @@ impl SessionStore {
         }
     }
 
-    /// The end of a session that is not stored; its uid comes from the duration.
+    /// Returns the disconnect event of a session that is not stored; its uid comes from the
+    /// duration.
     fn unknown_ended(&self, report: &DisconnectReport, now: SystemTime) -> Event {
         let connected_at = report
             .duration
@@ -259,15 +260,15 @@ impl SessionStore {
         event(&report.username, report.id, &uid, None, disconnected)
     }
 
-    /// Sets the reason that the end of the session with this id will have: ocserv reports none. An
-    /// unknown id is ignored.
-    pub fn expect_end(&mut self, id: OcservId, why: DisconnectReason) {
+    /// Sets the reason of the next disconnect event of the session with this id, since ocserv
+    /// reports none. Ignores an unknown id.
+    pub fn expect_end(&mut self, id: OcservId, reason: DisconnectReason) {
         if let Some(Entry {
-            state: State::Live { reason, .. } | State::AwaitingAnswer { reason, .. },
+            state: State::Live { reason: expected, .. } | State::AwaitingAnswer { reason: expected, .. },
             ..
         }) = self.by_id.get_mut(&id)
         {
-            *reason = why;
+            *expected = reason;
         }
     }
 
@@ -280,8 +281,7 @@ impl SessionStore {
             .count()
     }
 
-    /// Inserts an entry as the youngest and returns its sequence number; evicts the oldest of a
-    /// full store.
+    /// Inserts an entry and returns its sequence number; evicts the oldest of a full store.
     fn insert(&mut self, id: OcservId, username: Username, state: State) -> u64 {
         self.remove(id);
         if self.by_id.len() >= self.max
@@ -317,7 +317,7 @@ impl SessionStore {
 }
 
 impl State {
-    /// The event of this session's end; `None` when there was no event of its start.
+    /// Returns the disconnect event of this session; `None` when there was no connect event.
     fn end(
         self,
         username: &Username,

@@ -14,7 +14,7 @@ use crate::in_flight::{QueryResult, ResultReceiver};
 use crate::observer::{DecisionRecord, Observation};
 use crate::source::SourceError;
 
-/// How often a login is decided again because an invalidation came meanwhile.
+/// How often a login is decided when invalidations make its answers unusable.
 const MAX_ATTEMPTS: usize = 3;
 
 const NO_ANSWER_IN_TIME: &str = "no answer before the login's deadline";
@@ -23,9 +23,9 @@ const NO_ANSWER_IN_TIME: &str = "no answer before the login's deadline";
 enum Lookup {
     Decided(Decision),
     Waiting(ResultReceiver),
-    /// The source cannot be asked.
+    /// The source cannot be queried.
     Outage(&'static str),
-    /// The login has no time to ask, which is no outage of the source.
+    /// The login's deadline leaves no time for a query, which is no outage of the source.
     NoTime,
 }
 
@@ -33,7 +33,7 @@ enum Lookup {
 struct Join {
     /// The query's result, or why there is no query.
     result: Result<ResultReceiver, &'static str>,
-    /// What it did to the breaker.
+    /// The breaker's transition that it caused.
     transition: Option<Transition>,
     /// The query, if it has to be started.
     start: Option<(SourceQuery, SharedPermit, watch::Sender<Option<QueryResult>>)>,
@@ -50,7 +50,7 @@ impl Join {
 }
 
 impl Inner {
-    /// Decides a login and commits the decision; repeats it when an invalidation came meanwhile.
+    /// Decides a login and commits the decision; repeats both after an invalidation.
     pub(super) async fn decide(self: &Arc<Self>, login: &Login, deadline: Instant, started: Now) -> Decision {
         let (wait_until, mut epoch, limited) = {
             let mut state = self.lock();
@@ -82,8 +82,8 @@ impl Inner {
         decision
     }
 
-    /// Goes through the steps once; `None` when the answer was invalidated. A deny among such
-    /// answers goes to `denied`.
+    /// Decides once; `None` when the answer was invalidated. Stores an invalidated deny in
+    /// `denied`.
     async fn attempt(
         self: &Arc<Self>,
         key: &CacheKey,
@@ -134,8 +134,8 @@ impl Inner {
         true
     }
 
-    /// Decides a login without an answer that holds. Where the source's last answer for this very
-    /// login was a deny that was invalidated, no fail mode turns it into an allow.
+    /// Decides a login without a usable answer. No fail mode turns an invalidated deny of this
+    /// login into an allow.
     fn without_answer(&self, key: &CacheKey, denied: Option<Verdict>, cause: String) -> Decision {
         match denied {
             Some(verdict) => self.denied(verdict, cause),
@@ -158,7 +158,7 @@ impl Inner {
         }
     }
 
-    /// Looks up a fresh decision, or joins a query. Without time to wait the source is not asked.
+    /// Looks up a fresh decision, or joins a query unless there is no time to wait for it.
     fn look_up(self: &Arc<Self>, key: &CacheKey, login: &Login, wait_until: Instant) -> Lookup {
         let now = self.dependencies.clock.now();
         let mut state = self.lock();
@@ -185,7 +185,8 @@ impl Inner {
         let join = self.join(&mut state, key, login, now);
         drop(state);
         self.report_transition(join.transition);
-        // Not under the lock: a runtime that shuts down drops the query at once, which locks.
+        // After the lock is released: a runtime that shuts down drops the query at once, which
+        // locks.
         if let Some((query, permit, result)) = join.start {
             self.dependencies.tasks.spawn(query.run(permit, result));
         }
@@ -213,7 +214,7 @@ impl Inner {
         };
         let (sender, result) = watch::channel(None);
         let number = state.queries.start(key.clone(), result.clone());
-        // A probe of the breaker is lost after the breaker's timeout, so no query takes longer.
+        // A probe counts as lost after the breaker's timeout, so no query may take longer.
         let timeout = state.settings.source_timeout.min(state.settings.breaker.timeout);
         let query = SourceQuery {
             query: Some(state.cache.start_query(key.clone(), now)),
@@ -290,7 +291,7 @@ fn decided(verdict: Verdict, source: Source) -> Decision {
 }
 
 fn no_time() -> Decision {
-    let verdict = Verdict::deny(DenyCode::Outage, "no time left to ask the policy source");
+    let verdict = Verdict::deny(DenyCode::Outage, "no time left to query the policy source");
     decided(verdict, Source::Agent)
 }
 

@@ -13,7 +13,7 @@ use crate::in_flight::QueryResult;
 use crate::observer::{Observation, QueryEnd};
 use crate::source::SourceError;
 
-/// A query in flight. However its task ends, it is removed from the queries in flight.
+/// A query in flight; dropping it removes it from the queries in flight.
 pub(super) struct SourceQuery {
     pub(super) inner: Arc<Inner>,
     pub(super) login: Login,
@@ -26,8 +26,8 @@ pub(super) struct SourceQuery {
 }
 
 impl SourceQuery {
-    /// Asks the source. Bounded by the timeout and the agent's stop alone: no login that waits can
-    /// cancel it for the others.
+    /// Queries the source. Only the timeout and the agent's stop end it, so that no login cancels
+    /// it for the others.
     pub(super) async fn run(mut self, permit: SharedPermit, result: watch::Sender<Option<QueryResult>>) {
         let dependencies = &self.inner.dependencies;
         let check = dependencies.source.check(&self.login, self.deadline);
@@ -83,8 +83,8 @@ impl SourceQuery {
             .report(Observation::QueryEnded { end, duration });
     }
 
-    /// Removes the query from those in flight and runs `then` under the same lock, so that no login
-    /// finds neither the query nor its answer.
+    /// Removes the query from those in flight and runs `then` under the same lock, so that every
+    /// login finds either the query or its answer.
     fn finish<T>(&mut self, then: impl FnOnce(&mut resilience::Cache, Query) -> T) -> Option<T> {
         let query = self.query.take()?;
         let mut state = self.inner.lock();

@@ -1,5 +1,5 @@
-//! Decisions and revocations on disk: key and value are JSON, and the value is preceded by a
-//! checksum of both, so that a damaged name cannot become another user's.
+//! The encoding of decisions and revocations: keys and values are JSON, and a checksum of both
+//! precedes the value, so that a damaged name cannot become another user's.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -143,7 +143,7 @@ impl Codec {
     /// Decodes an entry; `None` for anything that [`Self::encode_revocation`] does not return.
     pub(super) fn decode_revocation(&self, key: &[u8], value: &[u8]) -> Option<Revocation> {
         let RevocationRecord {
-            at: when,
+            at: milliseconds,
             reason,
             allowed_since,
         } = self.verified(key, value)?;
@@ -157,7 +157,7 @@ impl Codec {
         Some(Revocation {
             username: Username::parse(&user).ok()?,
             reason,
-            at: at(when)?,
+            at: at(milliseconds)?,
             allowed_since: allowed_since.into_iter().map(scope).collect::<Option<_>>()?,
         })
     }
@@ -212,7 +212,7 @@ fn at(milliseconds: u64) -> Option<SystemTime> {
 
 #[expect(
     clippy::expect_used,
-    reason = "these types hold strings, numbers and addresses: all of them are JSON"
+    reason = "these types hold only strings, numbers and addresses"
 )]
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data serializes")

@@ -1,4 +1,4 @@
-//! Tests of the file: what is read back, and what is set aside.
+//! Tests of the file: content that is read back, and files that are set aside.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -107,12 +107,12 @@ fn changes_are_applied() {
         before.decisions[0].key.clone(),
         record(99, changed.verdict.clone()).key,
     ];
-    let mut again = before.revocations[1].clone();
-    again.allowed_since.clear();
+    let mut replaced = before.revocations[1].clone();
+    replaced.allowed_since.clear();
     let store = DecisionStore::open(&path, AGENT).unwrap().store;
     let put = Records {
         decisions: vec![changed],
-        revocations: vec![again],
+        revocations: vec![replaced],
     };
     store
         .save(&Changes::Partial {
@@ -302,7 +302,7 @@ fn a_flipped_bit_changes_no_decision() {
                 assert!(is_empty(&found));
                 detected += 1;
             }
-            Err(error) => panic!("a damaged file kept the store from opening: {error}"),
+            Err(error) => panic!("a damaged file prevented the open: {error}"),
         }
     }
     // Most of the others hit unused pages.
@@ -354,10 +354,10 @@ fn a_crash_between_two_commits_leaves_the_first_one() {
         .unwrap()
         .retain(|_, _| false)
         .unwrap();
-    // What a killed process leaves: the file not closed, the transaction not committed.
-    let left = fs::read(&path).unwrap();
+    // As after a kill: the file is not closed, the transaction not committed.
+    let content = fs::read(&path).unwrap();
     let after = directory.path().join("after");
-    put(&after, &left);
+    put(&after, &content);
     let opened = DecisionStore::open(&after, AGENT).unwrap();
     assert_eq!((sorted(opened.records), opened.set_aside), (sorted(all(5)), None));
 }

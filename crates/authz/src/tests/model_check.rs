@@ -1,4 +1,4 @@
-//! A day of outages, checked against a reference model.
+//! Checks the pipeline against a reference model over a simulated day of outages.
 
 use std::collections::HashMap;
 
@@ -25,15 +25,15 @@ struct Reference {
     mode: FailMode,
     /// Verdict, second of the query, TTL, refreshed.
     cached: HashMap<CacheKey, (Verdict, u64, u64, bool)>,
-    /// When each user was revoked who was not allowed since.
+    /// When each revoked user was revoked; an allow removes the user.
     revoked: HashMap<Username, u64>,
     failures: Vec<u64>,
     open_since: Option<u64>,
 }
 
 impl Reference {
-    /// Asks the portal, if the breaker admits it; returns its answer.
-    fn ask(&mut self, key: &CacheKey, now: u64, portal: Portal, policy: &Policy) -> Option<Verdict> {
+    /// Queries the portal, if the breaker admits it; returns its answer.
+    fn query(&mut self, key: &CacheKey, now: u64, portal: Portal, policy: &Policy) -> Option<Verdict> {
         if self.open_since.is_some_and(|since| now - since < 30) {
             return None;
         }
@@ -71,12 +71,12 @@ impl Reference {
         {
             let decided = (verdict.is_allow(), Source::Cache, 0);
             if (now - *asked) * 5 >= *ttl * 4 && !std::mem::replace(refreshed, true) {
-                self.ask(key, now, portal, policy);
+                self.query(key, now, portal, policy);
             }
             return decided;
         }
         let closed = self.open_since.is_none_or(|since| now - since >= 30);
-        if let Some(verdict) = self.ask(key, now, portal, policy) {
+        if let Some(verdict) = self.query(key, now, portal, policy) {
             return (verdict.is_allow(), Source::Portal, 0);
         }
         let waited = if closed && portal == Portal::Hanging { 2 } else { 0 };
@@ -164,7 +164,7 @@ async fn simulate_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source), us
         });
         let (allowed, source, waits) =
             reference.decide(&CacheKey::from(&login), now, portal, &policies[user]);
-        let asked = Instant::now();
+        let started = Instant::now();
         let outcome = rig.outcome(&login).await;
         assert_eq!(
             outcome,
@@ -172,12 +172,12 @@ async fn simulate_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source), us
             "seed {seed}, mode {mode}, second {now}, portal {portal:?}, {login:?}"
         );
         assert_eq!(
-            asked.elapsed().as_secs(),
+            started.elapsed().as_secs(),
             waits,
             "seed {seed}, mode {mode}, second {now}"
         );
         // Once a refresh in the background has ended too, both breakers are in the same state.
-        sleep(Duration::from_secs(3).saturating_sub(asked.elapsed())).await;
+        sleep(Duration::from_secs(3).saturating_sub(started.elapsed())).await;
         let open = rig.authorizer.stats().breaker_state == BreakerState::Open;
         assert_eq!(
             open,
@@ -189,7 +189,7 @@ async fn simulate_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source), us
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_login_of_a_day_of_outages_is_decided_as_by_the_reference() {
+async fn every_login_is_decided_as_by_the_reference_model() {
     for (seed, mode) in [
         (1, FailMode::Stale),
         (2, FailMode::Open),

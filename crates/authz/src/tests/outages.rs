@@ -126,7 +126,7 @@ async fn every_fail_mode_with_every_cached_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deny_with_a_ttl_of_zero_is_no_outage_and_holds_during_one_in_every_mode() {
+async fn a_deny_with_a_ttl_of_zero_is_no_outage_and_denies_during_one_in_every_mode() {
     for fail_mode in FailMode::ALL {
         let rig = Rig::new(Settings {
             fail_mode,
@@ -144,7 +144,7 @@ async fn a_deny_with_a_ttl_of_zero_is_no_outage_and_holds_during_one_in_every_mo
         assert_eq!(
             (rig.calls(), rig.authorizer.stats().breaker_state),
             (20, BreakerState::Closed),
-            "each login asks, and none counts against the source"
+            "each login queries the source, and none counts as a failure"
         );
         rig.set_source(SourceBehaviour::Unreachable);
         assert!(!rig.outcome(&alice).await.0, "{fail_mode}");
@@ -211,7 +211,7 @@ async fn stale_is_never_served_while_the_source_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_hangs_delays_no_login_past_its_deadline() {
+async fn a_hung_source_delays_no_login_past_its_deadline() {
     let rig = Rig::new(SETTINGS);
     rig.set_source(SourceBehaviour::Hangs);
     for (budget, duration, source) in [
@@ -233,7 +233,7 @@ async fn a_source_that_hangs_delays_no_login_past_its_deadline() {
             "with {budget} ms"
         );
     }
-    assert_eq!(rig.calls(), 2, "a login without time left asks nothing");
+    assert_eq!(rig.calls(), 2, "a login without time left does not query");
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,11 +61,11 @@ async fn a_cancelled_login_does_not_cancel_the_query_of_the_others() {
 async fn the_answer_to_a_login_that_timed_out_serves_the_next_one() {
     let rig = Rig::new(SETTINGS);
     rig.set_source(answers_after(allow(), SECOND));
-    let hurried = rig
+    let timed_out = rig
         .authorizer
         .decide(&login("alice", 1), Instant::now() + SECOND / 2)
         .await;
-    assert_eq!(hurried.source, Source::FailClose);
+    assert_eq!(timed_out.source, Source::FailClose);
     let stats = rig.authorizer.stats();
     assert_eq!(
         (stats.queries, stats.breaker.failures),
@@ -93,7 +93,7 @@ async fn a_late_answer_does_not_resurrect_an_invalidated_user() {
     assert_eq!(
         (waited.verdict, waited.source),
         (deny(), Source::Portal),
-        "a login that waited asks again"
+        "a login that waited queries again"
     );
     assert_eq!(rig.outcome(&login("alice", 1)).await, (false, Source::Cache));
     assert!(other.await.unwrap().verdict.is_allow());
@@ -136,7 +136,7 @@ async fn an_answer_that_is_invalidated_repeatedly_allows_no_login() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_deny_stands_until_a_later_answer_allows() {
+async fn an_invalidated_deny_denies_until_a_later_answer_allows() {
     let open = Settings {
         fail_mode: FailMode::Open,
         ..SETTINGS
@@ -168,7 +168,7 @@ async fn an_invalidated_deny_stands_until_a_later_answer_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_without_time_to_ask_is_no_outage() {
+async fn a_login_without_time_for_a_query_is_no_outage() {
     for fail_mode in FailMode::ALL {
         let rig = Rig::new(Settings {
             fail_mode,
@@ -206,11 +206,11 @@ fn a_runtime_that_shuts_down_during_a_login_leaves_no_lock_held() {
         let _inside = handle.enter();
         let rig = Rig::new(SETTINGS);
         let alice = login("alice", 1);
-        let mut deciding = std::pin::pin!(rig.decide(&alice));
+        let mut decision = std::pin::pin!(rig.decide(&alice));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        // Tokio panics over the timer that is gone.
+        // Tokio panics, because the runtime's timer has shut down.
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _decision = deciding.as_mut().poll(&mut context);
+            let _polled = decision.as_mut().poll(&mut context);
         }));
         drop(polled);
         done.send(rig.authorizer.stats().queries).unwrap();
@@ -234,7 +234,7 @@ async fn the_portal_sets_the_ttl_of_each_decision() {
     assert_eq!(rig.outcome(&alice).await, (true, Source::Cache));
     sleep(SECOND).await;
     rig.set_source(with_ttl(0));
-    // The refresh in the last fifth asked too, at second 59.
+    // The refresh in the last fifth queried too, at second 59.
     rig.authorizer.invalidate_all();
     for _ in 0..3 {
         assert_eq!(rig.outcome(&alice).await, (true, Source::Portal));
@@ -335,7 +335,7 @@ async fn a_query_whose_task_ends_is_cancelled_for_the_breaker_and_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rate_limits_deny_with_their_own_code_before_the_source_is_asked() {
+async fn rate_limits_deny_with_their_own_code_before_the_source_is_queried() {
     let rate = |burst| {
         Some(Rate {
             burst: NonZeroU32::new(burst).unwrap(),

@@ -1,4 +1,4 @@
-//! Tests of revoked users: decided again at once, denied in outages, without a race.
+//! Tests of revoked users: decided again at once, denied in outages, free of races.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn in_mode(fail_mode: FailMode, stale_match: StaleMatch) -> Settings {
 
 /// Revokes a user; returns the IDs of the logins that were allowed before.
 fn revoke(rig: &Rig, user: &str) -> Vec<i32> {
-    let allowed = rig.authorizer.revoke_user(&name(user), "left the company");
+    let allowed = rig.authorizer.revoke_user(&name(user), "account disabled");
     allowed.iter().map(|record| record.id.get()).collect()
 }
 
@@ -40,7 +40,7 @@ async fn no_fail_mode_allows_a_revoked_user_until_the_portal_does() {
                 );
                 assert!(decision.outage.is_some());
                 if fail_mode != FailMode::Close {
-                    let expected = Verdict::deny(DenyCode::Policy, "left the company");
+                    let expected = Verdict::deny(DenyCode::Policy, "account disabled");
                     assert_eq!((decision.verdict, decision.source), (expected, Source::Stale));
                 }
             }
@@ -134,28 +134,27 @@ async fn an_answer_that_a_login_has_not_read_yet_is_invalidated_too() {
     let rig = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
     rig.set_source(answers_after(allow(), SECOND));
     let alice = login("alice", 1);
-    let mut deciding = std::pin::pin!(rig.decide(&alice));
+    let mut decision = std::pin::pin!(rig.decide(&alice));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(deciding.as_mut().poll(&mut context).is_pending());
+    assert!(decision.as_mut().poll(&mut context).is_pending());
     sleep(3 * SECOND / 2).await;
     assert_eq!(rig.authorizer.stats().queries, 0, "the query has ended");
     assert!(revoke(&rig, "alice").is_empty());
     rig.set_source(answers(deny()));
-    let decision = deciding.await;
+    let decision = decision.await;
     assert_eq!((decision.verdict, decision.source), (deny(), Source::Portal));
 }
 
-/// Revokes `user` at the `reading`-th reading of the clock from now on. Returns where the IDs of
-/// the logins that were allowed before will be.
+/// Revokes `user` at the `reading`-th reading of the clock from now on; the revocation then stores
+/// the IDs of the logins that were allowed before.
 fn revoke_at_reading(rig: &Rig, user: &str, reading: usize) -> Arc<Mutex<Vec<i32>>> {
-    let (authorizer, user, returned) = (rig.authorizer.clone(), name(user), Arc::default());
-    let found: Arc<Mutex<Vec<i32>>> = Arc::clone(&returned);
+    let (authorizer, user) = (rig.authorizer.clone(), name(user));
+    let returned: Arc<Mutex<Vec<i32>>> = Arc::default();
+    let ids = Arc::clone(&returned);
     let hook = move || {
         let allowed = authorizer.revoke_user(&user, "");
-        found
-            .lock()
-            .unwrap()
-            .extend(allowed.iter().map(|record| record.id.get()));
+        let allowed = allowed.iter().map(|record| record.id.get());
+        ids.lock().unwrap().extend(allowed);
     };
     let mut hooks = rig.hooks.lock().unwrap();
     hooks.extend((1..reading).map(|_| None));

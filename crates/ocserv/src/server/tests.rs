@@ -40,7 +40,7 @@ async fn disconnect(ocserv: &Ocserv, id: i32) -> Result<bool, ControlError> {
 }
 
 #[tokio::test]
-async fn a_cookie_is_invalidated_once_its_session_is_gone_so_that_its_byte_counts_are_kept() {
+async fn a_cookie_is_invalidated_after_its_session_ended_so_that_its_byte_counts_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
     fake.set_linger(3);
@@ -70,7 +70,7 @@ async fn a_session_that_does_not_disconnect_is_terminated() {
 }
 
 #[tokio::test]
-async fn an_older_ocserv_is_sent_no_request_that_it_does_not_know() {
+async fn an_older_ocserv_is_sent_no_request_that_it_does_not_support() {
     let dir = tempfile::tempdir().unwrap();
     for (release, probes) in [(Release::V1_1_6, 0), (Release::V1_4_1, 1)] {
         let dir = tempfile::tempdir_in(dir.path()).unwrap();
@@ -90,7 +90,7 @@ async fn an_older_ocserv_is_sent_no_request_that_it_does_not_know() {
 }
 
 #[tokio::test]
-async fn support_for_terminate_is_asked_once_per_start_of_ocserv() {
+async fn support_for_terminate_is_probed_once_per_start_of_ocserv() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_1);
     assert!(disconnect(&ocserv, 7).await.unwrap());
@@ -122,10 +122,10 @@ async fn a_reused_id_is_not_confirmed_as_the_earlier_session() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_cannot_be_invalidated_does_not_hide_the_disconnect() {
+async fn a_disconnect_succeeds_when_its_cookie_cannot_be_invalidated() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
-    // Recorded replies come instead of the true ones: this one is no answer to the request.
+    // Replaces the reply by one that cannot be decoded.
     fake.replay(command::TERMINATE_SESSION, b"nonsense".to_vec());
     assert!(disconnect(&ocserv, 7).await.unwrap());
     assert_eq!(fake.sessions(), [bob()]);
@@ -136,7 +136,7 @@ fn name(text: &str) -> Username {
 }
 
 #[tokio::test]
-async fn detached_cookies_of_one_user_are_invalidated_and_no_others() {
+async fn only_the_detached_cookies_of_one_user_are_invalidated() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
     let mut in_use = FakeLogin::detached(&alice().safe_id, "alice");
@@ -158,7 +158,7 @@ async fn detached_cookies_of_one_user_are_invalidated_and_no_others() {
     let terminated = fake.terminated();
     let invalidated: Vec<_> = terminated.iter().map(|login| login.safe_id.as_str()).collect();
     assert_eq!(invalidated, [OTHER, THIRD]);
-    assert_eq!(fake.sessions().len(), 2, "no session is disconnected by it");
+    assert_eq!(fake.sessions().len(), 2, "no session is disconnected");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_user_without_a_detached_cookie_costs_one_request() {
 }
 
 #[tokio::test]
-async fn an_ocserv_that_does_not_answer_is_an_error() {
+async fn an_unavailable_ocserv_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
     fake.set_fault(Some(Fault::Refuse));

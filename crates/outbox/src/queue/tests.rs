@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An event of this session; `number` tells it apart.
+/// An event of `session`, identified by `number`.
 fn event(session: i32, number: i32) -> Event {
     let kind = EventKind::Disconnected(Disconnected {
         at: UNIX_EPOCH,
@@ -54,20 +54,20 @@ fn numbers(outbox: &Outbox) -> Vec<i32> {
 }
 
 #[test]
-fn events_of_several_sessions_are_under_way_at_once_and_those_of_one_are_not() {
+fn events_of_several_sessions_are_in_flight_at_once_and_those_of_one_are_not() {
     let mut outbox = outbox(&[(1, 1), (1, 2), (2, 3)]);
     let now = start();
     let (first, other) = (send(&mut outbox, now), send(&mut outbox, now));
     assert_eq!((number_of(&first), number_of(&other)), (1, 3));
     assert_eq!(outbox.next(now), Next::Idle);
     outbox.settle(other.id, AttemptResult::Delivered);
-    assert_eq!(outbox.next(now), Next::Idle, "the first is under way still");
+    assert_eq!(outbox.next(now), Next::Idle, "the first is still in flight");
     outbox.settle(first.id, AttemptResult::Delivered);
     assert_eq!(number_of(&send(&mut outbox, now)), 2);
 }
 
 #[test]
-fn an_unreachable_portal_leaves_the_order_as_it_is() {
+fn an_unreachable_portal_does_not_change_the_order() {
     let mut outbox = outbox(&[(1, 1), (2, 2), (3, 3)]);
     let now = start();
     let attempts = [send(&mut outbox, now), send(&mut outbox, now)];
@@ -78,7 +78,7 @@ fn an_unreachable_portal_leaves_the_order_as_it_is() {
 }
 
 #[test]
-fn a_deferred_event_holds_up_its_own_session_alone_until_its_time() {
+fn a_deferred_event_delays_only_its_own_session() {
     let mut outbox = outbox(&[(1, 1), (1, 2), (2, 3)]);
     let now = start();
     let later = now + Duration::from_secs(1);
@@ -95,7 +95,7 @@ fn a_deferred_event_holds_up_its_own_session_alone_until_its_time() {
 }
 
 #[test]
-fn a_rejected_event_does_not_hold_up_its_session() {
+fn a_rejected_event_does_not_delay_its_session() {
     let mut outbox = outbox(&[(1, 1), (1, 2)]);
     let now = start();
     let first = send(&mut outbox, now);
@@ -110,7 +110,7 @@ fn a_rejected_event_does_not_hold_up_its_session() {
 }
 
 #[test]
-fn a_full_outbox_drops_the_oldest_that_is_not_under_way() {
+fn a_full_outbox_drops_the_oldest_event_that_is_not_in_flight() {
     let mut outbox = Outbox::new(3);
     let now = start();
     for (session, number) in [(1, 1), (1, 2), (2, 3)] {
@@ -127,14 +127,14 @@ fn a_full_outbox_drops_the_oldest_that_is_not_under_way() {
     assert_eq!(
         outbox.push(event(3, 6)),
         Some(event(1, 4)),
-        "deferred, not under way"
+        "deferred, not in flight"
     );
     assert_eq!(number_of(&send(&mut outbox, now)), 5, "the next of its session");
     assert_eq!(number_of(&send(&mut outbox, now)), 6);
     assert_eq!(
         outbox.push(event(4, 7)),
         Some(event(4, 7)),
-        "all others are under way"
+        "all others are in flight"
     );
     outbox.settle(third.id, AttemptResult::Delivered);
     let expected = OutboxStats {
@@ -150,7 +150,7 @@ fn a_full_outbox_drops_the_oldest_that_is_not_under_way() {
 enum Step {
     Push(i32),
     Next,
-    /// Settles one of the attempts under way.
+    /// Settles one of the attempts in flight.
     Settle(usize, u8),
     ClearDelays,
 }
@@ -159,20 +159,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1..5_i32).prop_map(Step::Push),
         4 => Just(Step::Next),
-        3 => (any::<usize>(), 0..4_u8).prop_map(|(which, result)| Step::Settle(which, result)),
+        3 => (any::<usize>(), 0..4_u8).prop_map(|(index, result)| Step::Settle(index, result)),
         1 => Just(Step::ClearDelays),
     ];
     prop::collection::vec(step, 0..200)
 }
 
-/// The same outbox as a plain list, of which every call looks at every event.
+/// A reference implementation: a plain list, scanned by every call.
 #[derive(Default)]
 struct Model(Vec<ModelEvent>);
 
 struct ModelEvent {
     session: i32,
     number: i32,
-    is_under_way: bool,
+    is_in_flight: bool,
     not_before: Option<Instant>,
 }
 
@@ -182,8 +182,8 @@ impl Model {
         for event in &mut self.0 {
             let is_first = !sessions.contains(&event.session);
             sessions.push(event.session);
-            if is_first && !event.is_under_way && event.not_before.is_none_or(|time| time <= now) {
-                event.is_under_way = true;
+            if is_first && !event.is_in_flight && event.not_before.is_none_or(|time| time <= now) {
+                event.is_in_flight = true;
                 return Some(event.number);
             }
         }
@@ -194,17 +194,17 @@ impl Model {
         self.0.push(ModelEvent {
             session,
             number,
-            is_under_way: false,
+            is_in_flight: false,
             not_before: None,
         });
-        let oldest = self.0.iter().position(|event| !event.is_under_way)?;
+        let oldest = self.0.iter().position(|event| !event.is_in_flight)?;
         (self.0.len() > max).then(|| self.0.remove(oldest).number)
     }
 }
 
 proptest! {
     #[test]
-    fn the_index_chooses_and_drops_what_a_scan_of_all_events_would(steps in steps()) {
+    fn the_index_chooses_and_drops_as_a_scan_of_all_events_does(steps in steps()) {
         const MAX: usize = 8;
         let (mut outbox, mut model) = (Outbox::new(MAX), Model::default());
         let mut attempts: Vec<Attempt> = Vec::new();
@@ -227,10 +227,10 @@ proptest! {
                     prop_assert_eq!(chosen, model.next(now));
                 }
                 Step::Settle(_, _) if attempts.is_empty() => {}
-                Step::Settle(which, result) => {
-                    let attempt = attempts.swap_remove(which % attempts.len());
+                Step::Settle(index, result) => {
+                    let attempt = attempts.swap_remove(index % attempts.len());
                     let at = model.0.iter().position(|event| event.number == attempt.event.id.get());
-                    let at = at.expect("an event under way is pending");
+                    let at = at.expect("an event in flight is pending");
                     let not_before = now + Duration::from_millis(5);
                     let result = match result {
                         0 => AttemptResult::Delivered,
@@ -243,10 +243,10 @@ proptest! {
                             model.0.remove(at);
                         }
                         AttemptResult::Deferred(time) => {
-                            model.0[at].is_under_way = false;
+                            model.0[at].is_in_flight = false;
                             model.0[at].not_before = Some(time);
                         }
-                        AttemptResult::Unreachable => model.0[at].is_under_way = false,
+                        AttemptResult::Unreachable => model.0[at].is_in_flight = false,
                     }
                     outbox.settle(attempt.id, result);
                 }

@@ -17,7 +17,7 @@ fn at(seconds: u64) -> Instant {
     static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     #[expect(
         clippy::disallowed_methods,
-        reason = "a base for times that are numbers; it is read once"
+        reason = "the base of the test's times; it is read once"
     )]
     let base = *BASE.get_or_init(Instant::now);
     base + Duration::from_secs(seconds)

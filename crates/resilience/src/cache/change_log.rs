@@ -1,4 +1,4 @@
-//! Which entries of the cache changed since the changes were last taken.
+//! The entries of the cache that changed since the changes were last taken.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use ocserv_agent_model::Username;
 
 use super::key::CacheKey;
 
-/// The entries that changed. Bounded: past twice the cache's size it holds only that everything may
-/// have changed.
+/// The changed entries. Bounded: above twice the cache's size it counts as a change of all entries.
 #[derive(Debug)]
 pub(super) enum ChangeLog {
     Partial {

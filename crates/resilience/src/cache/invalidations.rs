@@ -1,4 +1,4 @@
-//! Invalidations, in the order in which they came.
+//! Invalidations, oldest first.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use ocserv_agent_model::Username;
 
 use super::key::CacheKey;
 
-/// How many invalidations are kept one by one. A query older than all of them counts as
-/// invalidated: at worst it is asked once more.
+/// Most invalidations that are kept. A query older than all of them counts as invalidated, which
+/// costs at worst one more query.
 const MAX_INVALIDATIONS: usize = 1_024;
 
 /// A position in the sequence of invalidations.
@@ -32,7 +32,7 @@ impl Invalidation {
     }
 }
 
-/// The latest invalidations and the number of all.
+/// The latest invalidations and their total number.
 #[derive(Debug)]
 pub(super) struct Invalidations {
     count: u64,

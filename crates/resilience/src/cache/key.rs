@@ -1,10 +1,10 @@
-//! What a decision is about.
+//! Keys of decisions.
 
 use std::net::IpAddr;
 
 use ocserv_agent_model::{GroupName, Login, Username, VhostName};
 
-/// What a decision depends on. Logins with the same key get the same decision; keys are compared
+/// The inputs of a decision. Logins with the same key get the same decision; keys are compared
 /// whole, never by a hash alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey {

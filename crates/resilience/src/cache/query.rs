@@ -6,7 +6,7 @@ use super::invalidations::Epoch;
 use super::key::CacheKey;
 use crate::time::Now;
 
-/// A query to the source, from the moment it was started.
+/// A query to the source in flight.
 #[derive(Debug)]
 pub struct Query {
     pub(super) key: Arc<CacheKey>,
@@ -15,7 +15,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Returns what the query is about.
+    /// Returns the key that the query is about.
     #[must_use]
     pub fn key(&self) -> &CacheKey {
         &self.key

@@ -1,4 +1,4 @@
-//! The cache's content as it outlives the process.
+//! The cache's content in a form that can be persisted.
 
 use std::time::SystemTime;
 
@@ -22,11 +22,11 @@ pub struct Record {
 pub struct Revocation {
     /// The user.
     pub username: Username,
-    /// The reason, in the source's words.
+    /// The source's reason.
     pub reason: String,
     /// When the user was revoked.
     pub at: SystemTime,
-    /// Where the source has allowed the user since.
+    /// The scopes in which the source has allowed the user since.
     pub allowed_since: Vec<AccessScope>,
 }
 
@@ -39,7 +39,7 @@ pub struct Records {
     pub revocations: Vec<Revocation>,
 }
 
-/// What changed in the cache, for a copy of it to follow.
+/// Changes of the cache, to be applied to a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
     /// Single entries changed.
@@ -51,7 +51,7 @@ pub enum Changes {
         /// Users whose revocations to delete.
         removed_revocations: Vec<Username>,
     },
-    /// The whole content; everything else in the copy is to be deleted.
+    /// The whole content; delete all other entries of the copy.
     Full(Records),
 }
 

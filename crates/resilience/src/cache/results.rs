@@ -1,15 +1,15 @@
-//! What the cache returns.
+//! Results of the cache's methods.
 
 use std::time::Duration;
 
 use ocserv_agent_model::Verdict;
 
-/// What the fresh path may use.
+/// The result of a lookup for a fresh answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'a> {
     /// A fresh answer.
     Fresh(Hit<'a>),
-    /// An answer that is no longer fresh: ask the source.
+    /// An answer that is no longer fresh: query the source.
     Stale {
         /// Time since the source was asked.
         age: Duration,
@@ -25,8 +25,8 @@ pub struct Hit<'a> {
     pub verdict: &'a Verdict,
     /// Time since the source was asked.
     pub age: Duration,
-    /// The answer is in the last fifth of its TTL: ask the source in the background. True once per
-    /// answer, so a refresh that fails or is lost is not repeated; the answer then expires.
+    /// Whether to query the source in the background: the answer is in the last fifth of its TTL.
+    /// True once per answer, so a failed refresh is not repeated; the answer then expires.
     pub refresh: bool,
 }
 
@@ -39,13 +39,13 @@ pub struct StaleAnswer {
     pub age: Duration,
 }
 
-/// What became of an answer.
+/// The result of storing an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreResult {
-    /// It is in the cache.
+    /// The answer is in the cache.
     Stored,
-    /// The source or the settings want it not stored, or a later query was answered before.
+    /// The source or the settings forbid storing it, or the cache has the answer to a later query.
     NotStored,
-    /// It was asked for before an invalidation: it must not decide anything.
+    /// An invalidation came after the query's start: the answer must not be used.
     Invalidated,
 }

@@ -16,7 +16,7 @@ use super::settings::CacheSettings;
 use crate::lru::Lru;
 use crate::time::Now;
 
-/// How many scopes are recorded in which a user was allowed again. In any more the user stays
+/// Most scopes per revocation in which the user was allowed again; in further scopes the user stays
 /// revoked.
 const MAX_SCOPES: usize = 16;
 

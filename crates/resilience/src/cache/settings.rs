@@ -1,8 +1,8 @@
-//! How long answers live.
+//! Settings of the cache.
 
 use std::time::Duration;
 
-/// How long answers live.
+/// Settings of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
     /// TTL of an allow when the source sets none.
@@ -13,8 +13,8 @@ pub struct CacheSettings {
     pub deny_ttl: Duration,
     /// Longest TTL that the source can set.
     pub max_ttl: Duration,
-    /// Most answers that are kept; exact. The least recently used is evicted first. At most as many
-    /// revoked users are remembered.
+    /// Most answers in the cache, exactly; the least recently used is evicted first. Also the bound
+    /// of revoked users.
     pub max_size: usize,
     /// Which answer is used in an outage.
     pub stale_match: StaleMatch,
@@ -41,7 +41,7 @@ pub enum Ttl {
 }
 
 impl From<Option<Duration>> for Ttl {
-    /// Converts the wire's form: absent, zero, or a time.
+    /// Converts an optional TTL, in which zero means "do not cache".
     fn from(ttl: Option<Duration>) -> Self {
         match ttl {
             None => Self::Default,

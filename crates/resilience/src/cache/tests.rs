@@ -25,7 +25,7 @@ fn at(seconds: u64) -> Now {
     static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     #[expect(
         clippy::disallowed_methods,
-        reason = "a base for times that are numbers; it is read once"
+        reason = "the base of the test's times; it is read once"
     )]
     let base = *BASE.get_or_init(Instant::now);
     let since = Duration::from_secs(seconds);
@@ -82,15 +82,15 @@ fn fresh(cache: &mut Cache, key: &CacheKey, now: Now) -> bool {
     matches!(cache.lookup(key, now), Lookup::Fresh(_))
 }
 
-/// Returns whether an outage finds an allow, and its age.
+/// Returns whether the answer that serves in an outage is an allow, and its age in seconds.
 fn in_outage(cache: &mut Cache, key: &CacheKey, now: Now) -> Option<(bool, u64)> {
     cache
         .stale_answer(key, now)
-        .map(|found| (found.verdict.is_allow(), found.age.as_secs()))
+        .map(|answer| (answer.verdict.is_allow(), answer.age.as_secs()))
 }
 
 #[test]
-fn an_answer_is_fresh_for_its_ttl_and_not_a_moment_longer() {
+fn an_answer_is_fresh_for_exactly_its_ttl() {
     let minute = Ttl::For(Duration::from_secs(60));
     for (verdict, ttl, lives) in [
         (allow(), Ttl::Default, 300),
@@ -158,7 +158,7 @@ fn the_key_is_compared_whole() {
 }
 
 #[test]
-fn an_outage_finds_an_allow_until_stale_ttl_and_a_deny_for_ever() {
+fn in_an_outage_an_allow_serves_until_stale_ttl_and_a_deny_for_ever() {
     let key = key("alice", 1);
     for (verdict, seconds, expected) in [
         (allow(), 301, Some((true, 301))),
@@ -178,7 +178,7 @@ fn an_outage_finds_an_allow_until_stale_ttl_and_a_deny_for_ever() {
 }
 
 #[test]
-fn with_stale_match_user_the_latest_decision_counts_from_any_address() {
+fn with_stale_match_user_the_latest_decision_serves_from_any_address() {
     let (home, office, road) = (key("alice", 1), key("alice", 2), key("alice", 3));
     let user = CacheSettings {
         stale_match: StaleMatch::User,
@@ -307,7 +307,7 @@ fn an_earlier_query_does_not_overwrite_the_answer_to_a_later_one() {
 }
 
 #[test]
-fn the_last_fifth_of_the_ttl_asks_for_one_refresh_per_answer() {
+fn an_answer_in_the_last_fifth_of_its_ttl_requests_one_refresh() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     let refresh = |cache: &mut Cache, seconds| match cache.lookup(&key, at(seconds)) {
@@ -332,7 +332,7 @@ fn the_last_fifth_of_the_ttl_asks_for_one_refresh_per_answer() {
     assert_eq!(
         refresh(&mut cache, 299 + 240),
         Some(true),
-        "the next answer asks for a refresh of its own"
+        "the next answer requests a refresh of its own"
     );
 }
 
@@ -369,7 +369,7 @@ fn a_wall_clock_ahead_of_the_monotonic_one_ages_answers() {
 }
 
 #[test]
-fn statistics_count_what_happened() {
+fn statistics_count_hits_misses_and_evictions() {
     let (one, two) = (key("alice", 1), key("bob", 1));
     let mut cache = cache(
         CacheSettings {

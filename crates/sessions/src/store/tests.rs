@@ -87,20 +87,20 @@ fn events_of(steps: Vec<Step>) -> Vec<String> {
         .iter()
         .map(|event| {
             let source = event.decision_source.map_or("-", Source::as_str);
-            let what = match &event.kind {
+            let kind = match &event.kind {
                 EventKind::Connected(connected) => format!("connect at {}", seconds(connected.at)),
                 EventKind::Disconnected(end) => {
                     let usage = if end.usage.is_some() { "usage" } else { "no usage" };
                     format!("disconnect at {} {} {usage}", seconds(end.at), end.reason)
                 }
             };
-            format!("{} {} {source} {what}", event.username, event.uid)
+            format!("{} {} {source} {kind}", event.username, event.uid)
         })
         .collect()
 }
 
 #[test]
-fn a_session_has_an_event_when_its_answer_was_delivered_and_one_when_it_ended() {
+fn a_session_has_a_connect_event_once_its_allow_is_read_and_a_disconnect_event() {
     assert_eq!(
         events_of(vec![
             Started(5, "alice", 100),
@@ -115,7 +115,7 @@ fn a_session_has_an_event_when_its_answer_was_delivered_and_one_when_it_ended() 
 }
 
 #[test]
-fn a_session_whose_start_ocserv_does_not_give_has_the_second_of_its_login_in_its_uid() {
+fn without_ocservs_connect_time_the_uid_has_the_logins_time() {
     assert_eq!(
         events_of(vec![Started(5, "alice", 100), Delivered(5, None)]),
         ["alice a1/5/100 portal connect at 100"]
@@ -136,7 +136,7 @@ fn a_denied_login_has_no_event() {
 }
 
 #[test]
-fn an_undelivered_answer_has_neither_a_connect_nor_a_disconnect_event() {
+fn an_allow_that_is_not_read_has_neither_event() {
     assert!(
         events_of(vec![
             Started(5, "alice", 100),
@@ -156,7 +156,7 @@ fn an_undelivered_answer_has_neither_a_connect_nor_a_disconnect_event() {
 }
 
 #[test]
-fn an_end_that_overtakes_its_answer_comes_after_the_connect_event() {
+fn an_end_reported_before_the_allow_is_confirmed_follows_the_connect_event() {
     assert_eq!(
         events_of(vec![
             Started(5, "alice", 100),
@@ -171,7 +171,7 @@ fn an_end_that_overtakes_its_answer_comes_after_the_connect_event() {
 }
 
 #[test]
-fn a_reused_id_ends_the_session_that_had_it() {
+fn a_reused_id_supersedes_the_session_that_had_it() {
     assert_eq!(
         events_of(vec![
             Started(5, "alice", 100),
@@ -192,7 +192,7 @@ fn an_answer_to_a_superseded_login_does_not_change_the_newer_one() {
     let mut store = SessionStore::with_max("a1", 100);
     let (old, _) = store.login_started(&login(5, "alice"), at(100));
     let (new, superseded) = store.login_started(&login(5, "bob"), at(101));
-    assert_eq!(superseded, None, "the portal got no event of its start");
+    assert_eq!(superseded, None, "it had no connect event");
     assert!(store.session_started(old, Source::Portal, None).is_empty());
     assert_eq!(store.session_started(new, Source::Portal, None).len(), 1);
 }
@@ -228,7 +228,7 @@ fn an_imported_session_keeps_its_uid() {
 }
 
 #[test]
-fn the_end_of_another_user_with_the_same_id_ends_both() {
+fn the_end_of_another_users_session_with_the_same_id_ends_both() {
     assert_eq!(
         events_of(vec![Import(5, "alice", 42), Ended(5, "bob", Some(60), 158)]),
         [
@@ -246,7 +246,7 @@ fn the_end_of_another_user_with_the_same_id_ends_both() {
             "bob a1/5/98 - disconnect at 158 unspecified usage",
             "alice a1/5/99 portal connect at 99"
         ],
-        "a login under way is not ended"
+        "a login in progress is kept"
     );
 }
 
@@ -270,7 +270,7 @@ fn an_expected_end_has_its_reason() {
             Delivered(5, Some(99))
         ])[1],
         "alice a1/5/99 portal disconnect at 101 admin_forced usage",
-        "it was live before its answer counted as delivered"
+        "it was live before its allow was confirmed"
     );
     assert_eq!(
         events_of(vec![
@@ -280,7 +280,7 @@ fn an_expected_end_has_its_reason() {
             Ended(5, "alice", None, 150)
         ])[1],
         "alice a1/5/99 portal disconnect at 150 unspecified usage",
-        "no end is expected of an unknown session"
+        "the id was unknown"
     );
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The breaker in its simplest form: keeps every event and derives every result from all of them.
+/// A reference implementation: keeps every event and derives every result from all of them.
 struct Reference {
     settings: BreakerSettings,
     now: u64,
@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop_oneof![4 => 0..3_u64, 1 => 3..40_u64].prop_map(Step::Wait),
         8 => Just(Step::Admit),
-        8 => (any::<prop::sample::Index>(), outcome).prop_map(|(which, outcome)| Step::Settle(which, outcome)),
+        8 => (any::<prop::sample::Index>(), outcome).prop_map(|(index, outcome)| Step::Settle(index, outcome)),
         1 => any::<prop::sample::Index>().prop_map(Step::Forget),
         1 => Just(Step::Reset),
     ]

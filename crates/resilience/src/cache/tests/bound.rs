@@ -1,4 +1,4 @@
-//! The bound of the cache, against a list.
+//! Checks the bound of the cache against a list.
 
 use proptest::prelude::*;
 
@@ -13,12 +13,12 @@ proptest! {
         steps in prop::collection::vec((0..4_u8, 0..3_u8, 0..3_u8), 1..200),
     ) {
         let mut cache = Cache::new(CacheSettings { max_size, ..SETTINGS });
-        // The reference: a list, the one used last at the end.
+        // The reference: a list, the most recently used last.
         let mut list: Vec<CacheKey> = Vec::new();
-        for (what, name, host) in steps {
+        for (step, name, host) in steps {
             let key = key(["alice", "bob", "carol"][usize::from(name)], host);
             let known = list.iter().position(|other| *other == key);
-            match what {
+            match step {
                 0 => {
                     put(&mut cache, &key, allow(), Ttl::Default, at(0));
                     known.map(|at| list.remove(at));
@@ -44,8 +44,8 @@ proptest! {
                     prop_assert_eq!(cache.revoke_user(&key.username, "", at(0)), before - list.len());
                 }
             }
-            let held: Vec<CacheKey> = cache.answers.iter().map(|(key, _)| CacheKey::clone(key)).collect();
-            prop_assert_eq!(held, list.iter().rev().cloned().collect::<Vec<_>>());
+            let cached: Vec<CacheKey> = cache.answers.iter().map(|(key, _)| CacheKey::clone(key)).collect();
+            prop_assert_eq!(cached, list.iter().rev().cloned().collect::<Vec<_>>());
             prop_assert!(cache.stats().size <= max_size);
             prop_assert_eq!(cache.users.len(), list.iter().map(|k| &k.username).collect::<std::collections::BTreeSet<_>>().len());
         }

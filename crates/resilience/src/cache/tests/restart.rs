@@ -29,7 +29,7 @@ fn a_restored_answer_is_stale_with_its_true_age() {
     assert_eq!(
         after.restore(records.clone(), now(2_010)),
         2,
-        "an allow that is too old to serve is left out"
+        "an allow that is too old to serve is not restored"
     );
     assert_eq!(
         after.lookup(&young, now(2_010)),
@@ -65,7 +65,7 @@ fn a_restored_answer_is_stale_with_its_true_age() {
     );
 }
 
-/// A copy of a cache, as on disk.
+/// A copy of a cache that applies its changes, as on disk.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OnDisk {
     decisions: BTreeMap<CacheKey, Record>,

@@ -33,7 +33,7 @@ fn a_revoked_user_is_never_fresh_and_is_denied_in_outages_from_any_address() {
         let (allowed, denied, other) = (key("alice", 1), key("alice", 2), key("bob", 1));
         let known = [(&allowed, allow(), 0), (&denied, deny(), 0), (&other, allow(), 0)];
         let mut cache = cache(matching(stale_match), &known);
-        assert_eq!(cache.revoke_user(&user("alice"), "left", at(10)), 2);
+        assert_eq!(cache.revoke_user(&user("alice"), "account disabled", at(10)), 2);
         for login in [&allowed, &denied, &key("alice", 3), &login("alice", 3, 1, 1)] {
             assert!(!fresh(&mut cache, login, at(11)), "{login:?}");
             assert!(
@@ -43,7 +43,10 @@ fn a_revoked_user_is_never_fresh_and_is_denied_in_outages_from_any_address() {
         }
         let answer = cache.stale_answer(&allowed, at(11)).unwrap();
         if stale_match == StaleMatch::Exact {
-            assert_eq!(answer.verdict, Verdict::deny(DenyCode::Policy, "left"));
+            assert_eq!(
+                answer.verdict,
+                Verdict::deny(DenyCode::Policy, "account disabled")
+            );
         }
         assert!(fresh(&mut cache, &other, at(11)));
     }
@@ -145,19 +148,19 @@ fn at_most_max_size_revocations_are_kept_and_the_oldest_is_dropped_first() {
     assert!(is_revoked(&mut cache, "alice"));
     cache.configure(SETTINGS);
     cache.revoke_user(&user("bob"), "", at(30 + STALE_TTL));
-    let left: Vec<_> = cache
+    let remaining: Vec<_> = cache
         .revocations
         .records()
         .map(|record| record.username)
         .collect();
-    assert_eq!(left, [user("bob")], "expired revocations are dropped");
+    assert_eq!(remaining, [user("bob")], "expired revocations are dropped");
 }
 
 #[test]
 fn a_revocation_outlives_restarts_with_its_true_age() {
     let alice = key("alice", 1);
     let mut before = Cache::new(SETTINGS);
-    before.revoke_user(&user("alice"), "left", at(0));
+    before.revoke_user(&user("alice"), "account disabled", at(0));
     before.revoke_user(&user("carol"), "", at(0));
     put(&mut before, &key("carol", 1), allow(), Ttl::DoNotCache, at(1));
     let mut disk = OnDisk::default();
@@ -175,7 +178,10 @@ fn a_revocation_outlives_restarts_with_its_true_age() {
         Some((false, 101))
     );
     let answer = restart(at(100)).stale_answer(&alice, at(101)).unwrap();
-    assert_eq!(answer.verdict, Verdict::deny(DenyCode::Policy, "left"));
+    assert_eq!(
+        answer.verdict,
+        Verdict::deny(DenyCode::Policy, "account disabled")
+    );
     assert_eq!(in_outage(&mut restart(at(100)), &key("carol", 2), at(101)), None);
     assert_eq!(
         in_outage(&mut restart(back(200)), &alice, back(210)),
@@ -189,7 +195,7 @@ fn a_revocation_outlives_restarts_with_its_true_age() {
     assert_eq!(disk, OnDisk::default(), "an expired revocation is deleted");
 }
 
-/// The cache in its simplest form.
+/// A reference implementation of the cache's answers in outages.
 struct Reference {
     stale_match: StaleMatch,
     /// Key, whether it is an allow, and when it was asked; the one stored last at the end.
