@@ -1,4 +1,4 @@
-//! `[events]`: what waits for the portal.
+//! `[events]`: the queue of events for the portal.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use super::checker::Checker;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
-    /// How many may wait; after that the oldest is dropped for each new one, with an ERROR line and a count.
+    /// Events that may be pending; beyond that the oldest is dropped for each new one, with an ERROR
+    /// line and a count.
     pub max_pending: usize,
 }
 

@@ -14,18 +14,19 @@ use super::tls_files::TlsFiles;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grpc {
-    /// Where it listens.
+    /// The address to listen on.
     #[serde(default = "loopback")]
     pub listen: SocketAddr,
-    /// How many connections may be open at a time.
+    /// Connections that may be open at once.
     #[serde(default = "connections")]
     pub max_connections: usize,
-    /// How long a TLS handshake may take.
+    /// Longest time of a TLS handshake.
     #[serde(default = "handshake")]
     pub handshake_timeout: Period,
-    /// Who we are towards callers.
+    /// The identity towards callers.
     pub tls: TlsFiles,
-    /// What a caller may do, by a name (SAN) in its certificate. Who is not in it may ask for health and nothing else.
+    /// The roles of callers, by a name (SAN) in their certificate. Callers without a role may call health
+    /// alone.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
 }
@@ -46,7 +47,7 @@ fn handshake() -> Period {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Look: list the sessions.
+    /// Reads: lists the sessions.
     Viewer,
     /// Everything.
     Operator,
@@ -61,7 +62,7 @@ impl Grpc {
             Duration::from_mins(1),
         );
         for name in self.roles.keys() {
-            // `tls::Peer` has no other names: a role for one would never be met.
+            // `tls::Peer` has no other names: such a role would never match.
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
                 let what = format!("{name:?} cannot be a name (SAN) in a certificate");
                 checker.problem("grpc.roles", what);

@@ -1,4 +1,4 @@
-//! `[http]`: metrics and probes.
+//! `[http]`: the endpoints for metrics and probes.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where it listens. It speaks plain HTTP and asks nobody who they are.
+    /// The address to listen on: plain HTTP, without authentication.
     pub listen: SocketAddr,
 }
 

@@ -1,4 +1,4 @@
-//! `[log]`: what the agent writes about itself.
+//! `[log]`: the level and the format of the log.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,17 @@ use super::checker::Checker;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Which lines: a level, or a list such as `info,h2=warn`.
+    /// A level, or a list such as `info,h2=warn`.
     pub level: String,
-    /// In which shape.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object.
+    /// One JSON object per line.
     Json,
     /// Text.
     Text,
@@ -40,10 +40,10 @@ impl Log {
         }
     }
 
-    /// The same as `telemetry` takes it.
+    /// The settings as `telemetry` takes them.
     ///
     /// # Errors
-    /// When the level is none, which a loaded config rules out.
+    /// When the level is invalid, which a loaded configuration rules out.
     pub fn settings(&self) -> Result<telemetry::LogSettings, telemetry::LevelError> {
         let format = match self.format {
             LogFormat::Json => telemetry::Format::Json,

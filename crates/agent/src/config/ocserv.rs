@@ -1,4 +1,4 @@
-//! `[ocserv]`: the VPN server that this agent stands next to.
+//! `[ocserv]`: the ocserv on this server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::checker::Checker;
 use super::period::Period;
 
-/// How ocserv is reached.
+/// The control socket of ocserv.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ocserv {
-    /// Its control socket: `occtl-socket-file` of ocserv.conf.
+    /// The path of the control socket: `occtl-socket-file` of ocserv.conf.
     pub occtl_socket: PathBuf,
-    /// How long one question on it may take.
+    /// Longest time of one request on it.
     pub occtl_timeout: Period,
 }
 

@@ -1,4 +1,4 @@
-//! A length of time in the config.
+//! A duration in the configuration.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time as people write it: `500ms`, `2s`, `1m 30s`. A bare number has no unit and is refused.
+/// A duration as people write it: `500ms`, `2s`, `1m 30s`. A number without a unit is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 

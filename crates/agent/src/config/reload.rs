@@ -1,12 +1,12 @@
-//! What changed between two configs, and which of it a running agent cannot take over.
+//! The differences between two configurations, and which of them need a restart.
 
 use std::collections::BTreeMap;
 
 use super::check;
 use super::schema::Config;
 
-/// The keys that SIGHUP takes over; every other key needs a restart. A key that ends in a dot stands for all below it.
-/// The contents of the files that `portal.tls` and `grpc.tls` name are read again whenever SIGHUP comes.
+/// The keys that SIGHUP applies; every other key needs a restart. A key that ends in a dot means all
+/// keys below it. The files that `portal.tls` and `grpc.tls` name are read again on every SIGHUP.
 pub const RELOADABLE: [&str; 6] = [
     "grpc.roles.",
     "ipc.allowed_uids",
@@ -17,8 +17,7 @@ pub const RELOADABLE: [&str; 6] = [
 ];
 
 impl Config {
-    /// What a running agent with this config makes of `fresh`: the keys of [`RELOADABLE`] are those of `fresh`, the
-    /// others stay as they are.
+    /// This configuration with the keys of [`RELOADABLE`] from `fresh`.
     #[must_use]
     pub fn taking_over(&self, fresh: &Self) -> Self {
         let mut effective = self.clone();
@@ -33,7 +32,7 @@ impl Config {
         effective
     }
 
-    /// What is wrong with values that are good alone: a mix of an old and a fresh config may not be what either is.
+    /// The values that contradict each other: a mix of an old and a fresh configuration may be neither.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
         let text = |(key, what)| format!("{key}: {what}");
@@ -41,7 +40,7 @@ impl Config {
     }
 }
 
-/// Every key that is set with its value in TOML, as `--check-config` shows it.
+/// Every key that is set, with its value in TOML, as `--check-config` lists it.
 pub(super) fn flat(config: &Config) -> BTreeMap<String, String> {
     fn walk(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String>) {
         for (key, value) in table {
@@ -55,14 +54,14 @@ pub(super) fn flat(config: &Config) -> BTreeMap<String, String> {
         }
     }
     let mut keys = BTreeMap::new();
-    // The schema consists of tables, texts, numbers and lists: there is nothing in it that TOML cannot say.
+    // The schema consists of tables, texts, numbers and lists, all of which TOML can express.
     if let Ok(table) = toml::Table::try_from(config) {
         walk("", &table, &mut keys);
     }
     keys
 }
 
-/// The keys that differ between `old` and `new` and that a running agent cannot take over.
+/// The keys that differ between `old` and `new` and need a restart.
 #[must_use]
 pub fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
     let (old, new) = (flat(old), flat(new));

@@ -1,4 +1,4 @@
-//! `[sessions]`: the sessions that are up.
+//! `[sessions]`: the validation of connected sessions.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::checker::Checker;
 use super::period::Period;
 
-/// How sessions that are up are looked after.
+/// The validation of connected sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sessions {
-    /// How often each session is asked about, to end those that are no longer in order.
+    /// Time between two validations of a session; a session that is no longer allowed is ended.
     pub sync_interval: Period,
 }
 
