@@ -2,7 +2,7 @@
 
 mod auth;
 mod bounded_map;
-mod connection;
+mod caller;
 mod events;
 mod fields;
 mod journal;
@@ -21,14 +21,12 @@ use tls::ServerTls;
 use tls::accept::{Incoming, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::cli::{self, ServeArgs};
 use auth::Auth;
-use connection::Connection;
 use events::Events;
 use journal::Journal;
 use journal_entry::JournalEntry;
@@ -99,10 +97,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .add_service(health_service)
         .add_service(AuthServiceServer::new(auth))
         .add_service(EventServiceServer::new(events))
-        .serve_with_incoming_shutdown(
-            incoming.map(|conn| conn.map(Connection)),
-            token.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(incoming, token.clone().cancelled_owned());
     let drain_timeout = async {
         token.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;

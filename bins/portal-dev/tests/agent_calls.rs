@@ -6,9 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Output;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::{VpnAgentService, VpnAgentServiceServer};
@@ -18,15 +16,13 @@ use ocserv_agent_proto::agent::v1::{
     UpdateUserRoutesRequest, UpdateUserRoutesResponse, VpnSession,
 };
 use support::{Portal, pki, run, stderr};
-use tls::accept::{Incoming, Settings, TlsConn};
+use tls::accept::{Incoming, Settings};
 use tls::{IdentityFiles, ServerTls};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
+
 use tonic::{Request, Response, Status};
 
 /// An agent with two sessions of alice. Disconnecting `root` is denied, `busy` unavailable, `half`
@@ -141,10 +137,7 @@ impl Agent {
         tracker.spawn(
             Server::builder()
                 .add_service(VpnAgentServiceServer::new(Stub))
-                .serve_with_incoming_shutdown(
-                    incoming.map(|conn| conn.map(Conn)),
-                    token.clone().cancelled_owned(),
-                ),
+                .serve_with_incoming_shutdown(incoming, token.clone().cancelled_owned()),
         );
         Self {
             dir,
@@ -169,42 +162,6 @@ impl Agent {
 
     async fn call(&self, args: &[&str]) -> Output {
         self.call_as(self.dir.path(), args).await
-    }
-}
-
-struct Conn(TlsConn);
-
-impl Connected for Conn {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Conn {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Conn {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

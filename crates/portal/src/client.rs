@@ -25,7 +25,7 @@ use crate::reply::{PolicyReply, SessionValidity};
 use crate::settings::{Settings, SettingsError};
 use crate::text::one_line;
 
-/// Largest message of the portal that is read, in bytes.
+/// Largest message that the portal may send, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// A handle of the portal; clones share one connection.
@@ -45,8 +45,8 @@ impl fmt::Debug for Portal {
 }
 
 impl Portal {
-    /// Starts to connect in tasks of `tracker`, and reconnects until `token` is cancelled, which
-    /// also aborts calls in progress. Returns at once.
+    /// Starts to connect in tasks of `tracker` and returns at once. Reconnects until `token` is
+    /// cancelled, which also aborts calls in progress.
     ///
     /// # Errors
     /// When the address can never be dialled.
@@ -73,7 +73,7 @@ impl Portal {
         self.connection.rotate();
     }
 
-    /// Asks whether a login is allowed. Ends by `deadline` and within the configured timeout.
+    /// Checks whether a login is allowed. Ends by `deadline` and within the configured timeout.
     /// Without a connection it may request an early attempt; see [`crate::ReconnectSettings`].
     /// `now` is sent to the portal as the time of the request.
     ///
@@ -97,10 +97,10 @@ impl Portal {
         reply
     }
 
-    /// Asks whether a connected session may continue. Never requests an early connection attempt.
+    /// Validates a connected session. Never requests an early connection attempt.
     ///
     /// # Errors
-    /// [`CheckError`] when there is no answer; no error may end a session.
+    /// [`CheckError`] when there is no reply; an error must not end a session.
     pub async fn validate_session(
         &self,
         username: &Username,
@@ -125,11 +125,11 @@ impl Portal {
         validity
     }
 
-    /// Reports an event. `Ok` means that the portal has it, from this call or an earlier one. Never
-    /// requests an early connection attempt.
+    /// Reports an event. `Ok` means that the portal has received it, in this call or an earlier
+    /// one. Never requests an early connection attempt.
     ///
     /// # Errors
-    /// [`ReportError`] when the portal may not have it; report it again later.
+    /// [`ReportError`] when the portal may not have received it; report it again later.
     pub async fn report_event(&self, event: &Event) -> Result<(), ReportError> {
         let mut client =
             EventServiceClient::with_origin(self.grpc_service(false), self.settings.address.clone())
@@ -150,7 +150,7 @@ impl Portal {
         match acknowledged {
             Ok((true, _)) => Ok(()),
             Ok((false, message)) => Err(ReportError::NotAcknowledged(one_line(&message))),
-            // Known by its `event_id`: an earlier call arrived and its response was lost.
+            // The portal has the `event_id` from an earlier call, whose response was lost.
             Err(CheckError::Refused {
                 code: Code::AlreadyExists,
                 ..
@@ -172,8 +172,8 @@ impl Portal {
         clock::now() + self.settings.timeout
     }
 
-    /// Makes one call that ends by `deadline` and within the configured timeout, and sends the
-    /// portal the remaining time (`grpc-timeout`).
+    /// Makes one call that ends by `deadline` and within the configured timeout, with the remaining
+    /// time as its `grpc-timeout`.
     async fn bounded<M, R>(
         &self,
         deadline: Instant,

@@ -33,7 +33,7 @@ impl Connection {
     /// server accepted it.
     ///
     /// # Errors
-    /// The reason, for an operator to read.
+    /// The reason, for the operator.
     pub(crate) async fn connect(
         settings: &Settings,
         (target, resolver): (&Target, &mut Resolver),
@@ -108,7 +108,8 @@ impl Connection {
                 .end_reason(outcome.as_ref().err(), keepalive_timeout);
             let _ = end_sender.send(Some(reason.into()));
             if outcome.is_ok() {
-                // Takes no new calls; those in progress may finish within the time of one call.
+                // No new call can start; those in progress may finish within the timeout of one
+                // call.
                 tasks.close();
                 let _elapsed = tokio::time::timeout(drain_timeout, tasks.wait()).await;
             }
@@ -131,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// Whether the connection takes no more calls.
+    /// Whether no new call can start on the connection.
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed() || self.end_reason.borrow().is_some()
     }

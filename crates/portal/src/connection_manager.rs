@@ -23,7 +23,7 @@ pub enum ConnectionState {
     Connected,
     /// There is no connection.
     Down {
-        /// Why, for an operator to read.
+        /// Why, for the operator.
         reason: Arc<str>,
         /// When the next attempt is due at the latest.
         retry_at: Instant,
@@ -40,7 +40,7 @@ impl ConnectionState {
     }
 }
 
-/// Connection state seen by callers; holds the connection.
+/// The connection and its state, for callers.
 #[derive(Clone)]
 enum Phase {
     Connecting,
@@ -65,7 +65,7 @@ struct Shared {
     requests: Requests,
 }
 
-/// What callers request of the manager.
+/// Requests of callers to the manager.
 #[derive(Clone, Default)]
 struct Requests {
     connect: Arc<Notify>,
@@ -177,9 +177,9 @@ impl ConnectionManager {
 
     async fn reconnect_forever(&mut self) {
         let reconnect = self.settings.reconnect;
-        // A connection that outlives a full keepalive round works. One that ends sooner counts as a
-        // failure, so that a portal that accepts and drops at once is not hammered.
-        let proven_after = self.settings.keepalive_interval + self.settings.keepalive_timeout;
+        // A connection that ends before a full keepalive round counts as a failure, so that a
+        // portal that drops connections at once is retried with backoff.
+        let stable_after = self.settings.keepalive_interval + self.settings.keepalive_timeout;
         let (mut attempts, mut failures) = (0, 0);
         loop {
             self.state.send_replace(ConnectionState::Connecting);
@@ -192,7 +192,7 @@ impl ConnectionManager {
                     self.logged = None;
                     tracing::info!(address = %self.settings.address, "portal connected");
                     let reason = self.serve(connection).await;
-                    if clock::now().saturating_duration_since(attempted) >= proven_after {
+                    if clock::now().saturating_duration_since(attempted) >= stable_after {
                         failures = 0;
                     }
                     reason
@@ -200,7 +200,7 @@ impl ConnectionManager {
                 Err(reason) => reason.into(),
             };
             if self.token.is_cancelled() {
-                // A connection that we end ourselves is no reason to warn, and no attempt follows.
+                // The shutdown ended the connection: neither warn nor retry.
                 return std::future::pending().await;
             }
             failures += 1;

@@ -12,8 +12,7 @@ use crate::error::CheckError;
 use crate::reply::{PolicyReply, SessionValidity};
 use crate::text::one_line;
 
-const EMPTY_REPLY: &str =
-    "an empty message, which is no decision: a deny must say why (deny_reason) or carry metadata";
+const EMPTY_REPLY: &str = "an empty message, which is not a decision: a deny needs a deny_reason or metadata";
 
 pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolicyRequest {
     wire::CheckPolicyRequest {
@@ -28,8 +27,8 @@ pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolic
 }
 
 pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
-    // A deny without any other field is the same zero bytes on the wire as no answer at all (a
-    // stub, a handler that forgot to fill its response, a proxy that cut the body), so it is no
+    // A deny without any other field has the same empty encoding as the reply of a stub, of a
+    // handler that did not fill its response, or of a proxy that dropped the body. So it is not a
     // decision.
     if *wire == wire::CheckPolicyResponse::default() {
         return Err(CheckError::Nonsense(EMPTY_REPLY));
@@ -55,8 +54,8 @@ pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyRep
     })
 }
 
-/// Parses routes and DNS servers; skips invalid entries. A reply with routes of which none is valid
-/// is rejected: no routes at all means the server's own, which may be more than the portal meant.
+/// Parses routes and DNS servers; skips invalid entries. Rejects a reply none of whose routes is
+/// valid: without routes the client gets the server's own, which may be more than the portal meant.
 fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
     let routes: Vec<_> = wire
         .routes
@@ -88,8 +87,8 @@ fn check_entry(kind: &str, entry: &str, is_valid: impl Fn(&str) -> bool) -> bool
     valid
 }
 
-/// Parses the TTL; `None` without one. An invalid value forbids caching: the portal meant to set a
-/// limit, and no limit of ours may be longer.
+/// Parses the TTL; `None` without one. An invalid value forbids caching: the portal meant a limit,
+/// and the default may be longer.
 fn ttl(metadata: &HashMap<String, String>) -> Option<Duration> {
     let text = metadata.get("cache_ttl_seconds")?;
     let seconds = text.parse().unwrap_or_else(|_| {

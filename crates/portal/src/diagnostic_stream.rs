@@ -1,4 +1,4 @@
-//! A stream that records how reading went: HTTP/2 reduces TLS errors to a text.
+//! A stream that records read errors, which HTTP/2 would reduce to a text.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use crate::clock;
 use crate::text::one_line;
 
-/// What was read from a connection so far.
+/// The state of reading from a connection.
 #[derive(Debug, Default)]
 pub(crate) struct ReadState {
     last_data: Option<Instant>,
@@ -34,7 +34,7 @@ impl ReadState {
         self.last_data.is_some()
     }
 
-    /// Explains to an operator why the connection ended, `error` being what HTTP/2 reports.
+    /// Returns why the connection ended, for the operator; `error` is HTTP/2's error.
     pub(crate) fn end_reason(&self, error: Option<&hyper::Error>, keepalive_timeout: Duration) -> String {
         match (&self.end, error) {
             (Some(ReadEnd::Error { kind, text }), _) => match kind {
@@ -46,7 +46,7 @@ impl ReadState {
             (Some(ReadEnd::Eof), _) if self.has_data() => "it closed the connection".to_owned(),
             (Some(ReadEnd::Eof), _) => without_data("it closed the connection"),
             (None, Some(error)) if !error.is_timeout() => one_line(&error_chain(error)),
-            // hyper ends an idle connection whose peer answers no ping without an error.
+            // hyper reports no error when an idle connection's peer does not answer a ping.
             (None, _) if self.is_silent(keepalive_timeout) => {
                 format!("no answer to an HTTP/2 keepalive ping within {keepalive_timeout:?}")
             }
@@ -69,8 +69,8 @@ fn without_data(end: &str) -> String {
 /// A TLS stream that publishes its [`ReadState`] and reads pending data before it reports a failed
 /// write.
 ///
-/// A peer that refuses us sends the reason and closes. A write after that fails, and HTTP/2 would
-/// give up with the reason still unread, perhaps not even noticed by the runtime.
+/// A peer that refuses the client sends the reason and closes. A write after that fails, and HTTP/2
+/// would end the connection with the reason still unread.
 pub(crate) struct DiagnosticStream {
     stream: TlsStream<TcpStream>,
     state: watch::Sender<ReadState>,
@@ -90,8 +90,8 @@ impl DiagnosticStream {
         (stream, receiver)
     }
 
-    /// Reads what the peer sent, then returns `error`. Waits where the peer closed the connection
-    /// and the end has not arrived yet.
+    /// Reads the pending data, then returns `error`. If the peer has closed the connection, waits
+    /// for the end of its data.
     fn read_before_failing<T>(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
         let mut bytes = [0; 512];
         loop {

@@ -12,8 +12,8 @@ use crate::settings::Target;
 
 type Resolved = io::Result<Vec<SocketAddr>>;
 
-/// Resolves the portal's name, one lookup at a time. A lookup cannot be cancelled: with a name
-/// server that hangs, one per attempt would exhaust the pool of blocking threads.
+/// Resolves the portal's name, one lookup at a time. A lookup cannot be cancelled: with a hung name
+/// server, one per attempt would exhaust the pool of blocking threads.
 pub(crate) struct Resolver {
     resolve: Arc<dyn Fn() -> Resolved + Send + Sync>,
     /// A lookup that an earlier attempt abandoned.
@@ -33,7 +33,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the addresses, of an abandoned lookup where one is still running. Cancellation safe.
+    /// Returns the addresses; joins an abandoned lookup that is still running. Cancellation safe.
     pub(crate) async fn addresses(&mut self) -> Resolved {
         let resolve = Arc::clone(&self.resolve);
         let running = self
@@ -45,8 +45,8 @@ impl Resolver {
     }
 }
 
-/// Connects to the first address that answers. Each gets an equal share of the time left until
-/// `deadline`, so that one that drops packets does not use up the time of the others.
+/// Connects to the first address that accepts. Each gets an equal share of the time until
+/// `deadline`, so that one that drops packets leaves time for the others.
 pub(crate) async fn dial<T, F>(
     addresses: &[SocketAddr],
     deadline: Instant,
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn hanging_lookup_is_awaited_and_never_started_twice() {
-        let (answer, answers) = channel();
+        let (sender, answers) = channel();
         let (answers, lookups) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&lookups);
         let mut resolver = Resolver::with(move || {
@@ -99,10 +99,10 @@ mod tests {
         for _ in 0..5 {
             assert!(timeout(SOON, resolver.addresses()).await.is_err());
         }
-        answer.send(address(1)).unwrap();
+        sender.send(address(1)).unwrap();
         let resolved = timeout(BOUND, resolver.addresses()).await.unwrap().unwrap();
         assert_eq!((resolved, lookups.load(Ordering::SeqCst)), (vec![address(1)], 1));
-        answer.send(address(2)).unwrap();
+        sender.send(address(2)).unwrap();
         let resolved = timeout(BOUND, resolver.addresses()).await.unwrap().unwrap();
         assert_eq!(
             (resolved, lookups.load(Ordering::SeqCst)),

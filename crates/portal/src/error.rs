@@ -1,4 +1,4 @@
-//! How calls to the portal fail, and what a failure means for a login.
+//! Errors of calls to the portal, and their meaning for a login.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::text::one_line;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
-    /// There is no connection, and none could be made in time; says why.
+    /// There is no connection, and none could be made in time; the reason.
     #[error("portal is not connected: {0}")]
     NotConnected(String),
-    /// The portal did not answer in the time available.
+    /// The portal did not reply in time.
     #[error("portal gave no answer within {0:?}")]
     Timeout(Duration),
-    /// The connection broke during the call; says how.
+    /// The connection broke during the call; the reason.
     #[error("connection to the portal broke: {0}")]
     Transport(String),
     /// The portal answered with a gRPC error.
@@ -34,7 +34,7 @@ pub enum CheckError {
     Nonsense(&'static str),
 }
 
-/// What a failed check means for the login.
+/// The meaning of a failed check for the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// The portal did not decide: count it against the portal, decide by the fail mode.
@@ -51,8 +51,8 @@ impl CheckError {
         self.meaning() == Meaning::Outage
     }
 
-    /// Returns the denial of the login where the error is no outage. Never cached: it is an error,
-    /// not policy.
+    /// Returns the denial of the login, unless the error is an outage. Must not be cached: it is an
+    /// error, not policy.
     #[must_use]
     pub fn denial(&self) -> Option<Denial> {
         match self.meaning() {
@@ -137,7 +137,7 @@ impl From<tonic::Status> for CheckError {
     }
 }
 
-/// There is no connection; says why.
+/// There is no connection; the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NotConnected(pub(crate) Arc<str>);
@@ -148,8 +148,8 @@ impl NotConnected {
     }
 }
 
-/// Why an event was not reported. It may be reported again any number of times: its `event_id`
-/// stays.
+/// Why an event was not reported. It may be reported again any number of times with the same
+/// `event_id`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {

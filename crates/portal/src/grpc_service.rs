@@ -1,4 +1,4 @@
-//! The connection as a service that generated clients can call.
+//! The connection as a service for generated clients.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,8 +17,8 @@ pub(crate) struct GrpcService {
 }
 
 impl GrpcService {
-    /// With `request_connect`, a request without a connection may start an attempt before it is
-    /// due.
+    /// Creates a service. With `request_connect`, a request without a connection may start an
+    /// attempt before it is due.
     pub(crate) fn new(connection: ConnectionHandle, request_connect: bool) -> Self {
         Self {
             connection,
@@ -53,7 +53,7 @@ impl tower_service::Service<Request> for GrpcService {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends `request`, and once more on the next connection if nothing of it was sent.
+    /// Sends `request`; retries once on the next connection if no part of it was sent.
     fn call(&mut self, request: Request) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {

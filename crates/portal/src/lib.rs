@@ -1,13 +1,12 @@
 //! The client of the portal: one self-healing connection, the policy check, session validation and
 //! event reports.
 //!
-//! The connection is our own rather than tonic's channel: TLS 1.3 only, with an identity that can
-//! be reloaded, a readable reason for every failure (in TLS 1.3 a client learns of its refusal only
-//! when it reads), and calls that fail at once while the portal is known to be unreachable.
+//! It does not use tonic's channel, which has no reload of the identity, no readable reason for
+//! every failure (in TLS 1.3 a client sees its refusal only when it reads), and no calls that fail
+//! at once while the portal is unreachable.
 //!
-//! Leans on `model`, `proto`, `tls` and the backoff of `resilience`. Knows nothing of breakers,
-//! caches and fail modes: it reports an answer, an outage or a denial ([`CheckError::is_outage`]),
-//! and the caller decides what that means.
+//! Depends on `model`, `proto`, `tls` and the backoff of `resilience`. Knows nothing of breakers,
+//! caches and fail modes: it returns a reply, an outage or a denial ([`CheckError::is_outage`]).
 
 mod client;
 mod clock;

@@ -1,10 +1,10 @@
-//! What the portal answers, in the agent's own types.
+//! The portal's replies, in the agent's types.
 
 use std::time::Duration;
 
 use ocserv_agent_model::Verdict;
 
-/// The portal's answer to a policy check.
+/// The portal's reply to a policy check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyReply {
     /// Allow or deny.
@@ -16,7 +16,7 @@ pub struct PolicyReply {
     pub policy_version: Option<String>,
 }
 
-/// The portal's answer about a connected session.
+/// The portal's reply about a connected session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionValidity {
     /// Whether the session may continue.

@@ -41,7 +41,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Interval of HTTP/2 pings, also while idle.
     pub keepalive_interval: Duration,
-    /// Longest time to the answer of a ping.
+    /// Longest time to the reply to a ping.
     pub keepalive_timeout: Duration,
     /// Delays between connection attempts.
     pub reconnect: ReconnectSettings,
@@ -57,7 +57,7 @@ pub enum SettingsError {
     #[error("portal address {0} does not begin with https://")]
     NotHttps(String),
     /// The address has no host.
-    #[error("portal address {0} names no host")]
+    #[error("portal address {0} has no host")]
     NoHost(String),
     /// The address has a path or a query, which gRPC does not use.
     #[error("portal address {0} has a path; expected https://host:port")]

@@ -37,18 +37,18 @@ use crate::reload::ServerTls;
 
 pub use self::connection::TlsConn;
 
-/// Concurrent handshakes; one more evicts another.
+/// Most concurrent handshakes; one more evicts another.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Pause after a failed accept: without file descriptors it would fail again at once.
+/// Pause after a failed accept, which fails again at once without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time and bytes for which a refused peer is read, so that it can read the TLS alert before the
+/// Longest drain of a refused peer in time and bytes, so that it can read the TLS alert before the
 /// kernel resets the connection over unread data.
 const GRACEFUL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const GRACEFUL_CLOSE_BYTES: u64 = 64 << 10;
 
-/// Warnings about refused peers: so many at once, then one per interval.
+/// Burst of warnings about refused peers, and the interval of further ones.
 const REFUSAL_LOG_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -72,7 +72,7 @@ impl Incoming {
     /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake uses the identity that
     /// `tls` holds at that moment; a connection whose peer is not trusted after a reload fails with
     /// [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops
-    /// unfinished handshakes; connections that were handed out stay open.
+    /// unfinished handshakes; returned connections stay open.
     #[must_use]
     pub fn start(
         listener: TcpListener,
@@ -157,7 +157,7 @@ impl Acceptor {
         }
     }
 
-    /// Authenticates one peer and hands its connection out, or logs why not.
+    /// Authenticates one peer and sends its connection to the receiver, or logs why it was refused.
     async fn admit(&self, tcp: TcpStream, address: SocketAddr, slot: ConnectionSlot<Origin>) {
         let identity = self.tls.current();
         let stream = tokio::select! {
@@ -188,15 +188,15 @@ impl Acceptor {
         if !Arc::ptr_eq(&identity, &self.tls.current()) {
             peer.reverify(&self.tls);
         }
-        // Fails only when the receiver is gone and no connection is wanted any more.
+        // Fails only when the receiver is dropped.
         let _ = self
             .sender
             .send(TlsConn::new(stream, peer, registration, permit))
             .await;
     }
 
-    /// Runs the handshake with `identity`, within its timeout. `None` when it failed; the peer got
-    /// the TLS alert and the log the reason.
+    /// Runs the handshake with `identity`, within its timeout. `None` when it failed, after the TLS
+    /// alert is sent and the reason is logged.
     async fn handshake(
         &self,
         tcp: TcpStream,
@@ -236,18 +236,17 @@ impl Acceptor {
         }
     }
 
-    /// Warns that `address` was refused, unless there were too many such warnings lately.
+    /// Warns that `address` was refused, within the limit of such warnings.
     fn warn_refused(&self, address: SocketAddr, reason: impl Display) {
         match self.refusal_log.admit(clock::now().into_std()) {
             Some(0) => tracing::warn!("refused {address}: {reason}"),
-            Some(left_out) => tracing::warn!(left_out, "refused {address}: {reason}"),
+            Some(suppressed) => tracing::warn!(suppressed, "refused {address}: {reason}"),
             None => {}
         }
     }
 }
 
-/// Closes our side and reads what the peer still sends, within bounds. The TLS alert has been
-/// written.
+/// Shuts down the write side and drains the connection, within bounds, after the TLS alert.
 async fn graceful_close(mut tcp: TcpStream) {
     let drain = async {
         if tcp.shutdown().await.is_ok() {

@@ -87,7 +87,7 @@ fn alert_text(alert: AlertDescription) -> String {
         AlertDescription::CertificateExpired => "it refused our certificate: expired".to_owned(),
         AlertDescription::CertificateRevoked => "it refused our certificate: revoked".to_owned(),
         AlertDescription::CertificateRequired => {
-            "it refused us: it requires a certificate and got none".to_owned()
+            "it refused us: it requires a certificate and received none".to_owned()
         }
         AlertDescription::AccessDenied => "it refused our certificate: access denied".to_owned(),
         AlertDescription::BadCertificate
@@ -96,7 +96,7 @@ fn alert_text(alert: AlertDescription) -> String {
         | AlertDescription::DecryptError => format!("it refused our certificate ({alert:?})"),
         AlertDescription::ProtocolVersion => "it offers only TLS 1.2 or older".to_owned(),
         AlertDescription::NoApplicationProtocol => "it does not speak HTTP/2 (no \"h2\" in ALPN)".to_owned(),
-        AlertDescription::UnrecognisedName => "it does not serve the name that we asked for".to_owned(),
+        AlertDescription::UnrecognisedName => "it does not serve the requested name".to_owned(),
         other => format!("it ended the handshake ({other:?})"),
     }
 }

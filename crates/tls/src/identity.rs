@@ -53,11 +53,11 @@ impl fmt::Debug for Identity {
 
 impl Identity {
     /// Reads the three files and checks that the CAs parse and that the key is the certificate's.
-    /// An expired certificate is a warning: peers will refuse it, but the rest of the process must
-    /// not stop with it. Blocks on the disk.
+    /// An expired certificate is a warning: peers will refuse it, but the process must start.
+    /// Blocks on the disk.
     ///
     /// # Errors
-    /// [`IdentityError`] names the file and what is wrong with it.
+    /// [`IdentityError`], which names the file and its problem.
     pub fn load(files: &IdentityFiles) -> Result<Self, IdentityError> {
         let now = clock::wall();
         let mut warnings = Vec::new();

@@ -1,4 +1,4 @@
-//! How loading an identity fails.
+//! Errors of loading an identity.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub enum IdentityError {
         source: std::io::Error,
     },
     /// The file is larger than any PEM file in use.
-    #[error("{path}: larger than {limit} bytes, so it is no PEM file of ours", path = path.display())]
+    #[error("{path}: larger than {limit} bytes, which is too large for a PEM file", path = path.display())]
     TooBig {
         /// The file.
         path: PathBuf,
@@ -40,19 +40,19 @@ pub enum IdentityError {
     NotPem {
         /// The file.
         path: PathBuf,
-        /// What the file should contain.
+        /// The expected content.
         wanted: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
     },
-    /// The PEM is valid; its content is no usable X.509 certificate.
+    /// The PEM is valid; its content is not a usable X.509 certificate.
     #[error("{path}: certificate {number} in it cannot be used: {problem}", path = path.display())]
     BadCertificate {
         /// The file.
         path: PathBuf,
         /// Its position in the file, from 1.
         number: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The type of the key is not supported.
@@ -60,7 +60,7 @@ pub enum IdentityError {
     BadKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The key belongs to another certificate.
@@ -80,6 +80,6 @@ pub enum IdentityError {
         on: String,
     },
     /// rustls rejects the identity.
-    #[error("the TLS library refuses this identity")]
+    #[error("the TLS library rejects this identity")]
     Config(#[source] rustls::Error),
 }

@@ -2,9 +2,10 @@
 //! names of the authenticated peer.
 //!
 //! Everything here is TLS 1.3 only and mutually authenticated, negotiates HTTP/2 only, and resumes
-//! no sessions, so that every connection is verified against the current certificates. Leans on
-//! rustls with the aws-lc-rs provider, and on `resilience` for the limiters. Knows nothing of gRPC,
-//! of the config file, or of what a peer may do: authorization is the caller's.
+//! no sessions, so that every connection is verified against the current certificates. Depends on
+//! rustls with the aws-lc-rs provider, and on `resilience` for the limiters. A tonic server can
+//! serve its connections. Knows nothing of the config file or of roles: authorization is the
+//! caller's.
 
 pub mod accept;
 mod clock;

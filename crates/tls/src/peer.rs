@@ -12,8 +12,7 @@ use x509_parser::prelude::FromDer;
 pub struct Peer {
     /// Subject alternative names: DNS names, URIs and IP addresses, in the certificate's order.
     pub names: Vec<String>,
-    /// The subject's common name. For display only: it belongs to no name space, so no role may be
-    /// granted by it.
+    /// The subject's common name. For display only: it must not grant a role.
     pub common_name: Option<String>,
 }
 

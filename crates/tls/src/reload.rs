@@ -71,7 +71,7 @@ macro_rules! reloadable {
             /// Loads the identity for the first time. Blocks on the disk.
             ///
             /// # Errors
-            /// [`IdentityError`] names the file and what is wrong with it.
+            /// [`IdentityError`], which names the file and its problem.
             pub fn load(files: IdentityFiles) -> Result<Self, IdentityError> {
                 let current = watch::Sender::new(Current::of(Identity::load(&files)?, $build)?);
                 Ok(Self(Arc::new(Shared { files, current })))

@@ -9,7 +9,7 @@ use ocserv_agent_proto::vpn::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::connection::Caller;
+use super::caller::caller;
 use super::fields::{self, BadField};
 use super::journal::Journal;
 use super::journal_entry::JournalEntry;
@@ -140,7 +140,7 @@ impl AuthService for Auth {
         &self,
         request: Request<CheckPolicyRequest>,
     ) -> Result<Response<CheckPolicyResponse>, Status> {
-        let peer = Caller::of(request.extensions());
+        let peer = caller(&request);
         match self.check(&peer, request.into_inner()) {
             Ok((response, entry)) => {
                 self.journal.append(entry).await;
@@ -154,7 +154,7 @@ impl AuthService for Auth {
         &self,
         request: Request<ValidateSessionRequest>,
     ) -> Result<Response<ValidateSessionResponse>, Status> {
-        let peer = Caller::of(request.extensions());
+        let peer = caller(&request);
         match self.validate(&peer, request.into_inner()) {
             Ok((response, entry)) => {
                 self.journal.append(entry).await;

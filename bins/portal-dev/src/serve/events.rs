@@ -12,7 +12,7 @@ use ocserv_agent_proto::vpn::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::connection::Caller;
+use super::caller::caller;
 use super::fields::{self, BadField};
 use super::journal::{Journal, Written};
 use super::journal_entry::{Event, JournalEntry, Stats};
@@ -119,7 +119,7 @@ impl EventService for Events {
         &self,
         request: Request<ReportConnectRequest>,
     ) -> Result<Response<ReportConnectResponse>, Status> {
-        let peer = Caller::of(request.extensions());
+        let peer = caller(&request);
         let entry = match self.connected(&peer, request.into_inner()) {
             Ok(entry) => entry,
             Err(error) => return Err(error.reject(&self.journal, &peer, "ReportConnect").await),
@@ -136,7 +136,7 @@ impl EventService for Events {
         &self,
         request: Request<ReportDisconnectRequest>,
     ) -> Result<Response<ReportDisconnectResponse>, Status> {
-        let peer = Caller::of(request.extensions());
+        let peer = caller(&request);
         let entry = match self.disconnected(&peer, request.into_inner()) {
             Ok(entry) => entry,
             Err(error) => return Err(error.reject(&self.journal, &peer, "ReportDisconnect").await),
@@ -152,7 +152,7 @@ impl EventService for Events {
         &self,
         request: Request<ReportSessionUpdateRequest>,
     ) -> Result<Response<ReportSessionUpdateResponse>, Status> {
-        let peer = Caller::of(request.extensions());
+        let peer = caller(&request);
         let (entry, disconnect_reason) = match self.updated(&peer, request.into_inner()) {
             Ok(updated) => updated,
             Err(error) => return Err(error.reject(&self.journal, &peer, "ReportSessionUpdate").await),

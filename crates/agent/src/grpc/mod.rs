@@ -4,7 +4,6 @@
 //! configuration grants to a name in the caller's certificate, and writes an audit line.
 
 mod call;
-mod connection;
 mod health;
 mod roles;
 mod vpn_agent;
@@ -15,14 +14,12 @@ use std::time::Duration;
 use ocserv_agent_proto::agent::v1::vpn_agent_service_server::VpnAgentServiceServer;
 use tls::ServerTls;
 use tls::accept::Incoming;
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::operations::Operations;
 use crate::retrying_listener::RetryingListener;
-use connection::Connection;
 use health::HealthService;
 
 pub(crate) use roles::{Role, Roles};
@@ -94,10 +91,7 @@ impl Server {
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
                 .add_service(health)
                 .add_service(service)
-                .serve_with_incoming_shutdown(
-                    incoming.map(|conn| conn.map(Connection)),
-                    stop.cancelled_owned(),
-                )
+                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
                 .await;
             if let Err(error) = served {
                 tracing::error!(%error, "gRPC server failed");

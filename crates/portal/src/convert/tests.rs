@@ -26,8 +26,8 @@ fn allow_is_an_allow_and_deny_is_a_deny() {
         }
     );
 
-    let deny = policy_reply(&wire(|w| w.deny_reason = "left the\ncompany".into())).unwrap();
-    assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, "left the company"));
+    let deny = policy_reply(&wire(|w| w.deny_reason = "account\ndisabled".into())).unwrap();
+    assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, "account disabled"));
     let deny = policy_reply(&wire(|w| w.should_disconnect = true)).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
     let deny = policy_reply(&wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
@@ -36,7 +36,7 @@ fn allow_is_an_allow_and_deny_is_a_deny() {
 }
 
 #[test]
-fn empty_and_contradictory_replies_are_outages_and_no_decisions() {
+fn empty_and_contradictory_replies_are_outages() {
     for response in [
         wire(|_| {}),
         wire(|w| (w.allowed, w.should_disconnect) = (true, true)),
@@ -104,7 +104,7 @@ fn invalid_entries_are_skipped_and_never_widen_the_grant() {
 fn only_force_disconnect_ends_a_session() {
     let wire = |valid, force_disconnect| wire::ValidateSessionResponse {
         valid,
-        invalid_reason: "left".into(),
+        invalid_reason: "account disabled".into(),
         force_disconnect,
     };
     assert!(session_validity(&wire(true, true)).unwrap_err().is_outage());
@@ -114,7 +114,7 @@ fn only_force_disconnect_ends_a_session() {
         ended,
         SessionValidity {
             valid: false,
-            reason: "left".into(),
+            reason: "account disabled".into(),
             force_disconnect: true
         }
     );

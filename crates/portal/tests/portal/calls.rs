@@ -26,12 +26,12 @@ async fn policy_check_sends_every_field_of_the_login_and_returns_the_verdict() {
     let setup = setup().await;
     assert!(setup.check_policy().await.unwrap().verdict.is_allow());
     setup.double.set_reply(Reply::Policy(CheckPolicyResponse {
-        deny_reason: "left".into(),
+        deny_reason: "account disabled".into(),
         ..Default::default()
     }));
     assert_eq!(
         setup.check_policy().await.unwrap().verdict,
-        Verdict::deny(DenyCode::Policy, "left")
+        Verdict::deny(DenyCode::Policy, "account disabled")
     );
 
     let call = setup.double.calls().remove(0);

@@ -1,9 +1,7 @@
-//! A portal that answers every call as the test sets it.
+//! A portal that gives every call the reply that the test sets.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ocserv_agent_proto::vpn::v1::auth_service_server::{AuthService, AuthServiceServer};
@@ -13,15 +11,13 @@ use ocserv_agent_proto::vpn::v1::{
     ReportDisconnectRequest, ReportDisconnectResponse, ReportSessionUpdateRequest,
     ReportSessionUpdateResponse, ValidateSessionRequest, ValidateSessionResponse,
 };
-use tls::accept::{Incoming, Settings, TlsConn};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tls::accept::{Incoming, Settings};
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
-/// How the portal answers every call.
+/// The reply to every call.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Policy(CheckPolicyResponse),
@@ -46,7 +42,7 @@ pub(crate) struct Double {
 }
 
 impl Double {
-    /// Serves on a port of its own until `token`.
+    /// Serves on a free port until `token` is cancelled.
     pub(crate) async fn start(
         tls: tls::ServerTls,
         tracker: &TaskTracker,
@@ -70,7 +66,7 @@ impl Double {
         let serving = tonic::transport::Server::builder()
             .add_service(AuthServiceServer::new(double.clone()))
             .add_service(EventServiceServer::new(double.clone()))
-            .serve_with_incoming_shutdown(incoming.map(|conn| conn.map(Connection)), token.cancelled_owned());
+            .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         tracker.spawn(async move { serving.await.unwrap() });
         (double, address)
     }
@@ -115,7 +111,7 @@ impl AuthService for Double {
         let policy = request.get_ref().clone();
         match self.record(&request, |call| call.policy = Some(policy)).await? {
             Reply::Policy(response) => Ok(Response::new(response)),
-            other => panic!("{other:?} is no answer to CheckPolicy"),
+            other => panic!("{other:?} is not a reply to CheckPolicy"),
         }
     }
 
@@ -126,7 +122,7 @@ impl AuthService for Double {
         self.record(&request, |_| {}).await?;
         Ok(Response::new(ValidateSessionResponse {
             valid: false,
-            invalid_reason: "left".into(),
+            invalid_reason: "account disabled".into(),
             force_disconnect: true,
         }))
     }
@@ -145,7 +141,7 @@ impl EventService for Double {
                 message: "full".into(),
                 ..Default::default()
             })),
-            other => panic!("{other:?} is no answer to ReportConnect"),
+            other => panic!("{other:?} is not a reply to ReportConnect"),
         }
     }
 
@@ -153,51 +149,13 @@ impl EventService for Double {
         &self,
         _: Request<ReportDisconnectRequest>,
     ) -> Result<Response<ReportDisconnectResponse>, Status> {
-        Err(Status::unimplemented("not in these tests"))
+        Err(Status::unimplemented("not used"))
     }
 
     async fn report_session_update(
         &self,
         _: Request<ReportSessionUpdateRequest>,
     ) -> Result<Response<ReportSessionUpdateResponse>, Status> {
-        Err(Status::unimplemented("not in these tests"))
-    }
-}
-
-struct Connection(TlsConn);
-
-impl tonic::transport::server::Connected for Connection {
-    type ConnectInfo = Arc<tls::Peer>;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        Arc::clone(self.0.peer())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Err(Status::unimplemented("not used"))
     }
 }

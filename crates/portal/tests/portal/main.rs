@@ -1,4 +1,4 @@
-//! The client against a portal on loopback, over mutual TLS, through a proxy that injects faults.
+//! The client with a portal on loopback, over mutual TLS, through a proxy that injects faults.
 #![expect(clippy::disallowed_methods, reason = "tests read the clock")]
 
 #[cfg(test)]

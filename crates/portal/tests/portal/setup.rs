@@ -17,17 +17,15 @@ use crate::proxy::{Mode, Proxy};
 /// Timeout of every wait; reached only when a test fails.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
-/// Polls until `done`.
-pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
-    let waiting = async {
-        while !done() {
+/// Waits until `is_reached`.
+pub(crate) async fn eventually(state: &str, is_reached: impl Fn() -> bool) {
+    let wait = async {
+        while !is_reached() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(BOUND, waiting).await.is_ok(),
-        "timed out waiting: {what}"
-    );
+    let waited = tokio::time::timeout(BOUND, wait).await;
+    assert!(waited.is_ok(), "timed out: {state}");
 }
 
 pub(crate) fn settings(address: SocketAddr) -> Settings {

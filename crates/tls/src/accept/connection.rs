@@ -11,11 +11,13 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::transport::server::Connected;
 
 use super::peer_registry::{Registration, VerifiedPeer};
 use crate::peer::Peer;
 
 /// A connection whose peer is authenticated. Counts against the connection limit until dropped.
+/// With tonic, each request has its peer as an extension of type `Arc<Peer>`.
 #[derive(Debug)]
 pub struct TlsConn {
     stream: TlsStream<TcpStream>,
@@ -75,6 +77,14 @@ fn revoked() -> io::Error {
         io::ErrorKind::ConnectionAborted,
         "the peer's certificate is no longer trusted",
     )
+}
+
+impl Connected for TlsConn {
+    type ConnectInfo = Arc<Peer>;
+
+    fn connect_info(&self) -> Arc<Peer> {
+        Arc::clone(self.peer())
+    }
 }
 
 impl AsyncRead for TlsConn {

@@ -1,9 +1,8 @@
-//! The unit by which unauthenticated peers are counted.
+//! Origins, by which unauthenticated peers are counted.
 
 use std::net::IpAddr;
 
-/// Where a peer connects from: an IPv4 address, or an IPv6 /64, of which one host has all
-/// addresses.
+/// The origin of a peer: an IPv4 address, or an IPv6 /64, which one host can use in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Origin(u64);
 

@@ -1,4 +1,4 @@
-//! The authenticated connections, so that those a reload no longer trusts can be closed.
+//! The peers of authenticated connections, which are reverified after a reload.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

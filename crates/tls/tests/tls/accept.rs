@@ -1,4 +1,4 @@
-//! Which peers the accept loop admits, which it refuses, and the log line of each.
+//! Peers that the accept loop admits or refuses, and the log line of each.
 
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -196,7 +196,7 @@ async fn client_without_a_certificate_is_refused_and_logged() {
     let mut stream = bounded(dial_with(server.address, &ca, None)).await;
     assert_eq!(
         read_refusal(&mut stream).await,
-        "it refused us: it requires a certificate and got none"
+        "it refused us: it requires a certificate and received none"
     );
     log.wait_for("no certificate presented").await;
 }
@@ -290,10 +290,10 @@ async fn tls12_client_is_refused_with_the_protocol_version_alert_and_logged() {
     let server = server(&ca, settings()).await;
     let mut tcp = TcpStream::connect(server.address).await.unwrap();
     tcp.write_all(&tls12_client_hello()).await.unwrap();
-    let mut answer = Vec::new();
-    bounded(tcp.read_to_end(&mut answer)).await.unwrap();
+    let mut alert = Vec::new();
+    bounded(tcp.read_to_end(&mut alert)).await.unwrap();
     assert_eq!(
-        answer,
+        alert,
         [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46],
         "not a fatal protocol_version alert"
     );
@@ -389,17 +389,17 @@ async fn reloaded_identity_serves_the_next_connection() {
     let ca = Ca::new("ca");
     let mut server = server(&ca, settings()).await;
     let tls = client(&ca, &ca, "portal.test");
-    let mut seen = Vec::new();
+    let mut certificates = Vec::new();
     for _ in 0..2 {
         let dialled = bounded(dial(server.address, &tls)).await.unwrap();
         bounded(server.incoming.next()).await.unwrap();
-        seen.push(dialled.get_ref().1.peer_certificates().unwrap()[0].clone());
+        certificates.push(dialled.get_ref().1.peer_certificates().unwrap()[0].clone());
         let next = ca.leaf("localhost");
         write(&server.files.cert, &next.cert);
         write(&server.files.key, &next.key);
         server.tls.reload().unwrap();
     }
-    assert_ne!(seen[0], seen[1]);
+    assert_ne!(certificates[0], certificates[1]);
 }
 
 #[tokio::test]
