@@ -86,8 +86,6 @@ impl Reloader {
         }
         // Keys that need a restart keep their old value here, so that the next reload names them again.
         self.config.publish(fresh.effective);
-        // The parts that must be told run on this thread: they have their settings when this returns.
-        tokio::task::yield_now().await;
         Ok(refused)
     }
 

@@ -39,9 +39,13 @@ impl Agent {
                 false
             }
         };
+        let pending = outbox.stats().pending;
+        if !in_time && pending > 0 {
+            tracing::error!(pending, "events lost: the shutdown was cut short");
+        }
         if failed {
             ExitReason::Failed
-        } else if in_time && outbox.stats().pending == 0 {
+        } else if in_time && pending == 0 {
             ExitReason::Drained
         } else {
             ExitReason::CutShort

@@ -53,7 +53,7 @@ pub(super) struct Started {
 /// Starts every part; reports to systemd that the agent is ready at the end.
 pub(super) async fn start(agent: Agent) -> Started {
     let Agent {
-        context,
+        mut context,
         guard,
         source,
         signals,
@@ -134,14 +134,12 @@ impl Context {
         }
     }
 
-    fn start_authorizer(&self, policy: &PolicyBackend) -> Authorizer {
+    fn start_authorizer(&mut self, policy: &PolicyBackend) -> Authorizer {
         let config = self.config.current();
         let authorizer = pipeline::build(&config, policy.clone(), &self.metrics, &self.stages.queries);
         let configured = authorizer.clone();
-        let follow = self
-            .config
+        self.config
             .follow(move |config| configured.configure(pipeline::settings(config)));
-        self.stages.process.spawn_until_stop(follow);
         authorizer
     }
 

@@ -58,13 +58,15 @@ fn open_blocking(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError>
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    DecisionStore::open(path, agent_id)
+    let opened = DecisionStore::open(path, agent_id)?;
+    // Here, because the start may fail before it takes the store.
+    if let Some(aside) = &opened.set_aside {
+        tracing::warn!(path = %path.display(), renamed_to = %aside.path.display(), reason = %aside.reason, "decision store is unusable: renamed");
+    }
+    Ok(opened)
 }
 
 fn restore(path: &Path, opened: OpenedStore, authorizer: &Authorizer) -> DecisionStore {
-    if let Some(aside) = opened.set_aside {
-        tracing::warn!(path = %path.display(), renamed_to = %aside.path.display(), reason = %aside.reason, "decision store is unusable: renamed");
-    }
     let decisions = authorizer.restore(opened.records);
     tracing::info!(path = %path.display(), decisions, "decisions restored");
     opened.store

@@ -47,7 +47,11 @@ impl SessionRegistrar {
             return;
         }
         let logins: Vec<&Login> = batch.iter().map(|session| &*session.login).collect();
-        let times = self.ocserv.connect_times(&logins, CONNECT_TIMES_TIMEOUT).await;
+        let mut times = self.ocserv.connect_times(&logins, CONNECT_TIMES_TIMEOUT).await;
+        if times.iter().all(Option::is_none) {
+            // One late answer must not cost a whole batch its connect times.
+            times = self.ocserv.connect_times(&logins, CONNECT_TIMES_TIMEOUT).await;
+        }
         for (session, connected_at) in batch.into_iter().zip(times) {
             self.recorder
                 .session_started(session.handle, session.source, connected_at);
