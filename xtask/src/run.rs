@@ -41,8 +41,7 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed bytes that are not UTF-8"))
 }
 
-/// The command as one would type it: the variables that are set for it, the program's name, the
-/// arguments.
+/// Formats the command as one would type it: variables that are set for it, program, arguments.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let variables = command.get_envs().filter_map(|(name, value)| {
@@ -53,7 +52,7 @@ fn shown(command: &Command) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it, quoted where it must be.
+/// Quotes a word for the shell, where necessary.
 pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+./:,@%".contains(&byte);
@@ -71,8 +70,7 @@ pub fn target_dir() -> anyhow::Result<PathBuf> {
     Ok(target.to_owned())
 }
 
-/// Whether this process has the rights of root: the kernel makes its directory under `/proc` belong
-/// to its user.
+/// Whether this process runs as root, which owns its directory in `/proc` then.
 pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|directory| directory.uid() == 0)

@@ -16,13 +16,13 @@ use anyhow::{Context, bail, ensure};
 use super::release;
 use crate::run;
 
-/// What the tests need in it.
+/// The packages that the tests need in it.
 const PACKAGES: &str = "ocserv,openconnect,iproute2,iptables,nftables,procps,openssl";
-/// The file in it that says with which packages it was made. One with others is made anew.
+/// The file in it with the packages that it was made with. When those change, it is made again.
 const STAMP: &str = "etc/ocserv-agent-packages";
-/// How many lines of debootstrap's output an error has.
+/// Lines of debootstrap's output in an error.
 const TAIL: usize = 15;
-/// Variables of this process that the programs in it get too.
+/// Variables of this process that are passed on to the programs in it.
 const PASSED_ON: [&str; 2] = ["OCSERV_AGENT_KEEP", "RUST_BACKTRACE"];
 
 /// A Debian system in a directory.
@@ -59,9 +59,8 @@ impl DebianRoot {
         Ok(system)
     }
 
-    /// A command that runs what its further arguments say in the system. The paths of `shared` can
-    /// be read there, and `temporary` can be written; all else that is written is gone when the
-    /// command ends.
+    /// Returns a command that runs its further arguments in the system, with the paths of `shared`
+    /// to read and `temporary` to write. All other changes are discarded when the command ends.
     pub(super) fn command(&self, shared: &[&Path], temporary: &Path) -> Command {
         let mut command = Command::new("systemd-nspawn");
         command.args(["--quiet", "--pipe", "--as-pid2", "--volatile=overlay"]);
@@ -136,14 +135,14 @@ impl DebianRoot {
     }
 }
 
-/// Where the systems are kept.
+/// Returns the directory of all systems.
 fn roots() -> PathBuf {
     let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
     let cache = cache.map_or_else(|| PathBuf::from("/var/cache"), PathBuf::from);
     cache.join("ocserv-agent/roots")
 }
 
-/// Debian's archive, as the apt sources of this machine name it.
+/// Finds Debian's archive in the apt sources of this machine.
 fn mirror() -> anyhow::Result<String> {
     let sources = || {
         run::output(Command::new("apt-get").args([
@@ -156,13 +155,13 @@ fn mirror() -> anyhow::Result<String> {
     if let Some(mirror) = mirror_in(&sources()?) {
         return Ok(mirror);
     }
-    // Whose an archive is stands in its lists, which this machine may not have yet.
+    // The origin of an archive is in its lists, which this machine may not have yet.
     run::output(Command::new("apt-get").args(["-q", "update"]))?;
     mirror_in(&sources()?).context("no apt source of this machine is Debian's archive")
 }
 
-/// The address of the first archive of Debian itself: those of updates and security have no other
-/// suite.
+/// Returns the address of the first archive of Debian itself: those of updates and security have no
+/// other suites.
 fn mirror_in(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let [origin, suite, address] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;

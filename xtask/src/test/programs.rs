@@ -12,7 +12,7 @@ use crate::run::{self, cargo};
 /// The package of the tests that need a real ocserv.
 const PACKAGE: &str = "crates/testkit";
 
-/// Cargo's arguments for these test programs; none for all.
+/// Returns cargo's arguments that select these test programs; none for all.
 pub(super) fn selection(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().flat_map(|name| ["--test", name])
 }
@@ -36,7 +36,7 @@ pub(super) fn build(root: &Path, names: &[String]) -> anyhow::Result<Vec<PathBuf
     Ok(programs)
 }
 
-/// The program in a line that cargo printed, if it is a test program of the lab.
+/// Reads the path of a program from a line of cargo's output, if it is a test program of the lab.
 fn program(root: &Path, line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     let manifest = root.join(PACKAGE).join("Cargo.toml");
@@ -46,8 +46,8 @@ fn program(root: &Path, line: &str) -> Option<PathBuf> {
     Some(path.into())
 }
 
-/// A shell script that runs all programs with these arguments, each to its end, and fails when one
-/// has failed.
+/// Returns a shell script that runs all programs with these arguments and fails when one has
+/// failed.
 pub(super) fn script(root: &Path, programs: &[PathBuf], arguments: &[OsString]) -> String {
     let arguments: String = arguments
         .iter()

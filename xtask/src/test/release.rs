@@ -10,8 +10,8 @@ use crate::setup;
 /// The name of all releases together.
 const ALL: &str = "all";
 
-/// The first is of the Debian release that the tests are run on. Unstable moves on: a run that
-/// finds a newer ocserv there fails and says so, and the version is changed here and in README.md.
+/// The releases of Debian 12, of Debian 13, and of unstable. When unstable has a newer one, the run
+/// fails, and the version must be changed here and in the documentation.
 const RELEASES: [Release; 3] = [
     Release {
         version: Some("1.1.6"),
@@ -46,13 +46,13 @@ impl fmt::Display for Release {
     }
 }
 
-/// What `--ocserv` takes: the versions, and `all`.
+/// Returns the values of `--ocserv`: the versions, and `all`.
 pub fn names() -> Vec<&'static str> {
     let versions = RELEASES.iter().filter_map(|release| release.version);
     versions.chain([ALL]).collect()
 }
 
-/// The releases that one of the [`names`] means; without a name, the ocserv that this machine has.
+/// Returns the releases that one of the [`names`] selects; without a name, the installed one.
 pub(super) fn selected(name: Option<&str>) -> Vec<Release> {
     let Some(name) = name else {
         return vec![Release {
@@ -65,13 +65,13 @@ pub(super) fn selected(name: Option<&str>) -> Vec<Release> {
     releases
 }
 
-/// The version of the ocserv that this machine has.
+/// Returns the version of the installed ocserv.
 pub(super) fn installed() -> anyhow::Result<String> {
     let program = setup::find("ocserv").context("ocserv is not installed")?;
     version_of(&mut Command::new(program))
 }
 
-/// The version of the ocserv that a command runs.
+/// Returns the version of the ocserv that a command runs.
 pub(super) fn version_of(ocserv: &mut Command) -> anyhow::Result<String> {
     let output = ocserv
         .arg("--version")
@@ -82,7 +82,7 @@ pub(super) fn version_of(ocserv: &mut Command) -> anyhow::Result<String> {
     version(&String::from_utf8_lossy(&text))
 }
 
-/// The version in what `ocserv --version` prints.
+/// Reads the version from the output of `ocserv --version`.
 fn version(text: &str) -> anyhow::Result<String> {
     let is_version = |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
     let found = text.split_whitespace().find(is_version);

@@ -1,4 +1,4 @@
-//! Counting tests as they run, and the lines that sum up what was tested.
+//! Counts tests as they run, and sums up the results of all releases.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-/// How many tests have run.
+/// Numbers of tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) passed: usize,
@@ -14,7 +14,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Adds what a test program's last line says.
+    /// Adds the results in the last line of a test program.
     fn add(&mut self, line: &str) {
         let Some(results) = line.strip_prefix("test result: ") else {
             return;
@@ -29,7 +29,7 @@ impl Tally {
     }
 }
 
-/// How the tests of one release ended.
+/// The results of one release.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) name: String,
@@ -38,7 +38,7 @@ pub(super) struct Report {
     pub(super) duration: Duration,
 }
 
-/// Runs test programs, passes on what they print and counts the tests. An error when one fails.
+/// Runs test programs, prints their output and counts their tests. An error when one fails.
 pub(super) fn count(command: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
     let mut child = command
         .stdin(Stdio::null())

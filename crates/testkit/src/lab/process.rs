@@ -48,7 +48,7 @@ impl ManagedProcess {
             .spawn()
             .map_err(LabError::io(starting()))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that exited at once does not read; its exit status and log say why.
+            // A program that exited at once does not read; its exit status and log have the reason.
             let _ = stdin.write_all(input);
         }
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
