@@ -81,7 +81,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         .as_ref()
         .map(|(portal, _)| context.start_delivery(portal, &outbox));
     let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv);
-    context.start_http(http, &authorizer, &recorder, &outbox, connected);
+    context.start_http(http, &authorizer, &recorder, &outbox, connected.as_ref());
     let operations = Operations::new(&ocserv, &recorder, &authorizer);
     context.start_jobs(policy, &operations, &ocserv);
     let grpc = grpc.map(|grpc| {
@@ -220,16 +220,16 @@ impl Context {
         authorizer: &Authorizer,
         recorder: &Arc<SessionRecorder>,
         outbox: &SharedOutbox,
-        connected: Option<watch::Receiver<bool>>,
+        connected: Option<&watch::Receiver<bool>>,
     ) {
         let readiness = ReadinessCheck {
-            connected: connected.clone(),
+            connected: connected.cloned(),
             fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
             draining: self.stages.logins.stop.clone(),
         };
         let refreshes: Vec<Refresh> = vec![
             self.refresh(recorder, |metrics, recorder| {
-                metrics.set_sessions(recorder.live_count())
+                metrics.set_sessions(recorder.live_count());
             }),
             self.refresh(outbox, |metrics, outbox| metrics.set_outbox(&outbox.stats())),
             self.refresh(authorizer, |metrics, authorizer| {
@@ -237,7 +237,7 @@ impl Context {
                 metrics.set_breaker(stats.breaker_state, &stats.breaker);
                 metrics.set_cache(&stats.cache);
             }),
-            self.refresh(&connected, |metrics, connected| {
+            self.refresh(&connected.cloned(), |metrics, connected| {
                 let connected = connected.as_ref().is_some_and(|connected| *connected.borrow());
                 metrics.set_portal_connected(connected);
             }),
