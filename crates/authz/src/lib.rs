@@ -13,6 +13,7 @@ mod settings;
 mod source;
 mod store;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read the paused clock")]
 mod tests;
 
 pub use authorizer::{Authorizer, AuthorizerStats, Dependencies};
