@@ -128,7 +128,8 @@ fn is_map_entry(message: &DescriptorProto) -> bool {
         .is_some_and(prost_types::MessageOptions::map_entry)
 }
 
-/// The field's type in the format of the table: `repeated string`, `map<string,string>`, `google.protobuf.Timestamp`.
+/// The field's type in the format of the table: `repeated string`, `map<string,string>`,
+/// `google.protobuf.Timestamp`.
 fn kind(field: &FieldDescriptorProto, message: &DescriptorProto, package: &str) -> String {
     let repeated = field.label() == Label::Repeated;
     if repeated && field.r#type() == Type::Message {

@@ -114,9 +114,9 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Loads the identities, binds the ports and the socket (or takes over `inherited`), and installs
-    /// the signal handlers. What no login waits for runs on `background`, logins on the caller's
-    /// runtime.
+    /// Loads the identities, binds the ports and the socket (or takes over `inherited`), and
+    /// installs the signal handlers. What no login waits for runs on `background`, logins on the
+    /// caller's runtime.
     ///
     /// # Errors
     /// The first thing that could not be acquired; what was acquired is released.

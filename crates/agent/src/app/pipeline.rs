@@ -11,8 +11,8 @@ use crate::operations::policy_backend::PolicyBackend;
 use authz::{Authorizer, Dependencies, Observation, Observer, RateLimits, Settings};
 use resilience::{BreakerSettings, CacheSettings, Rate};
 
-/// Queries to the portal at once, for each login that may wait: its own, and one in the background for
-/// a decision that is about to expire. No login then finds the bound reached by other logins.
+/// Queries to the portal at once, for each login that may wait: its own, and one in the background
+/// for a decision that is about to expire. No login then finds the bound reached by other logins.
 const QUERIES_PER_LOGIN: usize = 2;
 /// The longest TTL that the portal may set for a decision.
 const MAX_TTL: Duration = Duration::from_hours(24);

@@ -65,8 +65,8 @@ impl Reloader {
         systemd::ready(&status);
     }
 
-    /// Applies what can be applied. Returns the identities that were refused: each stands alone, and an
-    /// expired certificate must not keep other settings from being applied.
+    /// Applies what can be applied. Returns the identities that were refused: each stands alone,
+    /// and an expired certificate must not keep other settings from being applied.
     async fn apply(&mut self, logs: Option<&Logs>) -> Result<Vec<String>, Vec<String>> {
         let fresh = self.read().await?;
         let mut refused = Vec::new();
@@ -84,7 +84,8 @@ impl Reloader {
         if let (Some(logs), Ok(level)) = (logs, fresh.effective.log.level.parse()) {
             logs.set_level(&level);
         }
-        // Keys that need a restart keep their old value here, so that the next reload names them again.
+        // Keys that need a restart keep their old value here, so that the next reload names them
+        // again.
         self.config.publish(fresh.effective);
         Ok(refused)
     }

@@ -114,7 +114,8 @@ impl Context {
         self.stages.process.spawn_on(&self.background, upkeep);
     }
 
-    /// Starts the policy source; returns the portal's client and the stored decisions where there are.
+    /// Starts the policy source; returns the portal's client and the stored decisions where there
+    /// are.
     fn start_policy(
         &self,
         setup: PolicySetup,
@@ -143,8 +144,8 @@ impl Context {
         authorizer
     }
 
-    /// Restores the decisions of an earlier run and persists new ones. The policy file needs neither:
-    /// it answers from memory.
+    /// Restores the decisions of an earlier run and persists new ones. The policy file needs
+    /// neither: it answers from memory.
     async fn start_persistence(&self, authorizer: &Authorizer, store: Option<StoreOpening>) {
         let Some(store) = store else { return };
         if let Some(store) = store.finish(authorizer).await {
@@ -303,8 +304,8 @@ async fn import_sessions(ocserv: &Ocserv, recorder: &SessionRecorder) {
     tracing::info!(sessions = recorder.live_count(), "ocserv listed its sessions");
 }
 
-/// Reports that the agent is ready. `grpc` is `None` without a gRPC server, and has no address while
-/// its port is taken.
+/// Reports that the agent is ready. `grpc` is `None` without a gRPC server, and has no address
+/// while its port is taken.
 fn announce(config: &Config, inherited: bool, grpc: Option<Option<SocketAddr>>) {
     let policy = match (config.portal.remote(), &config.portal.policy_file) {
         (Some((address, _)), _) => address.to_string(),

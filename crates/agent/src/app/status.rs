@@ -21,8 +21,8 @@ pub(super) struct ReadinessCheck {
 }
 
 impl ReadinessCheck {
-    /// The agent is not ready when it cannot decide logins as configured. The modes `open` and `stale`
-    /// are meant for a portal that is gone; with `close` every login is then denied.
+    /// The agent is not ready when it cannot decide logins as configured. The modes `open` and
+    /// `stale` are meant for a portal that is gone; with `close` every login is then denied.
     fn check(&self) -> Readiness {
         let disconnected = self
             .connected

@@ -23,8 +23,8 @@ pub struct Ipc {
     pub socket_mode: SocketMode,
     /// Longest time from a login's connection to its answer.
     pub deadline: Period,
-    /// The `--deadline` that the connect-script passes to `vpn-auth`. Used by the checks alone: the script
-    /// sets it.
+    /// The `--deadline` that the connect-script passes to `vpn-auth`. Used by the checks alone: the
+    /// script sets it.
     pub helper_deadline: Period,
     /// The users of the system whose requests are served, whatever the socket's mode.
     pub allowed_uids: Vec<u32>,

@@ -13,8 +13,8 @@ use super::locate::Lines;
 
 const KEY: [&str; 2] = ["ipc", "socket"];
 
-/// The value of `ipc.socket`: from `environment` (name and value; other names are ignored), else from
-/// the file at `path`, else the default. Other keys are not checked.
+/// The value of `ipc.socket`: from `environment` (name and value; other names are ignored), else
+/// from the file at `path`, else the default. Other keys are not checked.
 ///
 /// # Errors
 /// When the file is needed and cannot be read, or the value is no path.

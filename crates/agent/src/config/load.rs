@@ -83,8 +83,8 @@ impl Document {
     fn deserialize(&self) -> Result<Config, ConfigError> {
         self.check_syntax()?;
         let mut values = self.layers()?;
-        // serde stops at the first error: the bad value is removed or replaced, and the next pass finds
-        // the next one. No key is reported twice, so the loop ends.
+        // serde stops at the first error: the bad value is removed or replaced, and the next pass
+        // finds the next one. No key is reported twice, so the loop ends.
         let mut problems = Vec::new();
         let mut seen: Vec<Vec<String>> = Vec::new();
         let mut retyped: Vec<Vec<String>> = Vec::new();

@@ -51,7 +51,8 @@ pub struct CircuitBreaker {
     pub interval: Period,
     /// How long the breaker stays open.
     pub timeout: Period,
-    /// How many probes may run at once in half-open, and how many must succeed to close the breaker.
+    /// How many probes may run at once in half-open, and how many must succeed to close the
+    /// breaker.
     pub max_requests: u32,
 }
 
@@ -72,7 +73,8 @@ impl Default for CircuitBreaker {
 pub struct Cache {
     /// How long an allow is fresh, unless the portal sets a TTL.
     pub ttl: Period,
-    /// How old an allow may be that decides in an outage, and how long a revoked user is denied in one.
+    /// How old an allow may be that decides in an outage, and how long a revoked user is denied in
+    /// one.
     pub stale_ttl: Period,
     /// How long a deny is fresh, unless the portal sets a TTL.
     pub deny_ttl: Period,

@@ -29,8 +29,8 @@ const MAX_CONCURRENT: usize = 16;
 ///   retry.
 /// - [`run_for_session`](Self::run_for_session) applies to one session (`ValidateSession`). Other
 ///   sessions of the user are validated on their own. Cookies that no connection uses stay valid,
-///   because a reconnect is authorized again. A session whose username is invalid has no cached decision, and is
-///   disconnected all the same.
+///   because a reconnect is authorized again. A session whose username is invalid has no cached
+///   decision, and is disconnected all the same.
 #[derive(Clone)]
 pub(crate) struct DisconnectUser {
     ocserv: Ocserv,
