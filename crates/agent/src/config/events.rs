@@ -8,8 +8,8 @@ use super::checker::Checker;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
-    /// Events that may be pending; beyond that the oldest is dropped for each new one, with an ERROR
-    /// line and a count.
+    /// Events that may be pending; beyond that the oldest is dropped for each new one, with an
+    /// ERROR line and a count.
     pub max_pending: usize,
 }
 

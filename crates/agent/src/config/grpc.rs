@@ -25,8 +25,8 @@ pub struct Grpc {
     pub handshake_timeout: Period,
     /// The identity towards callers.
     pub tls: TlsFiles,
-    /// The roles of callers, by a name (SAN) in their certificate. Callers without a role may call health
-    /// alone.
+    /// The roles of callers, by a name (SAN) in their certificate. Callers without a role may call
+    /// health alone.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
 }

@@ -12,8 +12,8 @@ impl<'a> Lines<'a> {
         Self { text }
     }
 
-    /// The line of `path`, or of the closest section around it that is in the file; `None` when there is
-    /// none.
+    /// The line of `path`, or of the closest section around it that is in the file; `None` when
+    /// there is none.
     pub(super) fn of(&self, path: &[String]) -> Option<usize> {
         let (root, _errors) = DeTable::parse_recoverable(self.text);
         let mut table = Some(root.get_ref());

@@ -20,7 +20,8 @@ pub struct Ocserv {
 
 impl Default for Ocserv {
     fn default() -> Self {
-        // ocserv's own default is /var/run/occtl.socket (its ctl.h), and /var/run is a link to /run.
+        // ocserv's own default is /var/run/occtl.socket (its ctl.h), and /var/run is a link to
+        // /run.
         Self {
             occtl_socket: PathBuf::from("/run/occtl.socket"),
             occtl_timeout: Period::seconds(2),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::check;
 use super::schema::Config;
 
-/// The keys that SIGHUP applies; every other key needs a restart. A key that ends in a dot means all
-/// keys below it. The files that `portal.tls` and `grpc.tls` name are read again on every SIGHUP.
+/// The keys that SIGHUP applies; every other key needs a restart. A key that ends in a dot means
+/// all keys below it. The files that `portal.tls` and `grpc.tls` name are read again on every
+/// SIGHUP.
 pub const RELOADABLE: [&str; 6] = [
     "grpc.roles.",
     "ipc.allowed_uids",
@@ -32,7 +33,8 @@ impl Config {
         effective
     }
 
-    /// The values that contradict each other: a mix of an old and a fresh configuration may be neither.
+    /// The values that contradict each other: a mix of an old and a fresh configuration may be
+    /// neither.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
         let text = |(key, what)| format!("{key}: {what}");
