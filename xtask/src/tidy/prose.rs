@@ -1,5 +1,6 @@
-//! Prose wraps at 100 columns.
+//! Prose in Markdown and in comments wraps at 100 columns.
 
+use super::generated;
 use super::tree::Tree;
 use super::violation::Violation;
 
@@ -7,16 +8,34 @@ use super::violation::Violation;
 const MAX_COLUMNS: usize = 100;
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
-    let pages = tree.iter().filter(|(path, _)| path.ends_with(".md"));
-    pages.flat_map(|(path, text)| check_page(path, text)).collect()
+    let mut found = Vec::new();
+    for (path, text) in tree.iter().filter(|(path, _)| !path.starts_with(generated::DIR)) {
+        if path.ends_with(".md") {
+            found.extend(check_text(path, text, |line| Some(line)));
+        } else if path.ends_with(".rs") {
+            found.extend(check_text(path, text, comment));
+        }
+    }
+    found
 }
 
-/// Markdown, except code blocks, tables, headings and what cannot be wrapped.
-fn check_page(path: &str, text: &str) -> Vec<Violation> {
+/// The text of a line that is a comment.
+fn comment(line: &str) -> Option<&str> {
+    let text = line.trim_start().strip_prefix("//")?;
+    Some(text.trim_start_matches(['/', '!']))
+}
+
+/// Checks the lines that hold prose, except code blocks, tables, headings and what cannot be
+/// wrapped.
+fn check_text(path: &str, text: &str, prose: fn(&str) -> Option<&str>) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut in_code = false;
     for (index, line) in text.lines().enumerate() {
-        let start = line.trim_start();
+        let Some(prose) = prose(line) else {
+            in_code = false;
+            continue;
+        };
+        let start = prose.trim_start();
         if start.starts_with("```") {
             in_code = !in_code;
         }
@@ -76,5 +95,31 @@ mod tests {
         ] {
             assert_eq!(problems("README.md", &text), Vec::<String>::new(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_comment_wraps_at_100_columns() {
+        let wide = "a ".repeat(60);
+        for marker in ["//", "///", "    //!"] {
+            let found = problems("crates/a/src/b.rs", &format!("fn f() {{}}\n{marker} {wide}\n"));
+            assert_eq!(found.len(), 1, "{marker}");
+            assert!(found[0].starts_with("crates/a/src/b.rs:2:"), "{found:?}");
+        }
+        for text in [
+            format!("let x = \"{wide}\";\n"),
+            format!("/// ```\n/// {wide}\n/// ```\n"),
+            format!("//! | {wide} |\n"),
+            format!("/// https://{}\n", "a".repeat(100)),
+        ] {
+            assert_eq!(
+                problems("crates/a/src/b.rs", &text),
+                Vec::<String>::new(),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            problems(&format!("{}/b.rs", generated::DIR), &format!("// {wide}")).len(),
+            0
+        );
     }
 }
