@@ -18,7 +18,6 @@ const EXIT_BAD_CONFIG: u8 = 2;
 const EXIT_INCOMPLETE_SHUTDOWN: u8 = 3;
 
 /// Connects ocserv to a portal that authorizes logins, lists sessions and disconnects users
-/// users
 #[derive(Debug, Parser)]
 #[command(
     version,
