@@ -88,6 +88,8 @@ impl Connection {
             tasks: tasks.clone(),
             abort: abort.clone(),
         };
+        // Boxed, because hyper's task of each request is as large as that of the connection.
+        let stream = Box::new(stream);
         let (sender, connection) = http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .keep_alive_interval(settings.keepalive_interval)

@@ -143,7 +143,7 @@ impl IpcListener {
         })
     }
 
-    /// Registers the socket with the runtime, which then tells when [`Self::accept`] has a
+    /// Registers the socket with the runtime, which then reports when [`Self::accept`] has a
     /// connection. tokio's own listener would register every connection that it accepts.
     pub(super) fn readable(&self) -> io::Result<tokio::net::UnixStream> {
         let socket = self.listener.try_clone()?;
