@@ -158,3 +158,39 @@ async fn a_helper_that_keeps_sending_delays_no_other() {
     );
     assert_eq!(uids, ["a1/8/1000008", "a1/7/1000007"]);
 }
+
+fn pending(recorder: &SessionRecorder, id: i32) -> PendingSession {
+    let login = Arc::new(login(id, "alice"));
+    PendingSession {
+        handle: recorder.login_started(&login),
+        login,
+        source: Source::Cache,
+    }
+}
+
+#[test]
+fn a_batch_waits_for_the_end_of_a_burst_but_not_for_ever() {
+    let recorder = fixture::recorder();
+    let start = clock::now();
+    let mut batch = Batch::default();
+    assert!(!batch.is_complete(start), "nothing to register");
+
+    batch.add(vec![pending(&recorder, 1)], start);
+    assert!(!batch.is_complete(start + QUIET_PERIOD / 2));
+    assert!(batch.is_complete(start + QUIET_PERIOD), "the burst is over");
+
+    let (mut now, mut id) = (start, 1);
+    while now < start + MAX_BATCH_DELAY {
+        assert!(!batch.is_complete(now), "{:?} after the first", now - start);
+        now += QUIET_PERIOD / 2;
+        id += 1;
+        batch.add(vec![pending(&recorder, id)], now);
+    }
+    assert!(
+        batch.is_complete(now),
+        "the burst goes on, the first has waited long enough"
+    );
+
+    assert_eq!(batch.take().len(), usize::try_from(id).unwrap());
+    assert!(!batch.is_complete(now + MAX_BATCH_DELAY), "taken");
+}
