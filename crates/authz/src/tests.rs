@@ -184,8 +184,8 @@ impl Rig {
 
 fn allow() -> Verdict {
     Verdict::Allow(Grant {
-        routes: vec!["10.0.0.0/8".to_owned()],
-        dns_servers: Vec::new(),
+        routes: ["10.0.0.0/8".to_owned()].into(),
+        dns_servers: [].into(),
     })
 }
 

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What an allowed client gets. An empty list means that the source sets none.
+/// What an allowed client gets. An empty list means that the source sets none. Clones share the
+/// lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grant {
     /// Routes in CIDR notation, as the source wrote them.
-    pub routes: Vec<String>,
+    pub routes: Arc<[String]>,
     /// DNS servers.
-    pub dns_servers: Vec<IpAddr>,
+    pub dns_servers: Arc<[IpAddr]>,
 }
 
 /// Why a login is denied.

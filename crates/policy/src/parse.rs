@@ -154,8 +154,8 @@ fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, LocatedProblem
         VerdictKeyword::Allow => {
             absent(raw.reason.as_ref(), "allows")?;
             let grant = Grant {
-                routes: routes(raw.routes)?,
-                dns_servers: name_servers(raw.dns)?,
+                routes: routes(raw.routes)?.into(),
+                dns_servers: name_servers(raw.dns)?.into(),
             };
             Outcome {
                 verdict: Verdict::Allow(grant),

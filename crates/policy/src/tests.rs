@@ -98,8 +98,8 @@ fn the_example_file_is_valid_and_matches_its_comments() {
     let Verdict::Allow(grant) = evaluate(&policy, "bob", None, "192.0.2.1").verdict else {
         panic!("denied")
     };
-    assert_eq!(grant.routes, ["10.0.0.0/8", "2001:db8:1::/48"]);
-    assert_eq!(grant.dns_servers, ["10.0.0.53".parse::<IpAddr>().unwrap()]);
+    assert_eq!(*grant.routes, ["10.0.0.0/8", "2001:db8:1::/48"]);
+    assert_eq!(*grant.dns_servers, ["10.0.0.53".parse::<IpAddr>().unwrap()]);
 }
 
 #[test]

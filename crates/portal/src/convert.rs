@@ -74,7 +74,7 @@ fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
         .iter()
         .filter(|server| check_entry("dns server", server, is_address));
     Ok(Grant {
-        routes,
+        routes: routes.into(),
         dns_servers: dns_servers.filter_map(|server| server.parse().ok()).collect(),
     })
 }

@@ -62,7 +62,7 @@ impl Auth {
         let response = CheckPolicyResponse {
             allowed,
             deny_reason: deny_reason.clone().unwrap_or_default(),
-            routes: grant.routes.clone(),
+            routes: grant.routes.to_vec(),
             dns_servers: dns_servers.clone(),
             should_disconnect: false,
             metadata: ttl.into_iter().chain([version]).collect(),
@@ -78,7 +78,7 @@ impl Auth {
             request_time,
             allowed,
             deny_reason,
-            routes: grant.routes,
+            routes: grant.routes.to_vec(),
             dns_servers,
             ttl_seconds,
             rule: evaluation.rule,

@@ -75,8 +75,8 @@ impl Codec {
         let key = key(&record.key);
         let verdict = match &record.verdict {
             Verdict::Allow(Grant { routes, dns_servers }) => VerdictRecord::Allow {
-                routes: routes.clone(),
-                dns_servers: dns_servers.clone(),
+                routes: routes.to_vec(),
+                dns_servers: dns_servers.to_vec(),
             },
             Verdict::Deny(Denial { code, reason }) => VerdictRecord::Deny {
                 code: code.as_str().to_owned(),
@@ -109,7 +109,10 @@ impl Codec {
             vhost: parse_optional(vhost, VhostName::parse)?,
         };
         let verdict = match verdict {
-            VerdictRecord::Allow { routes, dns_servers } => Verdict::Allow(Grant { routes, dns_servers }),
+            VerdictRecord::Allow { routes, dns_servers } => Verdict::Allow(Grant {
+                routes: routes.into(),
+                dns_servers: dns_servers.into(),
+            }),
             VerdictRecord::Deny { code, reason } => {
                 let code = DenyCode::ALL.into_iter().find(|known| known.as_str() == code)?;
                 Verdict::Deny(Denial { code, reason })

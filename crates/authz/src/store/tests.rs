@@ -31,8 +31,8 @@ fn record(number: u32, verdict: Verdict) -> Record {
 
 fn records(count: u32) -> Vec<Record> {
     let grant = Grant {
-        routes: vec!["10.0.0.0/8".to_owned()],
-        dns_servers: vec!["2001:db8::1".parse().unwrap()],
+        routes: ["10.0.0.0/8".to_owned()].into(),
+        dns_servers: ["2001:db8::1".parse().unwrap()].into(),
     };
     let verdict = |number| match number % 4 {
         0 => Verdict::deny(DenyCode::Policy, "no\nwith a line"),

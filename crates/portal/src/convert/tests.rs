@@ -90,9 +90,9 @@ fn invalid_entries_are_skipped_and_never_widen_the_grant() {
     let Verdict::Allow(grant) = policy_reply(&response).unwrap().verdict else {
         panic!("not an allow")
     };
-    assert_eq!(grant.routes, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);
+    assert_eq!(*grant.routes, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);
     assert_eq!(
-        grant.dns_servers,
+        *grant.dns_servers,
         [
             "10.0.0.53".parse::<IpAddr>().unwrap(),
             "fd00::53".parse().unwrap()
