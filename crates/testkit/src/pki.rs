@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,7 +52,7 @@ pub struct Issued {
 /// The period for which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// From yesterday for a month.
+    /// From yesterday for a year.
     Now,
     /// Until yesterday.
     Expired,
@@ -66,7 +66,7 @@ impl Validity {
     fn bounds(self) -> (SystemTime, SystemTime) {
         let now = SystemTime::now();
         match self {
-            Self::Now => (now - DAY, now + 30 * DAY),
+            Self::Now => (now - DAY, now + 365 * DAY),
             Self::Expired => (now - 10 * DAY, now - DAY),
             Self::NotYet => (now + DAY, now + 30 * DAY),
             Self::For(left) => (now - DAY, now + left),
@@ -127,7 +127,8 @@ impl Pki {
     }
 
     /// Issues an identity for servers and clients, in `file.pem` and `file.key`, replacing an
-    /// earlier one. `names` are DNS names and IP addresses.
+    /// earlier one. `names` are DNS names and IP addresses, or have their type before them:
+    /// `uri:`, `email:`, or `dns:` for text that reads as an address.
     ///
     /// # Errors
     /// When a name is not valid, or a file cannot be written.
@@ -199,13 +200,25 @@ fn parameters(
     names: &[&str],
     validity: Validity,
 ) -> Result<CertificateParams, rcgen::Error> {
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut params = CertificateParams::new(names)?;
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names.iter().map(|name| san(name)).collect::<Result<_, _>>()?;
     params.distinguished_name.push(DnType::CommonName, common_name);
     let (from, to) = validity.bounds();
     params.not_before = from.into();
     params.not_after = to.into();
     Ok(params)
+}
+
+fn san(name: &str) -> Result<SanType, rcgen::Error> {
+    Ok(match name.split_once(':') {
+        Some(("uri", uri)) => SanType::URI(uri.try_into()?),
+        Some(("email", address)) => SanType::Rfc822Name(address.try_into()?),
+        Some(("dns", name)) => SanType::DnsName(name.try_into()?),
+        _ => match name.parse() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(name.try_into()?),
+        },
+    })
 }
 
 /// Replaces a file atomically.

@@ -2,7 +2,8 @@
 //!
 //! Handshakes run concurrently, each with its own timeout, so that a stalled peer delays no other.
 //! They have a limit of their own: peers without a verified identity cannot use up the connections
-//! of those with one. A verified identity is reverified when the server's identity is reloaded.
+//! of those with one. A verified identity is reverified when the server's identity is reloaded,
+//! when the peer's certificate expires, and once a minute.
 
 mod connection;
 mod origin;
@@ -70,8 +71,8 @@ pub struct Incoming {
 
 impl Incoming {
     /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake uses the identity that
-    /// `tls` holds at that moment; a connection whose peer is not trusted after a reload fails with
-    /// [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops
+    /// `tls` holds at that moment; a connection whose peer is no longer trusted, after a reload or
+    /// because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops
     /// unfinished handshakes; returned connections stay open.
     #[must_use]
     pub fn start(
@@ -177,12 +178,7 @@ impl Acceptor {
             let label = peer.label();
             return self.warn_refused(address, format_args!("connection limit reached (peer {label})"));
         };
-        let peer = Arc::new(VerifiedPeer {
-            peer,
-            address,
-            chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
-            revoked: CancellationToken::new(),
-        });
+        let peer = Arc::new(VerifiedPeer::new(peer, address, chain));
         let registration = self.registry.register(Arc::clone(&peer));
         // Registered before this check, so that no reload is missed in between.
         if !Arc::ptr_eq(&identity, &self.tls.current()) {
@@ -191,7 +187,7 @@ impl Acceptor {
         // Fails only when the receiver is dropped.
         let _ = self
             .sender
-            .send(TlsConn::new(stream, peer, registration, permit))
+            .send(TlsConn::new(stream, peer, self.tls.clone(), registration, permit))
             .await;
     }
 

@@ -16,6 +16,7 @@ mod peer;
 mod pem;
 mod provider;
 mod reload;
+mod subject_name;
 
 pub use explain::{explain, explain_tls};
 pub use identity::{Identity, IdentityFiles};
@@ -23,3 +24,4 @@ pub use identity_error::IdentityError;
 pub use peer::{Peer, PeerError, peer_of};
 pub use provider::install_provider;
 pub use reload::{ClientTls, IdentityStatus, ServerTls};
+pub use subject_name::{SubjectName, SubjectNameError};

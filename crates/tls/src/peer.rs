@@ -1,17 +1,16 @@
 //! The names in a peer's certificate.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+
+use crate::subject_name::SubjectName;
 
 /// The names in a verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peer {
-    /// Subject alternative names: DNS names, URIs and IP addresses, in the certificate's order.
-    pub names: Vec<String>,
+    /// Subject alternative names, in the certificate's order.
+    pub names: Vec<SubjectName>,
     /// The subject's common name. For display only: it must not grant a role.
     pub common_name: Option<String>,
 }
@@ -21,7 +20,7 @@ impl Peer {
     #[must_use]
     pub fn label(&self) -> String {
         match (self.names.first(), &self.common_name) {
-            (Some(name), _) => name.clone(),
+            (Some(name), _) => name.to_string(),
             (None, Some(name)) => format!("[CN {}]", name.escape_default()),
             (None, None) => "[nameless]".to_owned(),
         }
@@ -41,8 +40,7 @@ pub enum PeerError {
 }
 
 /// Reads the names from a chain that rustls has verified; the first certificate is the peer's own.
-/// Skips names with characters other than printable ASCII, which could break a log line or imitate
-/// another name.
+/// Skips names of other types than [`SubjectName`] has, and malformed ones.
 ///
 /// # Errors
 /// When there is no certificate or it cannot be parsed.
@@ -53,7 +51,14 @@ pub fn peer_of(chain: &[CertificateDer<'_>]) -> Result<Peer, PeerError> {
         .subject_alternative_name()
         .map_err(|_| PeerError::Malformed)?;
     let names = alternative
-        .map(|extension| extension.value.general_names.iter().filter_map(name).collect())
+        .map(|extension| {
+            extension
+                .value
+                .general_names
+                .iter()
+                .filter_map(SubjectName::of)
+                .collect()
+        })
         .unwrap_or_default();
     let common_name = certificate
         .subject()
@@ -62,23 +67,4 @@ pub fn peer_of(chain: &[CertificateDer<'_>]) -> Result<Peer, PeerError> {
         .and_then(|name| name.as_str().ok())
         .map(str::to_owned);
     Ok(Peer { names, common_name })
-}
-
-fn name(name: &GeneralName<'_>) -> Option<String> {
-    let text = match name {
-        GeneralName::DNSName(text) | GeneralName::URI(text) => (*text).to_owned(),
-        GeneralName::IPAddress(bytes) => address(bytes)?,
-        _ => return None,
-    };
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    plain.then_some(text)
-}
-
-fn address(bytes: &[u8]) -> Option<String> {
-    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
-        return Some(Ipv4Addr::from(four).to_string());
-    }
-    <[u8; 16]>::try_from(bytes)
-        .ok()
-        .map(|sixteen| Ipv6Addr::from(sixteen).to_string())
 }

@@ -199,10 +199,8 @@ impl GrpcSetup {
             tracing::warn!("grpc.roles is empty: every RPC but health is refused");
         }
         let roles = live.view(|config| {
-            let roles = config.grpc.iter().flat_map(|grpc| &grpc.roles);
-            roles
-                .map(|(name, role)| (name.clone(), grpc_role(*role)))
-                .collect()
+            let roles = config.grpc.iter().flat_map(config::Grpc::roles_by_name);
+            roles.map(|(name, role)| (name, grpc_role(role))).collect()
         });
         let settings = grpc::Settings {
             max_connections: config.max_connections,

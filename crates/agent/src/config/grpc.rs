@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tls::SubjectName;
 
 use super::checker::Checker;
 use super::period::Period;
@@ -25,8 +26,8 @@ pub struct Grpc {
     pub handshake_timeout: Period,
     /// The identity towards callers.
     pub tls: TlsFiles,
-    /// The roles of callers, by a name (SAN) in their certificate. Callers without a role may call
-    /// health alone.
+    /// The roles of callers, by a name (SAN) in their certificate, as [`SubjectName`] parses it.
+    /// Callers without a role may call health alone.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
 }
@@ -61,13 +62,28 @@ impl Grpc {
             self.handshake_timeout,
             Duration::from_mins(1),
         );
-        for name in self.roles.keys() {
-            // `tls::Peer` has no other names: such a role would never match.
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-                let what = format!("{name:?} cannot be a name (SAN) in a certificate");
-                checker.problem("grpc.roles", what);
+        self.check_roles(checker);
+        self.tls.check("grpc.tls", checker);
+    }
+
+    /// The roles by the names that they are given to.
+    pub fn roles_by_name(&self) -> impl Iterator<Item = (SubjectName, Role)> {
+        // The check of values refuses other keys.
+        let parse = |(text, role): (&String, &Role)| Some((text.parse().ok()?, *role));
+        self.roles.iter().filter_map(parse)
+    }
+
+    fn check_roles(&self, checker: &mut Checker) {
+        let mut seen = BTreeMap::new();
+        for text in self.roles.keys() {
+            match text.parse::<SubjectName>() {
+                Err(error) => checker.problem("grpc.roles", format!("{text:?} {error}")),
+                Ok(name) => {
+                    if let Some(other) = seen.insert(name, text) {
+                        checker.problem("grpc.roles", format!("{other:?} and {text:?} are one name"));
+                    }
+                }
             }
         }
-        self.tls.check("grpc.tls", checker);
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::live::Live;
 
 fn request(names: &[&str]) -> Request<()> {
-    let names = names.iter().map(ToString::to_string).collect();
+    let names = names.iter().map(|name| name.parse().unwrap()).collect();
     let mut request = Request::new(());
     request.extensions_mut().insert(Arc::new(Peer {
         names,
@@ -20,8 +20,8 @@ fn request(names: &[&str]) -> Request<()> {
 
 fn authorized(required: Role, request: &Request<()>) -> Result<(), (Code, String)> {
     let roles = Roles::new(Live::fixed(BTreeMap::from([
-        ("viewer.example".to_owned(), Role::Viewer),
-        ("operator.example".to_owned(), Role::Operator),
+        ("viewer.example".parse().unwrap(), Role::Viewer),
+        ("operator.example".parse().unwrap(), Role::Operator),
     ])));
     let call = Call::authorize("Test", required, &roles, request);
     call.map(|_| ())

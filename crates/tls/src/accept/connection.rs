@@ -9,12 +9,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::peer_registry::{Registration, VerifiedPeer};
+use crate::clock;
 use crate::peer::Peer;
+use crate::reload::ServerTls;
 
 /// A connection whose peer is authenticated. Counts against the connection limit until dropped.
 /// With tonic, each request has its peer as an extension of type `Arc<Peer>`.
@@ -22,7 +25,10 @@ use crate::peer::Peer;
 pub struct TlsConn {
     stream: TlsStream<TcpStream>,
     peer: Arc<VerifiedPeer>,
+    tls: ServerTls,
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Ends when the peer must be verified again.
+    reverify: Pin<Box<Sleep>>,
     _registration: Registration,
     _permit: OwnedSemaphorePermit,
 }
@@ -31,11 +37,14 @@ impl TlsConn {
     pub(super) fn new(
         stream: TlsStream<TcpStream>,
         peer: Arc<VerifiedPeer>,
+        tls: ServerTls,
         registration: Registration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             stream,
+            tls,
+            reverify: Box::pin(tokio::time::sleep(peer.reverify_after())),
             revoked: Box::pin(peer.revoked.clone().cancelled_owned()),
             peer,
             _registration: registration,
@@ -57,6 +66,11 @@ impl TlsConn {
 
     /// Fails once the peer is no longer trusted; wakes the task at that moment.
     fn poll_trusted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.reverify.as_mut().poll(cx).is_ready() {
+            self.peer.reverify(&self.tls);
+            let next = clock::now() + self.peer.reverify_after();
+            self.reverify.as_mut().reset(next);
+        }
         match self.revoked.as_mut().poll(cx) {
             Poll::Ready(()) => Err(revoked()),
             Poll::Pending => Ok(()),

@@ -1,15 +1,23 @@
-//! The peers of authenticated connections, which are reverified after a reload.
+//! The peers of authenticated connections, which are reverified after a reload and at intervals.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
+use crate::clock;
 use crate::explain::explain_tls;
 use crate::peer::Peer;
 use crate::reload::ServerTls;
+
+/// Longest time between two verifications of an open connection's chain. Bounds how long an expired
+/// intermediate certificate or a step of the clock goes unnoticed.
+const REVERIFY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Holds the verified peer of every connection; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +35,8 @@ pub(super) struct VerifiedPeer {
     pub(super) peer: Arc<Peer>,
     pub(super) address: SocketAddr,
     pub(super) chain: Vec<CertificateDer<'static>>,
+    /// When the peer's own certificate expires, in seconds since 1970: its last valid second.
+    pub(super) expires: u64,
     /// Cancelled when the chain is no longer trusted.
     pub(super) revoked: CancellationToken,
 }
@@ -66,6 +76,28 @@ impl PeerRegistry {
 }
 
 impl VerifiedPeer {
+    pub(super) fn new(peer: Arc<Peer>, address: SocketAddr, chain: &[CertificateDer<'_>]) -> Self {
+        let own = chain.first().and_then(|der| X509Certificate::from_der(der).ok());
+        let expires = own.map_or(0, |(_, own)| own.validity().not_after.timestamp());
+        Self {
+            peer,
+            address,
+            chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
+            expires: u64::try_from(expires).unwrap_or(0),
+            revoked: CancellationToken::new(),
+        }
+    }
+
+    /// Returns the time until the chain must be verified again: when the peer's own certificate
+    /// expires, at most [`REVERIFY_INTERVAL`].
+    pub(super) fn reverify_after(&self) -> Duration {
+        let left = (self.expires + 1).saturating_sub(clock::wall().as_secs());
+        match Duration::from_secs(left) {
+            Duration::ZERO => REVERIFY_INTERVAL,
+            left => left.min(REVERIFY_INTERVAL),
+        }
+    }
+
     /// Revokes the connection unless `tls` still trusts its chain.
     pub(super) fn reverify(&self, tls: &ServerTls) {
         if self.revoked.is_cancelled() {
@@ -73,7 +105,7 @@ impl VerifiedPeer {
         }
         if let Err(error) = tls.verify(&self.chain) {
             let (label, address, reason) = (self.peer.label(), self.address, explain_tls(&error));
-            tracing::warn!("closed the connection of {label} at {address} after a reload: {reason}");
+            tracing::warn!("closed the connection of {label} at {address}: {reason}");
             self.revoked.cancel();
         }
     }

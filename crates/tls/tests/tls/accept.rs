@@ -139,7 +139,7 @@ async fn peer_of_our_ca_is_admitted_with_its_names_over_http2_and_tls13() {
     let (dialled, accepted) =
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     let (mut dialled, mut accepted) = (dialled.unwrap(), accepted.unwrap());
-    assert_eq!(accepted.peer().names, ["portal.test"]);
+    assert_eq!(accepted.peer().label(), "portal.test");
     let session = dialled.get_ref().1;
     assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
     assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
@@ -329,7 +329,7 @@ async fn stalled_handshakes_delay_no_other_peer_and_end_at_their_timeout() {
     let (dialled, accepted) =
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     dialled.unwrap();
-    assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
+    assert_eq!(accepted.unwrap().peer().label(), "portal.test");
     log.wait_for("TLS handshake not finished within 300ms").await;
     for mut tcp in stalled {
         // Closed by the server, one way or the other.
@@ -355,7 +355,7 @@ async fn stalled_handshakes_beyond_the_limit_do_not_block_other_peers() {
     let (dialled, accepted) =
         bounded(async { tokio::join!(dial(server.address, &tls), server.incoming.next()) }).await;
     dialled.unwrap();
-    assert_eq!(accepted.unwrap().peer().names, ["portal.test"]);
+    assert_eq!(accepted.unwrap().peer().label(), "portal.test");
     log.wait_for("evicted, too many unfinished TLS handshakes").await;
 }
 
@@ -423,7 +423,8 @@ async fn reload_without_a_ca_closes_the_connections_it_issued_and_no_other() {
     let error = bounded(revoked.read(&mut [0])).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     revoked.write_all(b"x").await.unwrap_err();
-    log.wait_for("a reload: its certificate was issued by a CA we do not trust")
+    log.wait_for("portal.test at 127.0.0.1").await;
+    log.wait_for("its certificate was issued by a CA we do not trust")
         .await;
     let (dialled, trusted) = &mut connections[0];
     dialled.write_all(b"x").await.unwrap();
@@ -462,4 +463,34 @@ async fn cancellation_stops_accepting_ends_the_stream_and_leaves_no_task() {
     server.tracker.close();
     bounded(server.tracker.wait()).await;
     TcpStream::connect(server.address).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn connection_ends_when_its_clients_certificate_expires() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, settings()).await;
+    let lifetime = Duration::from_secs(3);
+    let short = ca.leaf_with("portal.test", |params| {
+        params.not_after = (std::time::SystemTime::now() + lifetime).into();
+    });
+    let (_dir, files) = files(&ca, &short);
+    let short = ClientTls::load(files).unwrap();
+    let mut connections = Vec::new();
+    for tls in [&short, &client(&ca, &ca, "other.test")] {
+        let dialled = bounded(dial(server.address, tls)).await.unwrap();
+        connections.push((dialled, bounded(server.incoming.next()).await.unwrap()));
+    }
+
+    // A server is reading meanwhile.
+    let (_, expired) = &mut connections[0];
+    let error = bounded(expired.read(&mut [0])).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    expired.write_all(b"x").await.unwrap_err();
+    log.wait_for("closed the connection of portal.test").await;
+    log.wait_for("its certificate has expired").await;
+    let (dialled, valid) = &mut connections[1];
+    dialled.write_all(b"x").await.unwrap();
+    dialled.flush().await.unwrap();
+    bounded(valid.read_exact(&mut [0])).await.unwrap();
 }

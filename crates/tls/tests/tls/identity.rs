@@ -157,7 +157,11 @@ fn peer_names_are_the_alternative_names_and_never_the_common_name() {
     });
     let der = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap();
     let peer = peer_of(&[der]).unwrap();
-    assert_eq!(peer.names, ["portal.test", "spiffe://corp/portal", "2001:db8::1"]);
+    let names: Vec<String> = peer.names.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["portal.test", "uri:spiffe://corp/portal", "ip:2001:db8::1"]
+    );
     assert_eq!(peer.common_name.as_deref(), Some("portal.test (cn)"));
     assert_eq!(peer.label(), "portal.test");
 }

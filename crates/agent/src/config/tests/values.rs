@@ -99,9 +99,35 @@ fn without_a_portal_its_timeout_is_in_nobodys_way() {
 
 #[test]
 fn a_role_that_no_caller_can_have_is_refused() {
+    let roles = |keys: &[&str]| {
+        let lines: String = keys
+            .iter()
+            .map(|key| format!("\"{key}\" = \"viewer\"\n"))
+            .collect();
+        problems(&format!("[grpc.tls]\n@TLS[grpc.roles]\n{lines}"))
+    };
+    let good = [
+        "portal.test",
+        "dns:second.test",
+        "uri:spiffe://corp/portal",
+        "ip:10.9.8.7",
+        "email:ops@portal.test",
+    ];
+    assert_eq!(roles(&good), "nothing");
     insta::assert_snapshot!(
-        problems("[grpc.tls]\n@TLS[grpc.roles]\n\"CN=portal, O=x\" = \"operator\"\n"),
-        @r#"11: grpc.roles: "CN=portal, O=x" cannot be a name (SAN) in a certificate"#
+        roles(&[
+            "CN=portal, O=x", "10.9.8.7", "2001:db8::1", "uri:portal.test", "ip:portal.test", "email:ops",
+            "portal.test", "dns:Portal.test",
+        ]),
+        @r#"
+    11: grpc.roles: "10.9.8.7" is an IP address: write it as "ip:…"
+    11: grpc.roles: "2001:db8::1" is an IP address: write it as "ip:…"
+    11: grpc.roles: "CN=portal, O=x" is not a DNS name: write a name of another type as "uri:…", "ip:…" or "email:…"
+    11: grpc.roles: "email:ops" is not an email address in printable ASCII
+    11: grpc.roles: "ip:portal.test" is not an IP address
+    11: grpc.roles: "dns:Portal.test" and "portal.test" are one name
+    11: grpc.roles: "uri:portal.test" is not a URI with its scheme in printable ASCII
+    "#
     );
     insta::assert_snapshot!(
         problems("[grpc.tls]\n@TLS[grpc.roles]\nportal.test = \"operator\"\n"),

@@ -32,7 +32,7 @@ impl Harness {
         let authorizer = fixture::authorizer(portal.clone());
         let ocserv = fixture::ocserv(fake.path());
         let operations = Operations::new(&ocserv, &fixture::recorder(), &authorizer);
-        let roles = BTreeMap::from([("portal.example".to_owned(), Role::Operator)]);
+        let roles = BTreeMap::from([("portal.example".parse().unwrap(), Role::Operator)]);
         let service = VpnAgent::new(operations, Roles::new(Live::fixed(roles)), TaskTracker::new());
         Self {
             fake,
@@ -58,7 +58,7 @@ impl Harness {
             disconnect_all_sessions: all,
         });
         request.extensions_mut().insert(Arc::new(Peer {
-            names: vec!["portal.example".to_owned()],
+            names: vec!["portal.example".parse().unwrap()],
             common_name: None,
         }));
         let service = self.service.clone();
