@@ -321,7 +321,7 @@ fn announce(config: &Config, inherited: bool, grpc: Option<Option<SocketAddr>>) 
         version = env!("CARGO_PKG_VERSION"),
         agent_id = config.agent_id,
         hostname = config.hostname(),
-        environment = config.environment,
+        environment = config.environment.as_str(),
         portal = policy,
         fail_mode = %config.resilience.fail_mode.0,
         ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },

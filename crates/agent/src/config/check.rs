@@ -22,12 +22,6 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
             "is empty, too long, or contains a control character".to_owned(),
         );
     }
-    if !is_line(&config.environment) {
-        checker.problem(
-            "environment",
-            "is empty, too long, or contains a control character".to_owned(),
-        );
-    }
     checker.absolute("state_dir", &config.state_dir);
     config.portal.check(&mut checker);
     config.resilience.check(&mut checker);
@@ -49,7 +43,7 @@ pub(super) fn cross_check(config: &Config) -> Vec<(String, String)> {
     let mut checker = Checker::default();
     config
         .resilience
-        .check_environment(&config.environment, &mut checker);
+        .check_environment(config.environment, &mut checker);
     check_budgets_nest(config, &mut checker);
     checker.problems
 }

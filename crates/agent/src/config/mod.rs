@@ -43,7 +43,7 @@ pub use portal::{Address, Mode as PortalMode, Portal, PortalTls, Reconnect};
 pub use preflight::{Preflight, preflight};
 pub use reload::{RELOADABLE, needing_restart};
 pub use resilience::{Cache, CircuitBreaker, Keyword, Rate, RateLimit, Resilience};
-pub use schema::Config;
+pub use schema::{Config, Environment};
 pub use sessions::Sessions;
 pub use tls_files::TlsFiles;
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::checker::Checker;
 use super::period::Period;
+use super::schema::Environment;
 
 /// How long decisions are reused, and what an outage does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,9 +146,9 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Resilience {
     /// Reports `fail_mode = "open"` in production without the explicit permission.
-    pub(super) fn check_environment(&self, environment: &str, checker: &mut Checker) {
+    pub(super) fn check_environment(&self, environment: Environment, checker: &mut Checker) {
         let open = self.fail_mode.0 == FailMode::Open;
-        if open && environment == "production" && !self.allow_fail_open_in_production {
+        if open && environment == Environment::Production && !self.allow_fail_open_in_production {
             checker.problem(
                 "resilience.fail_mode",
                 "\"open\" allows every login while the portal is gone; on a production server set \

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use resilience::FailMode;
 use serde::{Deserialize, Serialize};
 
 use super::events::Events;
@@ -23,8 +24,8 @@ pub struct Config {
     /// The name of this server; the system's when absent.
     pub hostname: Option<String>,
     /// What this server is used for; `production` by default.
-    #[serde(default = "production")]
-    pub environment: String,
+    #[serde(default)]
+    pub environment: Environment,
     /// The directory of the state that outlives a restart.
     #[serde(default = "state_dir")]
     pub state_dir: PathBuf,
@@ -55,8 +56,41 @@ pub struct Config {
     pub log: Log,
 }
 
-fn production() -> String {
-    "production".to_owned()
+/// What a server is used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Users depend on it.
+    #[default]
+    Production,
+    /// It is set up as production is, to try changes.
+    Staging,
+    /// Developers use it.
+    Development,
+    /// Automatic tests use it.
+    Test,
+}
+
+impl Environment {
+    /// Returns the name in the configuration and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Development => "development",
+            Self::Test => "test",
+        }
+    }
+
+    /// Returns the recommended `resilience.fail_mode`.
+    #[must_use]
+    pub const fn recommended_fail_mode(self) -> FailMode {
+        match self {
+            Self::Production | Self::Staging => FailMode::Stale,
+            Self::Development | Self::Test => FailMode::Open,
+        }
+    }
 }
 
 fn state_dir() -> PathBuf {

@@ -22,6 +22,11 @@ impl Config {
         if self.grpc.is_none() {
             text.push_str("  off: the gRPC server, there is no [grpc] section\n");
         }
+        text.push_str(&format!(
+            "  recommended in {}: resilience.fail_mode = \"{}\"\n",
+            self.environment.as_str(),
+            self.environment.recommended_fail_mode(),
+        ));
         for warning in &preflight.warnings {
             text.push_str(&format!("  warning: {warning}\n"));
         }

@@ -259,6 +259,8 @@ fn check_config_lists_every_effective_key() {
         "{shown}"
     );
     assert!(shown.contains("off: the gRPC server"), "{shown}");
+    let recommended = "recommended in production: resilience.fail_mode = \"stale\"";
+    assert!(shown.contains(recommended), "{shown}");
 }
 
 #[test]

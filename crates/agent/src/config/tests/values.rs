@@ -236,3 +236,21 @@ fn a_key_that_is_there_twice_is_named_with_the_line_of_the_second() {
     10: is not TOML: duplicate key "portal"
     "#);
 }
+
+#[test]
+fn an_environment_is_one_of_four_so_that_no_other_spelling_skips_the_guard_on_open() {
+    for environment in ["prod", "Production", "", "live"] {
+        let dir = ConfigDir::new();
+        let text = format!("environment = \"{environment}\"\n{MINIMAL}[resilience]\nfail_mode = \"open\"\n");
+        let problems = dir.load(&text, &[]).expect_err(environment);
+        let expected = format!(
+            "DIR/config.toml:1: environment: expected one of production, staging, development, test, \
+             found \"{environment}\""
+        );
+        assert_eq!(problems, expected);
+    }
+    for environment in ["staging", "development", "test"] {
+        let text = format!("environment = \"{environment}\"\n{MINIMAL}[resilience]\nfail_mode = \"open\"\n");
+        assert!(ConfigDir::new().load(&text, &[]).is_ok(), "{environment}");
+    }
+}
