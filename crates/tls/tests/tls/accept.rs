@@ -470,10 +470,7 @@ async fn connection_ends_when_its_clients_certificate_expires() {
     let (log, _guard) = Log::capture();
     let ca = Ca::new("ca");
     let mut server = server(&ca, settings()).await;
-    let lifetime = Duration::from_secs(3);
-    let short = ca.leaf_with("portal.test", |params| {
-        params.not_after = (std::time::SystemTime::now() + lifetime).into();
-    });
+    let short = ca.leaf_for("portal.test", Duration::from_secs(3));
     let (_dir, files) = files(&ca, &short);
     let short = ClientTls::load(files).unwrap();
     let mut connections = Vec::new();

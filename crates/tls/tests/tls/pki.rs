@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
@@ -36,6 +37,16 @@ impl Ca {
         self.leaf_with(name, |params| {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2020, 2, 3);
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a certificate that expires during the test"
+    )]
+    pub(crate) fn leaf_for(&self, name: &str, lifetime: Duration) -> Leaf {
+        self.leaf_with(name, |params| {
+            params.not_after = (SystemTime::now() + lifetime).into();
         })
     }
 
