@@ -72,8 +72,9 @@ pub struct Incoming {
 impl Incoming {
     /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake uses the identity that
     /// `tls` holds at that moment; a connection whose peer is no longer trusted, after a reload or
-    /// because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`]. Cancelling `token` closes the listener and drops
-    /// unfinished handshakes; returned connections stay open.
+    /// because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`].
+    /// Cancelling `token` closes the listener and drops unfinished handshakes; returned connections
+    /// stay open.
     #[must_use]
     pub fn start(
         listener: TcpListener,

@@ -23,6 +23,7 @@ mod preflight;
 mod reload;
 mod resilience;
 mod schema;
+mod server_environment;
 mod sessions;
 mod summary;
 mod tls_files;
@@ -43,7 +44,8 @@ pub use portal::{Address, Mode as PortalMode, Portal, PortalTls, Reconnect};
 pub use preflight::{Preflight, preflight};
 pub use reload::{RELOADABLE, needing_restart};
 pub use resilience::{Cache, CircuitBreaker, Keyword, Rate, RateLimit, Resilience};
-pub use schema::{Config, Environment};
+pub use schema::Config;
+pub use server_environment::Environment;
 pub use sessions::Sessions;
 pub use tls_files::TlsFiles;
 

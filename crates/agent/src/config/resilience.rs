@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::checker::Checker;
 use super::period::Period;
-use super::schema::Environment;
+use super::server_environment::Environment;
 
 /// How long decisions are reused, and what an outage does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use resilience::FailMode;
 use serde::{Deserialize, Serialize};
 
 use super::events::Events;
@@ -13,6 +12,7 @@ use super::log::Log;
 use super::ocserv::Ocserv;
 use super::portal::Portal;
 use super::resilience::Resilience;
+use super::server_environment::Environment;
 use super::sessions::Sessions;
 
 /// The whole configuration.
@@ -54,43 +54,6 @@ pub struct Config {
     /// The log.
     #[serde(default)]
     pub log: Log,
-}
-
-/// What a server is used for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Environment {
-    /// Users depend on it.
-    #[default]
-    Production,
-    /// It is set up as production is, to try changes.
-    Staging,
-    /// Developers use it.
-    Development,
-    /// Automatic tests use it.
-    Test,
-}
-
-impl Environment {
-    /// Returns the name in the configuration and in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Staging => "staging",
-            Self::Development => "development",
-            Self::Test => "test",
-        }
-    }
-
-    /// Returns the recommended `resilience.fail_mode`.
-    #[must_use]
-    pub const fn recommended_fail_mode(self) -> FailMode {
-        match self {
-            Self::Production | Self::Staging => FailMode::Stale,
-            Self::Development | Self::Test => FailMode::Open,
-        }
-    }
 }
 
 fn state_dir() -> PathBuf {
