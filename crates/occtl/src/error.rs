@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::Command;
 use crate::safe_id::SafeIdError;
 
 /// Why bytes are not the expected reply.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end before the frame does.
@@ -54,7 +55,7 @@ pub enum DecodeError {
 /// After [`NotReachable`](Self::NotReachable), [`Invalid`](Self::Invalid) and
 /// [`Unsupported`](Self::Unsupported) nothing has changed in ocserv. After every other error a
 /// disconnect or terminate may have taken effect or not.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// The socket does not exist, has no listener, or may not be opened.
@@ -66,7 +67,7 @@ pub enum ControlError {
         /// socket of an ocserv that has died. `PermissionDenied`. `WouldBlock`: ocserv has stopped
         /// accepting and its backlog is full.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// ocserv closed the connection without a reply.
     ///
@@ -125,7 +126,7 @@ pub enum ControlError {
         command: Command,
         /// The kernel's error.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The argument could name something else to ocserv; nothing was sent.
     #[error("argument is not fit to be sent to ocserv: {0}")]

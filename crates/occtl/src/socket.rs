@@ -254,7 +254,7 @@ impl ControlSocket {
                 .await
                 .map_err(|source| ControlError::NotReachable {
                     path: self.path.clone(),
-                    source,
+                    source: Arc::new(source),
                 })?;
         write_at_once(&stream, request)
             .await
@@ -266,7 +266,10 @@ impl ControlSocket {
             let count = match stream.read_buf(&mut reply).await {
                 Ok(count) => count,
                 Err(error) if reply.is_empty() => return Err(closed_or_failed(command, error)),
-                Err(source) => return Err(ControlError::Io { command, source }),
+                Err(source) => {
+                    let source = Arc::new(source);
+                    return Err(ControlError::Io { command, source });
+                }
             };
             let complete =
                 is_complete(&reply, command).map_err(|error| ControlError::undecodable(command, error))?;
@@ -316,7 +319,7 @@ fn closed_or_failed(command: Command, error: io::Error) -> ControlError {
         },
         _ => ControlError::Io {
             command,
-            source: error,
+            source: Arc::new(error),
         },
     }
 }

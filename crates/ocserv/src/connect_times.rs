@@ -39,8 +39,8 @@ impl Ocserv {
     /// an error.
     async fn look_up(&self, logins: &[&Login], rows: &mut HashMap<i32, Session>) -> Result<(), ControlError> {
         if logins.len() > MAX_SINGLE_LOOKUPS {
-            let all = self.control.list().await?;
-            rows.extend(all.into_iter().map(|row| (row.id, row)));
+            let all = self.list().await?;
+            rows.extend(all.iter().map(|row| (row.id, row.clone())));
             return Ok(());
         }
         for login in logins {

@@ -24,7 +24,7 @@ impl Ocserv {
         if cookies.is_empty() {
             return Ok(0);
         }
-        let reports_session_start = reports_session_start(&self.control.list().await?);
+        let reports_session_start = reports_session_start(&self.list().await?);
         if !self.terminate.check(&self.control, reports_session_start).await? {
             return Ok(0);
         }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::server::Ocserv;
 use crate::session::{ConfirmedSession, LiveSession};
 
-/// Pause between two requests while waiting for a connection to change its state.
+/// Pause between two requests while waiting for a login to connect.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Ocserv {
@@ -25,12 +25,14 @@ impl Ocserv {
 
     /// Disconnects a session, which invalidates its cookie in every release of ocserv. From 1.4.2
     /// on also waits up to 5 s until the session is no longer listed and invalidates its cookie
-    /// explicitly; logs a failure of that. Returns `false` when the session had ended.
+    /// explicitly; logs a failure of that. Returns `false` when the session had ended. Disconnects
+    /// are at most 50 a second, in the order of the calls.
     ///
     /// # Errors
     /// When ocserv does not reply; the session may be disconnected all the same.
     pub async fn disconnect(&self, session: &ConfirmedSession) -> Result<bool, ControlError> {
         let ConfirmedSession(session) = session;
+        self.disconnects.turn().await;
         let disconnected = self.control.disconnect_id(session.id.get()).await?;
         if disconnected {
             self.invalidate_cookie_of(session).await;
@@ -61,9 +63,7 @@ impl Ocserv {
         let is_listed = |row: &Session| {
             row.safe_id == session.row.safe_id && row.connected_at == Some(session.connected_at)
         };
-        while self.control.list().await?.iter().any(is_listed) {
-            sleep(POLL_INTERVAL).await;
-        }
+        while self.list().await?.iter().any(is_listed) {}
         Ok(())
     }
 }

@@ -3,11 +3,14 @@
 //! The only crate that holds a control socket. Depends on `model` and `occtl`. Knows nothing of
 //! policy, the portal or recorded sessions: the caller chooses what to disconnect and when.
 
+mod clock;
 mod connect_times;
 mod cookies;
 mod disconnect;
+mod pacer;
 mod server;
 mod session;
+mod shared_list;
 mod terminate;
 mod usage;
 

@@ -7,11 +7,16 @@ use std::time::Duration;
 use occtl::{ControlError, ControlSocket, Observer, Session, Status};
 use ocserv_agent_model::{OcservId, Username};
 
+use crate::pacer::Pacer;
 use crate::session::LiveSession;
+use crate::shared_list::{Rows, SharedList};
 use crate::terminate::TerminateSupport;
 
 /// Longest time that a session may stay listed after its disconnect. Workers exit within a second.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Shortest time between two requests to disconnect: each ends a worker and starts a script.
+const DISCONNECT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The settings of one ocserv.
 #[derive(Debug, Clone)]
@@ -29,6 +34,9 @@ pub struct Settings {
 pub struct Ocserv {
     pub(crate) control: ControlSocket,
     agent_id: Arc<str>,
+    list: SharedList,
+    /// Spaces out requests to disconnect.
+    pub(crate) disconnects: Arc<Pacer>,
     pub(crate) terminate: Arc<TerminateSupport>,
     pub(crate) gone_timeout: Duration,
 }
@@ -40,6 +48,8 @@ impl Ocserv {
         Self {
             control: ControlSocket::new(settings.socket, settings.request_timeout),
             agent_id: settings.agent_id.into(),
+            list: SharedList::default(),
+            disconnects: Arc::new(Pacer::new(DISCONNECT_INTERVAL)),
             terminate: Arc::default(),
             gone_timeout: GONE_TIMEOUT,
         }
@@ -67,9 +77,9 @@ impl Ocserv {
     /// # Errors
     /// When ocserv does not reply.
     pub async fn sessions(&self) -> Result<Vec<LiveSession>, ControlError> {
-        let rows = self.control.list().await?.into_iter();
-        let connected = rows.filter(Session::is_connected);
-        Ok(connected.filter_map(|row| self.identify(row)).collect())
+        let rows = self.list().await?;
+        let connected = rows.iter().filter(|row| row.is_connected());
+        Ok(connected.filter_map(|row| self.identify(row.clone())).collect())
     }
 
     /// Lists all connections of `username`: sessions, and logins whose connect-script still runs.
@@ -77,9 +87,11 @@ impl Ocserv {
     /// # Errors
     /// When ocserv does not reply.
     pub async fn connections_of(&self, username: &Username) -> Result<Vec<LiveSession>, ControlError> {
-        let rows = self.control.list().await?.into_iter();
-        let theirs = rows.filter(|row| row.username_bytes == username.as_str().as_bytes());
-        Ok(theirs.filter_map(|row| self.identify(row)).collect())
+        let rows = self.list().await?;
+        let theirs = rows
+            .iter()
+            .filter(|row| row.username_bytes == username.as_str().as_bytes());
+        Ok(theirs.filter_map(|row| self.identify(row.clone())).collect())
     }
 
     /// Returns the connection with `id`, in whatever state.
@@ -89,6 +101,11 @@ impl Ocserv {
     pub async fn connection(&self, id: OcservId) -> Result<Option<LiveSession>, ControlError> {
         let row = self.control.id(id.get()).await?;
         Ok(row.and_then(|row| self.identify(row)))
+    }
+
+    /// Lists all connections. Callers share requests, at most five a second.
+    pub(crate) async fn list(&self) -> Result<Rows, ControlError> {
+        self.list.get(&self.control).await
     }
 
     fn identify(&self, row: Session) -> Option<LiveSession> {

@@ -3,6 +3,9 @@ use std::path::Path;
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, Terminated, command};
 
 use super::*;
+use crate::session::ConfirmedSession;
+
+mod mass;
 
 /// Another cookie than the one of [`FakeSession::connected`].
 const OTHER: &str = "ZR2mUoV7l2Xa7EPA4c1nqqLBX8Q=";

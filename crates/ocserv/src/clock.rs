@@ -1,0 +1,9 @@
+//! The only reader of clocks in this crate.
+
+use tokio::time::Instant;
+
+/// Reads the runtime's monotonic clock, which tests can pause.
+#[expect(clippy::disallowed_methods, reason = "the crate's clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,73 @@
+use std::path::Path;
+
+use futures_util::future::join_all;
+use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
+
+use super::*;
+
+fn fake(dir: &Path) -> (FakeControl, ControlSocket) {
+    let path = dir.join("occtl.sock");
+    let fake = FakeControl::start(&path).unwrap();
+    fake.set_sessions(vec![FakeSession::connected(7, "alice")]);
+    (fake, ControlSocket::new(path, Duration::from_secs(5)))
+}
+
+#[tokio::test]
+async fn callers_that_wait_share_one_request_and_its_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, control) = fake(dir.path());
+    let list = SharedList::default();
+    let replies = join_all((0..100).map(|_| list.get(&control))).await;
+    assert!(replies.iter().all(|rows| rows.as_ref().unwrap().len() == 1));
+    assert_eq!(fake.count(command::LIST), 1);
+    fake.set_fault(Some(Fault::Refuse));
+    let replies = join_all((0..100).map(|_| list.get(&control))).await;
+    assert!(replies.iter().all(Result::is_err));
+    assert_eq!(fake.count(command::LIST), 2);
+}
+
+#[tokio::test]
+async fn a_caller_never_gets_a_list_that_was_requested_before_its_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, control) = fake(dir.path());
+    let list = SharedList::default();
+    fake.set_fault(Some(Fault::Slow {
+        piece: 1,
+        pause: Duration::from_millis(1),
+    }));
+    let early = tokio::spawn({
+        let (list, control) = (list.clone(), control.clone());
+        async move { list.get(&control).await }
+    });
+    // The fake has made its reply, and is writing it.
+    while fake.count(command::LIST) == 0 {
+        tokio::task::yield_now().await;
+    }
+    fake.set_sessions(Vec::new());
+    assert_eq!(list.get(&control).await.unwrap().len(), 0);
+    assert_eq!(early.await.unwrap().unwrap().len(), 1);
+    assert_eq!(fake.count(command::LIST), 2);
+}
+
+#[tokio::test]
+async fn a_request_goes_on_without_the_caller_that_started_it_and_ends_with_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, control) = fake(dir.path());
+    let list = SharedList::default();
+    list.get(&control).await.unwrap();
+    // Both wait for the same turn.
+    let mut first = Box::pin(list.get(&control));
+    assert!((&mut first).now_or_never().is_none());
+    let mut second = Box::pin(list.get(&control));
+    assert!((&mut second).now_or_never().is_none());
+    drop(first);
+    assert_eq!(second.await.unwrap().len(), 1);
+    assert_eq!(fake.count(command::LIST), 2);
+
+    let mut alone = Box::pin(list.get(&control));
+    assert!((&mut alone).now_or_never().is_none());
+    drop(alone);
+    assert!(list.0.state().waiting.as_ref().unwrap().upgrade().is_none());
+    assert_eq!(list.get(&control).await.unwrap().len(), 1);
+    assert_eq!(fake.count(command::LIST), 3);
+}
