@@ -19,7 +19,11 @@ use crate::operations::disconnect_user::DisconnectUser;
 use crate::operations::policy_backend::{PolicyBackend, SessionValidity};
 
 /// Most sessions that are validated at once.
-const MAX_CONCURRENT: usize = 8;
+const MAX_VALIDATIONS: usize = 8;
+
+/// Most revoked sessions that are disconnected at once. One takes up to 5 s, and [`Ocserv`] starts
+/// 50 a second: with fewer, sessions that end slowly would delay the others.
+const MAX_REVOCATIONS: usize = 256;
 
 /// Validates the connected sessions; clones share everything.
 #[derive(Clone)]
@@ -32,10 +36,20 @@ pub(crate) struct SessionValidator {
     pub(crate) interval: Duration,
 }
 
+/// Bounds what runs at once; clones share it.
+#[derive(Clone)]
+struct Permits {
+    validations: Arc<Semaphore>,
+    revocations: Arc<Semaphore>,
+}
+
 impl SessionValidator {
     /// Validates until `stop`; requests in flight then end within their own timeout.
     pub(crate) async fn run(self, tasks: TaskTracker, stop: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let permits = Permits {
+            validations: Arc::new(Semaphore::new(MAX_VALIDATIONS)),
+            revocations: Arc::new(Semaphore::new(MAX_REVOCATIONS)),
+        };
         let mut start = clock::now() + self.interval;
         loop {
             if stop.run_until_cancelled(sleep_until(start)).await.is_none() {
@@ -51,7 +65,7 @@ impl SessionValidator {
     }
 
     /// Spawns a validation of each session, spread evenly over the interval from `start` on.
-    async fn validate_all(&self, start: Instant, permits: &Arc<Semaphore>, tasks: &TaskTracker) {
+    async fn validate_all(&self, start: Instant, permits: &Permits, tasks: &TaskTracker) {
         let sessions = match self.ocserv.sessions().await {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -66,19 +80,26 @@ impl SessionValidator {
         let step = self.interval / u32::try_from(sessions.len().max(1)).unwrap_or(u32::MAX);
         for (index, session) in (0_u32..).zip(sessions) {
             sleep_until(start + step * index).await;
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
+            // The semaphores are never closed.
+            let Ok(validation) = Arc::clone(&permits.validations).acquire_owned().await else {
                 return;
             };
-            let this = self.clone();
+            let (this, revocations) = (self.clone(), Arc::clone(&permits.revocations));
             tasks.spawn(async move {
-                this.validate(&session).await;
-                drop(permit);
+                let Some(reason) = this.validate(&session).await else {
+                    return;
+                };
+                // Held until then, so that tasks do not pile up.
+                let revocation = revocations.acquire_owned().await;
+                drop(validation);
+                this.revoke(&session, &reason).await;
+                drop(revocation);
             });
         }
     }
 
-    async fn validate(&self, session: &LiveSession) {
+    /// Returns the reason for which `session` must be disconnected.
+    async fn validate(&self, session: &LiveSession) -> Option<String> {
         let (user, id, uid) = (&session.username, session.id, &session.uid);
         let start = clock::now();
         let validity = self.policy.validate(session, clock::wall()).await;
@@ -96,8 +117,9 @@ impl SessionValidator {
             SessionValidity::Unknown(error) => {
                 tracing::debug!(%id, %uid, error, "could not validate a session: it stays connected");
             }
-            SessionValidity::Revoked(reason) => self.revoke(session, &reason).await,
+            SessionValidity::Revoked(reason) => return Some(reason),
         }
+        None
     }
 
     async fn revoke(&self, session: &LiveSession, reason: &str) {
@@ -118,3 +140,6 @@ impl SessionValidator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

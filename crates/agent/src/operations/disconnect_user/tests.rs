@@ -109,7 +109,7 @@ async fn sessions_are_disconnected_concurrently_up_to_the_limit() {
     });
     let (fake, operation) = operation(dir.path(), many.collect());
     fake.restart_as(Release::V1_4_2);
-    fake.set_linger(60);
+    fake.set_linger(5);
     let summary = disconnect(&operation, &[]).await;
     assert_eq!((summary.found, summary.disconnected), (40, 40));
     assert_eq!(fake.terminated().len(), 40);
