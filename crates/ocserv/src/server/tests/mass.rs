@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
+
 use super::*;
 
 /// Sessions with ids from 1 on, each with a cookie of its own.
@@ -23,16 +25,9 @@ async fn a_thousand_disconnects_share_five_lists_a_second_and_are_fifty_a_second
     let listed = ocserv.sessions().await.unwrap();
     assert_eq!(listed.len(), 1_000);
     let start = Instant::now();
-    let disconnects: Vec<_> = listed
-        .into_iter()
-        .map(|session| {
-            let ocserv = ocserv.clone();
-            tokio::spawn(async move { ocserv.disconnect(&ConfirmedSession(session)).await })
-        })
-        .collect();
-    for disconnect in disconnects {
-        assert!(disconnect.await.unwrap().unwrap());
-    }
+    let confirmed: Vec<_> = listed.into_iter().map(ConfirmedSession).collect();
+    let disconnects = join_all(confirmed.iter().map(|session| ocserv.disconnect(session))).await;
+    assert!(disconnects.into_iter().all(|disconnected| disconnected.unwrap()));
     let elapsed = start.elapsed().as_secs_f64();
     assert_eq!(fake.count(command::DISCONNECT_ID), 1_000);
     assert_eq!(fake.terminated().len(), 1_000);
