@@ -16,12 +16,13 @@ Usage: vpn-auth [--socket PATH] [--deadline TIME] [--on-agent-down deny|allow]
 
   --socket PATH          the agent's socket, an absolute path [/run/ocserv-agent/ipc.sock]
   --deadline TIME        limit for connect, request and response, as 500ms, 4s or 1m [4s]
-  --on-agent-down WHAT   deny or allow when the agent is not reachable or times out [deny];
-                         never overrides a deny or an invalid response
+  --on-agent-down WHAT   deny or allow when the agent gives no answer at all [deny]: it is not
+                         reachable, times out, or closes the connection; never overrides a
+                         deny or an invalid response
   --help, --version
 
 Reads ocserv's variables (REASON, USERNAME, ID, ...).
-Exit codes: 0 allow, 1 deny, 2 agent not reachable or timed out, 3 invalid response,
+Exit codes: 0 allow, 1 deny, 2 no answer from an agent, 3 invalid response,
 4 bad environment or flags.
 ";
 
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     pub(crate) on_agent_down: OnAgentDown,
 }
 
-/// The decision when the agent is not reachable or times out.
+/// The decision when the agent gives no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnAgentDown {
     /// Deny.

@@ -84,6 +84,7 @@ pub(crate) fn request_from(lookup: impl Fn(&str) -> Option<OsString>) -> Result<
         device: descriptive("DEVICE").unwrap_or_default(),
         version: Some(PROTOCOL_VERSION),
         deadline_ms: None,
+        answer_by_boottime_ms: None,
         vhost: descriptive("VHOST"),
         // ocserv sets HOSTNAME to the same, but without a client's name that is the server's own.
         hostname: descriptive("REMOTE_HOSTNAME"),

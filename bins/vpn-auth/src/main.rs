@@ -1,8 +1,8 @@
 //! The helper of ocserv's connect-script: sends the login in the environment to the agent and exits
 //! with its decision.
 //!
-//! Exit codes: 0 allow, 1 deny, 2 agent not reachable or timed out, 3 invalid response, 4 bad
-//! environment or flags. To ocserv zero allows and all else denies, so **everything but a complete,
+//! Exit codes: 0 allow, 1 deny, 2 no answer from an agent, 3 invalid response, 4 bad environment or
+//! flags. To ocserv zero allows and all else denies, so **everything but a complete,
 //! valid allow is non-zero**; `--on-agent-down allow` turns 2 into 0 and nothing else.
 //!
 //! It reads no file and not stdin (a listening socket of ocserv's), starts no thread and no child,
@@ -55,7 +55,15 @@ fn main() -> ExitCode {
 }
 
 fn request_decision(args: &Args, request: &Request) -> Outcome {
-    match ipc::client::send_request(&args.socket, args.deadline, request) {
+    // A report is lost if it is not delivered, and a login that would be denied loses nothing by
+    // waiting for an agent that is being restarted. One that would be allowed does not wait.
+    let report = request.reason != "connect";
+    let send = if report || args.on_agent_down == OnAgentDown::Deny {
+        ipc::client::send_request_with_retry
+    } else {
+        ipc::client::send_request
+    };
+    match send(&args.socket, args.deadline, request) {
         Ok(response) if response.allowed => Outcome::Allowed(response),
         Ok(response) => Outcome::Denied(response),
         Err(error) if error.is_agent_down() => match args.on_agent_down {

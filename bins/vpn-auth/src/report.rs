@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
     Denied(Response),
     /// The agent is down, and `--on-agent-down allow` is set.
     AllowedWithoutAgent(ClientError),
-    /// The agent is not reachable or timed out.
+    /// The agent gave no answer.
     AgentDown(ClientError),
     /// The agent sent no valid response.
     InvalidResponse(ClientError),

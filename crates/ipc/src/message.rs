@@ -42,6 +42,11 @@ pub struct Request {
     /// [`crate::client::send_request`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// The helper's deadline: milliseconds of `CLOCK_BOOTTIME`, which the peers share, so that the
+    /// time that the request waited to be read counts. It can only shorten `deadline_ms`. Set by
+    /// [`crate::client::send_request`] where that clock exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_by_boottime_ms: Option<u64>,
     /// ocserv's virtual host; `default` for the main one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost: Option<String>,

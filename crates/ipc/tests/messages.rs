@@ -47,6 +47,7 @@ fn the_added_keys_have_the_names_and_types_of_the_contract() {
         username: "alice".into(),
         version: Some(1),
         deadline_ms: Some(3999),
+        answer_by_boottime_ms: Some(7_203_999),
         vhost: text("default"),
         hostname: text("pc"),
         user_agent: text("Open AnyConnect"),
@@ -66,6 +67,7 @@ fn the_added_keys_have_the_names_and_types_of_the_contract() {
     for (key, value) in [
         ("version", serde_json::json!(1)),
         ("deadline_ms", serde_json::json!(3999)),
+        ("answer_by_boottime_ms", serde_json::json!(7_203_999)),
         ("vhost", serde_json::json!("default")),
         ("hostname", serde_json::json!("pc")),
         ("user_agent", serde_json::json!("Open AnyConnect")),
@@ -81,7 +83,7 @@ fn the_added_keys_have_the_names_and_types_of_the_contract() {
     ] {
         assert_eq!(json[key], value, "{key}");
     }
-    assert_eq!(json.as_object().unwrap().len(), 21);
+    assert_eq!(json.as_object().unwrap().len(), 22);
     assert_eq!(Request::from_json(body(&frame)).unwrap(), full);
 }
 

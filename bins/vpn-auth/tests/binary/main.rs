@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a broken stub fails the test")]
 
+mod deadline;
 mod dependencies;
 mod process;
 mod responses;

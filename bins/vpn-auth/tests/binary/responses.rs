@@ -85,7 +85,7 @@ fn every_reason_is_sent_and_the_byte_counts_of_a_disconnect() {
 #[test]
 fn without_an_agent_the_flag_decides_and_is_logged() {
     let nowhere = Path::new("/nonexistent/ipc.sock");
-    let (code, line) = code_and_line(&run(&mut helper(nowhere, "")));
+    let (code, line) = code_and_line(&run(&mut helper(nowhere, "--deadline 100ms")));
     assert_eq!(code, 2);
     assert!(line.contains("agent is not reachable"), "{line}");
     let (code, line) = code_and_line(&run(&mut helper(nowhere, "--on-agent-down allow")));
@@ -147,12 +147,19 @@ fn deny_in_two_pieces_is_a_deny() {
 #[test]
 fn an_allow_truncated_at_any_byte_is_never_an_allow() {
     let whole = frame(ALLOW);
-    for cut in 0..whole.len() {
+    for cut in 1..whole.len() {
         assert_eq!(
             exit_code(&Agent::sending(whole[..cut].to_vec()), ON_AGENT_DOWN[1]),
             3,
             "cut at {cut}"
         );
+    }
+}
+
+#[test]
+fn an_agent_that_closes_without_an_answer_is_an_agent_that_is_down() {
+    for (flags, code) in ON_AGENT_DOWN.into_iter().zip([2, 0]) {
+        assert_eq!(exit_code(&Agent::sending(""), flags), code, "{flags}");
     }
 }
 

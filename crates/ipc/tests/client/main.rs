@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a broken stub fails the test")]
 
+mod deadline;
+
 use std::{
     io::{Read, Write},
     net::Shutdown,
@@ -14,7 +16,7 @@ use std::{
 
 use ipc::{
     FrameDecoder, FrameError, MAX_FRAME, Request, Response,
-    client::{ClientError, ProtocolError, send_request},
+    client::{ClientError, ProtocolError, boottime, send_request},
     encode_frame,
 };
 
@@ -75,6 +77,11 @@ fn send(peer: &mut UnixStream, bytes: &[u8]) {
     let _ = peer.write_all(bytes);
 }
 
+fn milliseconds_since_boot() -> u64 {
+    let since_boot = boottime().expect("the clock of Linux").as_millis();
+    u64::try_from(since_boot).expect("small")
+}
+
 /// Waits until the helper closes the connection.
 fn wait_closed(peer: &mut UnixStream) {
     let _ = peer.read_to_end(&mut Vec::new());
@@ -94,9 +101,12 @@ fn allow_and_deny_are_returned_and_the_request_carries_the_time_left() {
     );
     let left = received.deadline_ms.expect("deadline");
     assert!((1..=30_000).contains(&left), "{left}");
+    let until_then = received.answer_by_boottime_ms.expect("deadline") - milliseconds_since_boot();
+    assert!((1..=30_000).contains(&until_then), "{until_then}");
     assert_eq!(
         Request {
             deadline_ms: None,
+            answer_by_boottime_ms: None,
             ..received
         },
         request()
@@ -126,7 +136,7 @@ fn a_response_truncated_at_any_byte_is_an_error_even_if_the_connection_stays_ope
         let part = whole[..cut].to_vec();
         let (answer, _) = answered_by(AMPLE, move |peer| send(peer, &part));
         match answer.expect_err("cut") {
-            ClientError::Protocol(ProtocolError::Closed) if cut == 0 => {}
+            ClientError::Closed if cut == 0 => {}
             ClientError::Protocol(ProtocolError::Truncated) if cut > 0 => {}
             other => panic!("cut at {cut}: {other}"),
         }
