@@ -23,7 +23,8 @@ fn answered_while_stopped(allowed: bool, on_agent_down: &str) -> (i32, bool) {
         asked.send(()).expect("the test");
         is_stopped.recv_timeout(BOUND).expect("the helper is stopped");
         let response = Response::new(allowed).to_frame().expect("frame");
-        peer.write_all(&response).expect("the helper still has its socket");
+        peer.write_all(&response)
+            .expect("the helper still has its socket");
         // Linux resets a connection whose peer exits with unread bytes.
         let _ = read.send(peer.read(&mut [0; 16]).is_ok());
     });
