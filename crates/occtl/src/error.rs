@@ -52,8 +52,9 @@ pub enum DecodeError {
 
 /// Why a call on the control socket failed.
 ///
-/// After [`NotReachable`](Self::NotReachable), [`Invalid`](Self::Invalid) and
-/// [`Unsupported`](Self::Unsupported) nothing has changed in ocserv. After every other error a
+/// After [`NotReachable`](Self::NotReachable), [`Invalid`](Self::Invalid),
+/// [`Unsupported`](Self::Unsupported) and [`Declined`](Self::Declined) nothing has changed in
+/// ocserv. After every other error a
 /// disconnect or terminate may have taken effect or not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -127,6 +128,12 @@ pub enum ControlError {
         /// The kernel's error.
         #[source]
         source: Arc<io::Error>,
+    },
+    /// ocserv replied that it did nothing, although what the request names is still there.
+    #[error("ocserv did not carry out {command}")]
+    Declined {
+        /// The request.
+        command: Command,
     },
     /// The argument could name something else to ocserv; nothing was sent.
     #[error("argument is not fit to be sent to ocserv: {0}")]

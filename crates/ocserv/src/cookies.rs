@@ -5,7 +5,7 @@
 //! the session is no longer listed. Older releases invalidate the cookie of a session that is
 //! disconnected, and have no request for a detached one.
 
-use occtl::{ControlError, Cookie, LoginState, SafeId, reports_session_start};
+use occtl::{Command, ControlError, Cookie, LoginState, SafeId, reports_session_start};
 use ocserv_agent_model::{Username, error_chain};
 use tokio::time::timeout;
 
@@ -18,10 +18,14 @@ impl Ocserv {
     ///
     /// # Errors
     /// When ocserv does not reply; some cookies may be invalid by then.
+    /// [`ControlError::Declined`] when ocserv left one valid.
     pub async fn invalidate_detached_cookies(&self, username: &Username) -> Result<usize, ControlError> {
-        let mut cookies = self.control.cookies().await?;
-        cookies.retain(|cookie| is_detached(cookie) && cookie.username_bytes == username.as_str().as_bytes());
-        if cookies.is_empty() {
+        let cookies = self.cookies().await?;
+        let detached = cookies
+            .iter()
+            .filter(|cookie| is_detached(cookie) && cookie.username_bytes == username.as_str().as_bytes());
+        let detached: Vec<&SafeId> = detached.filter_map(|cookie| cookie.safe_id.as_ref()).collect();
+        if detached.is_empty() {
             return Ok(0);
         }
         let reports_session_start = reports_session_start(&self.list().await?);
@@ -29,12 +33,21 @@ impl Ocserv {
             return Ok(0);
         }
         let mut invalidated = 0;
-        for safe_id in cookies.iter().filter_map(|cookie| cookie.safe_id.as_ref()) {
-            invalidated += usize::from(self.control.terminate_session(safe_id).await?);
+        let mut unknown = Vec::new();
+        for safe_id in detached {
+            match self.control.terminate_session(safe_id).await? {
+                true => invalidated += 1,
+                false => unknown.push(safe_id),
+            }
         }
         let user = username.as_str();
         tracing::info!(target: "session", user, invalidated, "detached cookies invalidated");
-        Ok(invalidated)
+        let verified = self.check_invalid(&unknown).await;
+        if let Err(error) = &verified {
+            let error = error_chain(error);
+            tracing::warn!(target: "session", user, error, "could not invalidate every detached cookie");
+        }
+        verified.map(|()| invalidated)
     }
 
     /// Invalidates the cookie of a disconnected `session` once it is no longer listed. Terminates a
@@ -62,16 +75,38 @@ impl Ocserv {
                 tracing::warn!(%id, %uid, timeout = ?self.gone_timeout, "session did not disconnect: terminating it, its byte counts are lost");
             }
         }
-        // `false` means that the disconnect has removed the cookie already.
-        self.control.terminate_session(cookie).await.map(drop)
+        if self.control.terminate_session(cookie).await? {
+            return Ok(());
+        }
+        // As a rule, the disconnect has removed the cookie already.
+        self.check_invalid(&[cookie]).await
     }
+
+    /// Fails when ocserv still lists one of `ids`, which it did not terminate, as usable.
+    async fn check_invalid(&self, ids: &[&SafeId]) -> Result<(), ControlError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let cookies = self.cookies().await?;
+        let is_one = |cookie: &Cookie| cookie.safe_id.as_ref().is_some_and(|id| ids.contains(&id));
+        match cookies.iter().any(|cookie| is_usable(cookie) && is_one(cookie)) {
+            true => Err(ControlError::Declined {
+                command: Command::TerminateSession,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Returns whether a client could use this cookie.
+fn is_usable(cookie: &Cookie) -> bool {
+    !matches!(
+        cookie.state,
+        LoginState::PreAuth | LoginState::Authenticating | LoginState::Failed
+    )
 }
 
 /// Returns whether a client could use this cookie and no connection does.
 fn is_detached(cookie: &Cookie) -> bool {
-    let is_unusable = matches!(
-        cookie.state,
-        LoginState::PreAuth | LoginState::Authenticating | LoginState::Failed
-    );
-    cookie.in_use != Some(true) && !is_unusable
+    cookie.in_use != Some(true) && is_usable(cookie)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occtl::{ControlError, Session};
+use occtl::{Command, ControlError, Session};
 use tokio::time::sleep;
 
 use crate::server::Ocserv;
@@ -30,14 +30,23 @@ impl Ocserv {
     ///
     /// # Errors
     /// When ocserv does not reply; the session may be disconnected all the same.
+    /// [`ControlError::Declined`] when ocserv did nothing and the session is still connected.
     pub async fn disconnect(&self, session: &ConfirmedSession) -> Result<bool, ControlError> {
         let ConfirmedSession(session) = session;
         self.disconnects.turn().await;
-        let disconnected = self.control.disconnect_id(session.id.get()).await?;
-        if disconnected {
+        if self.control.disconnect_id(session.id.get()).await? {
             self.invalidate_cookie_of(session).await;
+            return Ok(true);
         }
-        Ok(disconnected)
+        match self.confirm(session).await? {
+            None => Ok(false),
+            Some(_) => {
+                let (id, uid) = (session.id, &session.uid);
+                tracing::warn!(%id, %uid, "ocserv did not disconnect a connected session");
+                let command = Command::DisconnectId;
+                Err(ControlError::Declined { command })
+            }
+        }
     }
 
     /// Waits until `login` is a connected session; returns `false` when it has ended instead. Do

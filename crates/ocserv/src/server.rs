@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use occtl::{ControlError, ControlSocket, Observer, Session, Status};
+use futures_util::FutureExt as _;
+use occtl::{ControlError, ControlSocket, Cookie, Observer, Session, Status};
 use ocserv_agent_model::{OcservId, Username};
 
 use crate::pacer::Pacer;
 use crate::session::LiveSession;
-use crate::shared_list::{Rows, SharedList};
+use crate::shared_list::SharedList;
 use crate::terminate::TerminateSupport;
 
 /// Longest time that a session may stay listed after its disconnect. Workers exit within a second.
@@ -34,7 +35,8 @@ pub struct Settings {
 pub struct Ocserv {
     pub(crate) control: ControlSocket,
     agent_id: Arc<str>,
-    list: SharedList,
+    connections: SharedList<Session>,
+    cookies: SharedList<Cookie>,
     /// Spaces out requests to disconnect.
     pub(crate) disconnects: Arc<Pacer>,
     pub(crate) terminate: Arc<TerminateSupport>,
@@ -48,7 +50,8 @@ impl Ocserv {
         Self {
             control: ControlSocket::new(settings.socket, settings.request_timeout),
             agent_id: settings.agent_id.into(),
-            list: SharedList::default(),
+            connections: SharedList::default(),
+            cookies: SharedList::default(),
             disconnects: Arc::new(Pacer::new(DISCONNECT_INTERVAL)),
             terminate: Arc::default(),
             gone_timeout: GONE_TIMEOUT,
@@ -104,8 +107,17 @@ impl Ocserv {
     }
 
     /// Lists all connections. Callers share requests, at most five a second.
-    pub(crate) async fn list(&self) -> Result<Rows, ControlError> {
-        self.list.get(&self.control).await
+    pub(crate) async fn list(&self) -> Result<Arc<[Session]>, ControlError> {
+        let control = self.control.clone();
+        let fetch = || async move { control.list().await }.boxed();
+        self.connections.get(fetch).await
+    }
+
+    /// Lists all cookies. Callers share requests, at most five a second.
+    pub(crate) async fn cookies(&self) -> Result<Arc<[Cookie]>, ControlError> {
+        let control = self.control.clone();
+        let fetch = || async move { control.cookies().await }.boxed();
+        self.cookies.get(fetch).await
     }
 
     fn identify(&self, row: Session) -> Option<LiveSession> {

@@ -182,3 +182,37 @@ async fn an_unavailable_ocserv_is_an_error() {
     fake.set_fault(Some(Fault::Refuse));
     assert!(ocserv.invalidate_detached_cookies(&name("alice")).await.is_err());
 }
+
+/// ocserv's reply "not carried out" to the request with this reply number.
+fn declined(reply: u8) -> Vec<u8> {
+    vec![reply, 2, 0, 0, 0, 0x08, 0x00]
+}
+
+#[tokio::test]
+async fn a_disconnect_that_ocserv_declines_while_the_session_stays_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
+    fake.replay(command::DISCONNECT_ID, declined(command::DISCONNECT_ID_REPLY));
+    let error = disconnect(&ocserv, 7).await.unwrap_err();
+    assert_eq!(error.to_string(), "ocserv did not carry out disconnect id");
+
+    // The session ends in between.
+    let session = ocserv.sessions().await.unwrap().remove(0);
+    let confirmed = ocserv.confirm(&session).await.unwrap().unwrap();
+    fake.set_sessions(Vec::new());
+    assert!(!ocserv.disconnect(&confirmed).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_detached_cookie_that_ocserv_declines_to_invalidate_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, ocserv) = ocserv(dir.path(), Release::V1_4_2);
+    fake.set_logins(vec![FakeLogin::detached(OTHER, "alice")]);
+    fake.replay(
+        command::TERMINATE_SESSION,
+        declined(command::TERMINATE_SESSION_REPLY),
+    );
+    let alice = name("alice");
+    let error = ocserv.invalidate_detached_cookies(&alice).await.unwrap_err();
+    assert_eq!(error.to_string(), "ocserv did not carry out terminate session");
+}

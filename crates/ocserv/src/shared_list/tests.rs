@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
+use occtl::{ControlSocket, Session};
 use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
 
 use super::*;
@@ -12,16 +13,21 @@ fn fake(dir: &Path) -> (FakeControl, ControlSocket) {
     (fake, ControlSocket::new(path, Duration::from_secs(5)))
 }
 
+async fn get(list: &SharedList<Session>, control: &ControlSocket) -> Result<Arc<[Session]>, ControlError> {
+    let control = control.clone();
+    list.get(|| async move { control.list().await }.boxed()).await
+}
+
 #[tokio::test]
 async fn callers_that_wait_share_one_request_and_its_error() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, control) = fake(dir.path());
-    let list = SharedList::default();
-    let replies = join_all((0..100).map(|_| list.get(&control))).await;
+    let list = SharedList::<Session>::default();
+    let replies = join_all((0..100).map(|_| get(&list, &control))).await;
     assert!(replies.iter().all(|rows| rows.as_ref().unwrap().len() == 1));
     assert_eq!(fake.count(command::LIST), 1);
     fake.set_fault(Some(Fault::Refuse));
-    let replies = join_all((0..100).map(|_| list.get(&control))).await;
+    let replies = join_all((0..100).map(|_| get(&list, &control))).await;
     assert!(replies.iter().all(Result::is_err));
     assert_eq!(fake.count(command::LIST), 2);
 }
@@ -30,19 +36,19 @@ async fn callers_that_wait_share_one_request_and_its_error() {
 async fn a_caller_never_gets_a_list_that_was_requested_before_its_call() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, control) = fake(dir.path());
-    let list = SharedList::default();
+    let list = SharedList::<Session>::default();
     fake.set_fault(Some(Fault::Slow {
         piece: 1,
         pause: Duration::from_millis(1),
     }));
-    let mut early = Box::pin(list.get(&control));
+    let mut early = Box::pin(get(&list, &control));
     // Until the fake has made its reply, and is writing it.
     while fake.count(command::LIST) == 0 {
         assert!((&mut early).now_or_never().is_none());
         tokio::task::yield_now().await;
     }
     fake.set_sessions(Vec::new());
-    assert_eq!(list.get(&control).await.unwrap().len(), 0);
+    assert_eq!(get(&list, &control).await.unwrap().len(), 0);
     assert_eq!(early.await.unwrap().len(), 1);
     assert_eq!(fake.count(command::LIST), 2);
 }
@@ -51,21 +57,21 @@ async fn a_caller_never_gets_a_list_that_was_requested_before_its_call() {
 async fn a_request_goes_on_without_the_caller_that_started_it_and_ends_with_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, control) = fake(dir.path());
-    let list = SharedList::default();
-    list.get(&control).await.unwrap();
+    let list = SharedList::<Session>::default();
+    get(&list, &control).await.unwrap();
     // Both wait for the same turn.
-    let mut first = Box::pin(list.get(&control));
+    let mut first = Box::pin(get(&list, &control));
     assert!((&mut first).now_or_never().is_none());
-    let mut second = Box::pin(list.get(&control));
+    let mut second = Box::pin(get(&list, &control));
     assert!((&mut second).now_or_never().is_none());
     drop(first);
     assert_eq!(second.await.unwrap().len(), 1);
     assert_eq!(fake.count(command::LIST), 2);
 
-    let mut alone = Box::pin(list.get(&control));
+    let mut alone = Box::pin(get(&list, &control));
     assert!((&mut alone).now_or_never().is_none());
     drop(alone);
     assert!(list.0.state().waiting.as_ref().unwrap().upgrade().is_none());
-    assert_eq!(list.get(&control).await.unwrap().len(), 1);
+    assert_eq!(get(&list, &control).await.unwrap().len(), 1);
     assert_eq!(fake.count(command::LIST), 3);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use authz::Authorizer;
 use ocserv_agent_model::Decision;
-use testkit::fake_control::{FakeControl, FakeSession, Fault, command};
+use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, command};
 use testkit::wait::{BOUND, until};
 use tls::Peer;
 use tonic::Code;
@@ -129,6 +129,34 @@ async fn a_user_is_revoked_although_ocserv_does_not_answer() {
     let status = harness.disconnect(true).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(!harness.is_allowed_in_outage().await);
+}
+
+#[tokio::test]
+async fn a_request_that_ocserv_declines_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let harness = Harness::new(dir.path(), vec![FakeSession::connected(7, "alice")]);
+    let declined = |reply: u8| vec![reply, 2, 0, 0, 0, 0x08, 0x00];
+    let reply = declined(command::DISCONNECT_ID_REPLY);
+    harness.fake.replay(command::DISCONNECT_ID, reply);
+    let response = harness.disconnect(true).await.unwrap().into_inner();
+    assert_eq!((response.success, response.sessions_disconnected), (false, 0));
+    assert_eq!(
+        response.error_message,
+        "could not disconnect session 7: ocserv did not carry out disconnect id"
+    );
+
+    let detached = FakeLogin::detached("ZR2mUoV7l2Xa7EPA4c1nqqLBX8Q=", "alice");
+    harness.fake.set_sessions(Vec::new());
+    harness.fake.set_logins(vec![detached]);
+    harness.fake.restart_as(Release::V1_4_2);
+    let reply = declined(command::TERMINATE_SESSION_REPLY);
+    harness.fake.replay(command::TERMINATE_SESSION, reply);
+    let response = harness.disconnect(true).await.unwrap().into_inner();
+    assert!(!response.success);
+    assert_eq!(
+        response.error_message,
+        "could not invalidate the user's cookies: ocserv did not carry out terminate session"
+    );
 }
 
 #[tokio::test]
