@@ -94,6 +94,7 @@ pub(crate) fn authorizer(portal: impl PolicySource) -> Authorizer {
             deny_ttl: Duration::from_secs(30),
             max_ttl: Duration::from_hours(24),
             max_size: 100,
+            max_per_user: 16,
             stale_match: StaleMatch::Exact,
         },
         rates: RateLimits {

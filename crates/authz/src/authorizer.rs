@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ocserv_agent_model::{Decision, Login, Username};
 use resilience::{
-    BreakerState, BreakerStats, Cache, CacheStats, Changes, RateLimiter, Records, SharedBreaker, Transition,
+    BreakerState, BreakerStats, Cache, CacheStats, ChangeCollector, Changes, RateLimiter, Records,
+    SharedBreaker, Transition,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -158,10 +159,23 @@ impl Authorizer {
         self.0.changed.notified().await;
     }
 
-    /// Returns what changed in the cache since this was last called.
+    /// Returns what changed in the cache since this was last called. Logins are decided meanwhile:
+    /// the entries are copied a few at a time.
     #[must_use]
     pub fn take_changes(&self) -> Changes {
-        self.0.lock().cache.take_changes()
+        let mut collector = ChangeCollector::default();
+        while self.0.lock().cache.collect(&mut collector) {
+            std::thread::yield_now();
+        }
+        collector.finish()
+    }
+
+    /// Removes some of what can decide no login any more, see [`Cache::sweep`].
+    pub fn sweep(&self) -> bool {
+        let now = self.0.dependencies.clock.now();
+        let has_more = self.0.lock().cache.sweep(now);
+        self.0.changed.notify_one();
+        has_more
     }
 
     /// See [`Cache::mark_all_changed`].

@@ -29,7 +29,7 @@ pub struct Settings {
 pub struct RateLimits {
     /// Per user.
     pub per_user: Option<Rate>,
-    /// Per client address.
+    /// Per client address; IPv6 addresses of one /64 network count as one.
     pub per_address: Option<Rate>,
     /// Most users, and most addresses, that are tracked.
     pub max_keys: usize,

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 pub struct PolicyAnswer {
     /// Allow or deny.
     pub verdict: Verdict,
-    /// How long the answer may be cached: `None` leaves it to the settings, zero means not at all.
+    /// How long the answer is fresh: `None` leaves it to the settings. With zero it decides no
+    /// later login while the source answers: an allow is not cached, a deny is kept for outages.
     pub ttl: Option<Duration>,
 }
 

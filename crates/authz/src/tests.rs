@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::*;
 
+mod denials;
 mod model_check;
 mod outages;
 mod queries;
@@ -39,6 +40,7 @@ const SETTINGS: Settings = Settings {
         deny_ttl: Duration::from_secs(30),
         max_ttl: Duration::from_secs(86_400),
         max_size: 10_000,
+        max_per_user: 16,
         stale_match: StaleMatch::Exact,
     },
     rates: RateLimits {

@@ -49,6 +49,7 @@ fn cores(criterion: &mut Criterion) {
         deny_ttl: Duration::from_secs(30),
         max_ttl: Duration::from_secs(86_400),
         max_size: ENTRIES as usize,
+        max_per_user: 16,
         stale_match: StaleMatch::Exact,
     });
     for key in &keys {

@@ -5,13 +5,18 @@
 //! than its age. Verdicts of stale answers come from [`Cache::stale_answer`] alone, which the
 //! pipeline calls in an outage:
 //!
-//! - an allow serves while it is younger than `stale_ttl`;
 //! - a deny serves for as long as it is in the cache, so that no outage turns it into an allow;
+//! - an allow serves while it is younger than `stale_ttl`;
 //! - with [`StaleMatch::User`] the latest decision for the same user, group and vhost serves, from
 //!   whatever address; a deny for exactly this login takes precedence;
-//! - where no answer serves, a user who was [revoked](Cache::revoke_user) less than `stale_ttl` ago
-//!   is denied, from whatever address, except in a group and vhost in which the source has allowed
-//!   the user since.
+//! - where this login has no allow of its own, a user whom the source denied, or
+//!   [revoked](Cache::revoke_user) less than `stale_ttl` ago, is denied, whatever the address,
+//!   group and vhost, except in a group and vhost in which the source has allowed the user since.
+//!
+//! **Bounds.** Allows and denies have `max_size` each, and users that are denied have another, so
+//! that no number of allows evicts a deny. A user has at most `max_per_user` allows and as many
+//! denies. A deny that is evicted denies its user instead; where there is no room for that either,
+//! [`Cache::forgot_denies`] is true from then on.
 //!
 //! Time: see [`Now::since`]. An answer from the wall clock's future (the clock was set back) is
 //! stale. An answer that was [restored](Cache::restore) is stale too, however young: between the
@@ -21,28 +26,31 @@
 //! Every answer belongs to a [`Query`]; one from before an invalidation that covers it is not
 //! stored.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_model::{Username, Verdict};
 
-use crate::lru::{Ends, Links, Lru, Slot};
 use crate::time::Now;
 
 mod answer;
+mod answers;
 mod change_log;
+mod denied_user;
+mod entries;
 mod invalidations;
 mod key;
+mod persistence;
 mod query;
 mod records;
 mod results;
-mod revocations;
 mod settings;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod users;
 
+pub use change_log::ChangeCollector;
 pub use invalidations::Epoch;
 pub use key::{AccessScope, CacheKey};
 pub use query::Query;
@@ -52,19 +60,24 @@ pub use settings::{CacheSettings, StaleMatch, Ttl};
 pub use stats::CacheStats;
 
 use answer::CachedAnswer;
+use answers::Answers;
 use change_log::ChangeLog;
 use invalidations::{Invalidation, Invalidations};
-use revocations::Revocations;
+use users::Users;
+
+/// Users that one step of [`Cache::sweep`] visits.
+const SWEEP_STEP: usize = 64;
 
 /// A cache of decisions.
 #[derive(Debug)]
 pub struct Cache {
     settings: CacheSettings,
-    answers: Lru<Arc<CacheKey>, CachedAnswer>,
-    /// The answers of each user, the one stored last first.
-    users: HashMap<Username, Ends>,
-    by_user: Links,
-    revocations: Revocations,
+    allows: Answers,
+    denies: Answers,
+    users: Users,
+    /// The last user that was swept; `None` at the start of a round.
+    swept: Option<Username>,
+    has_forgotten: bool,
     invalidations: Invalidations,
     changes: ChangeLog,
     stats: CacheStats,
@@ -76,35 +89,31 @@ impl Cache {
     pub fn new(settings: CacheSettings) -> Self {
         Self {
             settings,
-            answers: Lru::new(),
-            users: HashMap::new(),
-            by_user: Links::default(),
-            revocations: Revocations::new(),
+            allows: Answers::new(settings.max_size),
+            denies: Answers::new(settings.max_size),
+            users: Users::default(),
+            swept: None,
+            has_forgotten: false,
             invalidations: Invalidations::new(),
-            changes: ChangeLog::new(),
+            changes: ChangeLog::default(),
             stats: CacheStats::default(),
         }
     }
 
     /// Looks for a fresh answer to `key`.
     pub fn lookup(&mut self, key: &CacheKey, now: Now) -> Lookup<'_> {
-        let Some(slot) = self.answers.slot(key) else {
+        let Some(answer) = self.allows.get(key).or_else(|| self.denies.get(key)) else {
             self.stats.misses += 1;
-            return Lookup::Missing;
-        };
-        self.answers.touch(slot);
-        let Some(answer) = self.answers.at_mut(slot) else {
             return Lookup::Missing;
         };
         match (now.since(&answer.asked), answer.ttl) {
             (Some(age), Some(ttl)) if age < ttl => {
                 self.stats.hits += 1;
-                let refresh = !answer.refreshed && age >= ttl - ttl / 5;
-                answer.refreshed |= refresh;
+                let is_due = age >= ttl - ttl / 5;
                 Lookup::Fresh(Hit {
                     verdict: &answer.verdict,
                     age,
-                    refresh,
+                    refresh: is_due && !answer.refreshed.replace(is_due),
                 })
             }
             _ => {
@@ -117,35 +126,36 @@ impl Cache {
     /// Returns the answer that serves `key` in an outage. Call it only after the source was tried
     /// or the breaker refused.
     pub fn stale_answer(&mut self, key: &CacheKey, now: Now) -> Option<StaleAnswer> {
-        let answer = match self.servable_slot(key, now) {
-            Some(slot) => {
-                self.answers.touch(slot);
-                let (_, answer) = self.answers.at(slot)?;
-                Some(StaleAnswer {
-                    verdict: answer.verdict.clone(),
-                    age: answer.age(now),
-                })
+        let stale_ttl = self.settings.stale_ttl;
+        let serving = |answer: &&CachedAnswer| answer.serves_in_outage(now, stale_ttl);
+        let exact = self
+            .allows
+            .get(key)
+            .or_else(|| self.denies.get(key))
+            .filter(serving);
+        let chosen = match self.settings.stale_match {
+            StaleMatch::User if exact.is_none_or(|answer| answer.verdict.is_allow()) => {
+                self.latest_in_scope(key).filter(serving)
             }
-            None => self.revocations.stale_answer(key, now, self.settings.stale_ttl),
+            StaleMatch::Exact | StaleMatch::User => exact,
         };
+        let user = self.users.get(&key.username);
+        let denied = user.and_then(|user| user.denied.as_ref()?.stale_answer(key, now, stale_ttl));
+        let needs_exact = denied.is_some() || self.has_forgotten;
+        let chosen = chosen.filter(|answer| !answer.verdict.is_allow() || exact.is_some() || !needs_exact);
+        let answer = chosen.map(|answer| StaleAnswer {
+            verdict: answer.verdict.clone(),
+            age: answer.age(now),
+        });
+        let answer = answer.or(denied);
         self.stats.stale_hits += u64::from(answer.is_some());
         answer
     }
 
-    /// Returns the slot of the answer that serves `key` in an outage.
-    fn servable_slot(&self, key: &CacheKey, now: Now) -> Option<Slot> {
-        let exact = self.answers.slot(key);
-        let slot = match self.settings.stale_match {
-            StaleMatch::Exact => exact,
-            StaleMatch::User => {
-                let denied =
-                    exact.filter(|&slot| self.answers.at(slot).is_some_and(|(_, a)| !a.verdict.is_allow()));
-                denied.or_else(|| self.latest_of_user(key))
-            }
-        }?;
-        let (_, answer) = self.answers.at(slot)?;
-        let serves = !answer.verdict.is_allow() || answer.age(now) < self.settings.stale_ttl;
-        serves.then_some(slot)
+    /// Whether a deny had to be forgotten, so that nothing is known of a user without an answer.
+    #[must_use]
+    pub fn forgot_denies(&self) -> bool {
+        self.has_forgotten
     }
 
     /// Starts a query about `key`; its answer goes to [`Cache::store`].
@@ -173,212 +183,137 @@ impl Cache {
 
     /// Stores the answer to `query`.
     pub fn store(&mut self, query: Query, verdict: Verdict, ttl: Ttl) -> StoreResult {
-        if self.invalidated_since(&query.key, query.epoch) {
+        let Query { key, asked, epoch } = query;
+        if self.invalidated_since(&key, epoch) {
             return StoreResult::Invalidated;
         }
-        let known = self
-            .answers
-            .slot(&query.key)
-            .and_then(|slot| self.answers.at(slot));
-        if known.is_some_and(|(_, answer)| answer.asked.mono > query.asked.mono) {
+        if self
+            .peek(&key)
+            .is_some_and(|answer| answer.asked.mono > asked.mono)
+        {
             return StoreResult::NotStored;
         }
-        if verdict.is_allow() {
-            self.revocations
-                .record_allow(&query.key, self.settings.max_size, &mut self.changes);
-        }
-        let ttl = match (ttl, &verdict) {
-            (Ttl::For(ttl), _) => ttl,
-            (Ttl::Default, Verdict::Allow(_)) => self.settings.ttl,
-            (Ttl::Default, Verdict::Deny(_)) => self.settings.deny_ttl,
-            (Ttl::DoNotCache, _) => Duration::ZERO,
+        let default = match &verdict {
+            Verdict::Allow(_) => {
+                self.allow_user(&key, asked);
+                self.settings.ttl
+            }
+            Verdict::Deny(denial) => {
+                self.deny_user(&key, &denial.reason, asked);
+                self.settings.deny_ttl
+            }
         };
-        let ttl = ttl.min(self.settings.max_ttl);
-        self.remove_key(&query.key);
+        let ttl = match ttl {
+            Ttl::For(ttl) => ttl.min(self.settings.max_ttl),
+            Ttl::Default => default.min(self.settings.max_ttl),
+            Ttl::Zero => Duration::ZERO,
+        };
         // A deny with a TTL of zero is stored all the same: no outage may turn it into an allow.
-        if (ttl.is_zero() && verdict.is_allow()) || self.settings.max_size == 0 {
+        if ttl.is_zero() && verdict.is_allow() {
+            self.remove(&key);
             return StoreResult::NotStored;
         }
-        self.changes.record_answer(&query.key, self.settings.max_size);
-        self.insert(
-            query.key,
-            CachedAnswer {
-                verdict,
-                asked: query.asked,
-                ttl: Some(ttl),
-                refreshed: false,
-            },
-        );
-        StoreResult::Stored
+        let answer = CachedAnswer::new(&key, verdict, asked, Some(ttl));
+        match self.insert(&key, answer) {
+            true => StoreResult::Stored,
+            false => StoreResult::NotStored,
+        }
     }
 
     /// Drops the answer to `key`. Returns how many there were.
     pub fn invalidate_key(&mut self, key: &CacheKey) -> usize {
         self.invalidations.record(Invalidation::Key(key.clone()));
-        usize::from(self.remove_key(key))
+        usize::from(self.remove(key))
     }
 
     /// Revokes `user`: drops allows, expires denies, denies in outages until `stale_ttl` or a new
     /// allow. Returns how many answers there were.
     pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
         self.invalidations.record(Invalidation::User(user.clone()));
-        let ends = self.users.get(user);
-        let slots: Vec<Slot> = ends.map_or_else(Vec::new, |ends| self.by_user.walk(*ends).collect());
-        for &slot in &slots {
-            match self.answers.at_mut(slot) {
-                Some(answer) if !answer.verdict.is_allow() => answer.ttl = Some(Duration::ZERO),
-                _ => self.remove(slot),
+        let keys = self.users.answers(user).to_vec();
+        for key in &keys {
+            self.denies.expire(key);
+            if self.allows.peek(key).is_some() {
+                self.remove(key);
             }
         }
-        self.revocations
-            .revoke(user, reason, now, &self.settings, &mut self.changes);
-        slots.len()
+        self.change_denied(user, now, |denied| denied.revoke(reason, now));
+        keys.len()
     }
 
-    /// Drops every answer and returns how many there were. Revocations stay.
+    /// Drops every answer and returns how many there were. Users stay denied.
     pub fn invalidate_all(&mut self) -> usize {
         self.invalidations.record(Invalidation::All);
-        let dropped = self.answers.len();
-        self.answers = Lru::new();
-        self.users.clear();
-        self.by_user = Links::default();
+        let dropped = self.size();
+        self.allows = Answers::new(self.settings.max_size);
+        self.denies = Answers::new(self.settings.max_size);
+        self.users.clear_answers();
         self.changes.record_all();
         dropped
     }
 
-    /// Replaces the settings. TTLs apply to later answers; `stale_ttl`, `stale_match` and
-    /// `max_size` apply at once.
+    /// Replaces the settings. TTLs and `max_per_user` apply to later answers; `stale_ttl`,
+    /// `stale_match` and `max_size` apply at once.
     pub fn configure(&mut self, settings: CacheSettings) {
+        let is_resized = settings.max_size != self.settings.max_size;
         self.settings = settings;
-        self.shrink_to(settings.max_size);
-        self.revocations.shrink_to(settings.max_size, &mut self.changes);
+        if !is_resized {
+            return;
+        }
+        for is_allow in [true, false] {
+            let mut answers = self.answers_mut(is_allow).take_all();
+            let surplus = answers.split_off(answers.len().min(settings.max_size));
+            self.handle_evicted(surplus);
+            *self.answers_mut(is_allow) = Answers::new(settings.max_size);
+            for (key, answer) in answers {
+                let evicted = self.answers_mut(is_allow).insert(&key, answer);
+                self.handle_evicted(evicted);
+            }
+        }
+    }
+
+    /// Removes what decides no login any more of the next 64 users. Returns whether the round goes
+    /// on; the next call after its end starts another.
+    pub fn sweep(&mut self, now: Now) -> bool {
+        let stale_ttl = self.settings.stale_ttl;
+        let (mut answers, mut users) = (Vec::new(), Vec::new());
+        let mut last = None;
+        for (visited, (username, user)) in self.users.after(self.swept.as_ref()).enumerate() {
+            if visited == SWEEP_STEP {
+                break;
+            }
+            let is_past_use = |key: &&Arc<CacheKey>| {
+                let answer = self.peek(key);
+                answer.is_none_or(|answer| answer.is_past_use(now, stale_ttl))
+            };
+            answers.extend(user.answers.iter().filter(is_past_use).cloned());
+            if user
+                .denied
+                .as_ref()
+                .is_some_and(|denied| denied.is_over(now, stale_ttl))
+            {
+                users.push(username.clone());
+            }
+            last = (visited + 1 == SWEEP_STEP).then(|| username.clone());
+        }
+        for key in answers {
+            self.remove(&key);
+        }
+        for user in users {
+            self.users.remove_denied(&user);
+            self.changes.record_user(&user, self.settings.max_size);
+        }
+        self.swept = last;
+        self.swept.is_some()
     }
 
     /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         CacheStats {
-            size: self.answers.len(),
+            size: self.size(),
+            denied_users: self.users.denied_count(),
             ..self.stats
         }
-    }
-
-    /// Returns the changes since the last call.
-    pub fn take_changes(&mut self) -> Changes {
-        let (answers, users) = match self.changes.take() {
-            ChangeLog::Partial { answers, users } => (answers, users),
-            ChangeLog::Full => return Changes::Full(self.records()),
-        };
-        let (mut put, mut removed_answers, mut removed_revocations) =
-            (Records::default(), Vec::new(), Vec::new());
-        for key in answers {
-            match self.answers.slot(&key).and_then(|slot| self.answers.at(slot)) {
-                Some((key, answer)) => put.decisions.push(answer.record(key)),
-                None => removed_answers.push(Arc::unwrap_or_clone(key)),
-            }
-        }
-        for user in users {
-            match self.revocations.record(&user) {
-                Some(record) => put.revocations.push(record),
-                None => removed_revocations.push(user),
-            }
-        }
-        Changes::Partial {
-            put,
-            removed_answers,
-            removed_revocations,
-        }
-    }
-
-    /// Makes the next [`Self::take_changes`] return all records; call it when changes were not
-    /// written.
-    pub fn mark_all_changed(&mut self) {
-        self.changes.record_all();
-    }
-
-    fn records(&self) -> Records {
-        Records {
-            decisions: self
-                .answers
-                .iter()
-                .map(|(key, answer)| answer.record(key))
-                .collect(),
-            revocations: self.revocations.records().collect(),
-        }
-    }
-
-    /// Restores the records of an earlier process as stale answers with their true age. A record
-    /// from the future gets age zero. Left out are allows and revocations that have reached
-    /// `stale_ttl`, allows that are `stale_ttl` ahead of the clock, and the oldest above
-    /// `max_size`. Answers and revocations that are present already stay. Returns how many answers
-    /// were restored.
-    pub fn restore(&mut self, records: Records, now: Now) -> usize {
-        let Records {
-            mut decisions,
-            revocations,
-        } = records;
-        let (before, given) = (self.answers.len(), decisions.len());
-        decisions.sort_by_key(|record| record.asked);
-        for record in decisions {
-            let ahead = record.asked.duration_since(now.wall).unwrap_or_default();
-            let answer = CachedAnswer::restored(record.verdict, record.asked, now);
-            let too_old = answer.verdict.is_allow() && answer.age(now).max(ahead) >= self.settings.stale_ttl;
-            if !too_old && self.settings.max_size > 0 && self.answers.slot(&record.key).is_none() {
-                self.insert(Arc::new(record.key), answer);
-            }
-        }
-        let restored = self.answers.len().saturating_sub(before);
-        if restored < given {
-            self.changes.record_all();
-        }
-        self.revocations
-            .restore(revocations, now, &self.settings, &mut self.changes);
-        restored
-    }
-
-    fn insert(&mut self, key: Arc<CacheKey>, answer: CachedAnswer) {
-        self.shrink_to(self.settings.max_size.saturating_sub(1));
-        let ends = self.users.entry(key.username.clone()).or_default();
-        let slot = self.answers.insert(key, answer);
-        self.by_user.push_first(ends, slot);
-    }
-
-    fn remove_key(&mut self, key: &CacheKey) -> bool {
-        self.answers.slot(key).is_some_and(|slot| {
-            self.remove(slot);
-            true
-        })
-    }
-
-    fn remove(&mut self, slot: Slot) {
-        let Some((key, _)) = self.answers.remove(slot) else {
-            return;
-        };
-        self.changes.record_answer(&key, self.settings.max_size);
-        if let Some(ends) = self.users.get_mut(&key.username) {
-            self.by_user.unlink(ends, slot);
-            if ends.first.is_none() {
-                self.users.remove(&key.username);
-            }
-        }
-    }
-
-    fn shrink_to(&mut self, size: usize) {
-        while self.answers.len() > size {
-            let Some(slot) = self.answers.least_recent() else {
-                break;
-            };
-            self.remove(slot);
-            self.stats.evictions += 1;
-        }
-    }
-
-    fn latest_of_user(&self, key: &CacheKey) -> Option<Slot> {
-        let ends = self.users.get(&key.username)?;
-        self.by_user.walk(*ends).find(|&slot| {
-            self.answers
-                .at(slot)
-                .is_some_and(|(other, _)| other.same_but_address(key))
-        })
     }
 }

@@ -12,7 +12,6 @@ mod cache;
 mod connection_limiter;
 mod fail_mode;
 mod log_limiter;
-mod lru;
 mod rate_limiter;
 mod shared_breaker;
 mod time;
@@ -23,8 +22,8 @@ pub use breaker::{
     TransitionCause,
 };
 pub use cache::{
-    AccessScope, Cache, CacheKey, CacheSettings, CacheStats, Changes, Epoch, Hit, Lookup, Query, Record,
-    Records, Revocation, StaleAnswer, StaleMatch, StoreResult, Ttl,
+    AccessScope, Cache, CacheKey, CacheSettings, CacheStats, ChangeCollector, Changes, Epoch, Hit, Lookup,
+    Query, Record, Records, Revocation, StaleAnswer, StaleMatch, StoreResult, Ttl,
 };
 pub use connection_limiter::{ConnectionLimiter, ConnectionSlot};
 pub use fail_mode::{FailMode, UnknownFailMode, UnknownStaleMatch};

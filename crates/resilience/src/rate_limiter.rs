@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use crate::lru::Lru;
+use quick_cache::unsync::Cache;
 
 /// A token bucket: `burst` at once, then one per `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,14 @@ impl Rate {
     }
 }
 
-/// One bucket per key, for a bounded number of keys. One key more evicts the least recently used,
-/// whose next request finds a full bucket.
+/// One bucket per key, for a bounded number of keys. A key that is evicted for another finds a full
+/// bucket at its next request; keys that were used more than once outlive those that were not.
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     rate: Rate,
-    max_keys: usize,
     /// When each key's bucket is full again: the "theoretical arrival time" of the generic cell
     /// rate algorithm, which is a bucket's whole state.
-    full_at: Lru<K, Instant>,
+    full_at: Cache<K, Instant>,
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
@@ -51,8 +50,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         let interval = rate.interval.min(Duration::from_secs(86_400));
         Self {
             rate: Rate { interval, ..rate },
-            max_keys: max_keys.max(1),
-            full_at: Lru::new(),
+            full_at: Cache::new(max_keys.max(1)),
         }
     }
 
@@ -65,26 +63,8 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let slot = self.full_at.slot(key);
-        let full_at = slot.and_then(|slot| self.full_at.at(slot)).map(|(_, at)| *at);
-        let full_at = self.rate.take(full_at, now)?;
-        match slot {
-            Some(slot) => {
-                if let Some(at) = self.full_at.at_mut(slot) {
-                    *at = full_at;
-                }
-                self.full_at.touch(slot);
-            }
-            None => {
-                while self.full_at.len() >= self.max_keys {
-                    let Some(oldest) = self.full_at.least_recent() else {
-                        break;
-                    };
-                    self.full_at.remove(oldest);
-                }
-                self.full_at.insert(key.to_owned(), full_at);
-            }
-        }
+        let full_at = self.rate.take(self.full_at.get(key).copied(), now)?;
+        self.full_at.insert(key.to_owned(), full_at);
         Ok(())
     }
 

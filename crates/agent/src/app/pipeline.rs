@@ -57,6 +57,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             deny_ttl: cache.deny_ttl.0,
             max_ttl: MAX_TTL,
             max_size: cache.max_size,
+            max_per_user: cache.max_per_user,
             stale_match: resilience.stale_match.0,
         },
         rates: RateLimits {

@@ -26,6 +26,7 @@ use crate::ipc;
 use crate::jobs::deliver_events::{EventDelivery, report_to};
 use crate::jobs::persist_decisions::{self, StoreOpening};
 use crate::jobs::probe_ocserv::probe_ocserv;
+use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
 use crate::jobs::watch_policy::watch_policy;
 use crate::operations::Operations;
@@ -147,9 +148,11 @@ impl Context {
     /// Restores the decisions of an earlier run and persists new ones. The policy file needs
     /// neither: it answers from memory.
     async fn start_persistence(&self, authorizer: &Authorizer, store: Option<StoreOpening>) {
+        let storage = &self.stages.storage;
+        let sweep = sweep_decisions(authorizer.clone(), storage.stop.clone());
+        storage.spawn_on(&self.background, sweep);
         let Some(store) = store else { return };
         if let Some(store) = store.finish(authorizer).await {
-            let storage = &self.stages.storage;
             let persist = persist_decisions::run(store, authorizer.clone(), storage.stop.clone());
             storage.spawn_on(&self.background, persist);
         }

@@ -79,8 +79,11 @@ pub struct Cache {
     pub stale_ttl: Period,
     /// How long a deny is fresh, unless the portal sets a TTL.
     pub deny_ttl: Period,
-    /// Decisions kept; the least recently used is evicted first.
+    /// Allows kept; as many denies, and as many denied users. A decision of more than 4 KiB counts
+    /// as several.
     pub max_size: usize,
+    /// Allows kept of one user, and denies; the oldest is evicted first.
+    pub max_per_user: usize,
 }
 
 impl Default for Cache {
@@ -90,6 +93,7 @@ impl Default for Cache {
             stale_ttl: Period::seconds(30 * 60),
             deny_ttl: Period::seconds(30),
             max_size: 10_000,
+            max_per_user: 16,
         }
     }
 }
@@ -195,6 +199,7 @@ impl Cache {
         checker.period_from("resilience.cache.stale_ttl", self.stale_ttl, least, 7 * DAY);
         checker.period_from("resilience.cache.deny_ttl", self.deny_ttl, least, DAY);
         checker.count("resilience.cache.max_size", self.max_size, 1..=1_000_000);
+        checker.count("resilience.cache.max_per_user", self.max_per_user, 1..=1_000);
         if self.ttl > self.stale_ttl {
             checker.problem(
                 "resilience.cache.ttl",

@@ -3,5 +3,6 @@
 pub(crate) mod deliver_events;
 pub(crate) mod persist_decisions;
 pub(crate) mod probe_ocserv;
+pub(crate) mod sweep_decisions;
 pub(crate) mod validate_sessions;
 pub(crate) mod watch_policy;

@@ -10,6 +10,8 @@ declare! {
         "0 closed, 1 half-open, 2 open.";
     BREAKER_REQUESTS = "ocserv_agent_circuit_breaker_requests_total", Kind::Counter, ["service"],
         "Calls that the breaker admitted.";
+    BREAKER_SUCCESSES = "ocserv_agent_circuit_breaker_successes_total", Kind::Counter, ["service"],
+        "Admitted calls that succeeded.";
     BREAKER_FAILURES = "ocserv_agent_circuit_breaker_failures_total", Kind::Counter, ["service"],
         "Admitted calls that failed.";
     BREAKER_REFUSED = "ocserv_agent_circuit_breaker_refused_total", Kind::Counter, ["service"],
@@ -40,6 +42,7 @@ impl Metrics {
         self.registry.gauge(&BREAKER_STATE, &[PORTAL.into()]).set(state);
         for (metric, value) in [
             (&BREAKER_REQUESTS, stats.requests),
+            (&BREAKER_SUCCESSES, stats.successes),
             (&BREAKER_FAILURES, stats.failures),
             (&BREAKER_REFUSED, stats.refused),
         ] {

@@ -18,18 +18,27 @@ declare! {
         "Stale decisions that were used in an outage.";
     CACHE_EVICTIONS = "ocserv_agent_cache_evictions_total", Kind::Counter, [],
         "Decisions evicted to make room.";
+    DENIED_USERS = "ocserv_agent_cache_denied_users", Kind::Gauge, [],
+        "Users that are denied in an outage, whatever their address. At most `resilience.cache.max_size`.";
+    FORGOTTEN_DENIES = "ocserv_agent_cache_forgotten_denies_total", Kind::Counter, [],
+        "Denied users for whom there was no room. From the first on, fail mode `open` allows only \
+         logins with an allow of their own, until the agent is restarted with a larger `max_size`.";
 }
 
 impl Metrics {
     /// Sets the cache's size, hit ratio and totals.
     pub(crate) fn set_cache(&self, stats: &CacheStats) {
         self.registry.gauge(&CACHE_SIZE, &[]).set(gauge_value(stats.size));
+        self.registry
+            .gauge(&DENIED_USERS, &[])
+            .set(gauge_value(stats.denied_users));
         self.registry.gauge(&CACHE_HIT_RATIO, &[]).set(stats.hit_ratio());
         for (metric, value) in [
             (&CACHE_HITS, stats.hits),
             (&CACHE_MISSES, stats.misses),
             (&CACHE_STALE_HITS, stats.stale_hits),
             (&CACHE_EVICTIONS, stats.evictions),
+            (&FORGOTTEN_DENIES, stats.forgotten_denies),
         ] {
             self.registry.counter(metric, &[]).absolute(value);
         }

@@ -1,5 +1,6 @@
 //! The steps of one decision, in order.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,6 +242,7 @@ impl Inner {
             FailMode::Close => None,
             FailMode::Open | FailMode::Stale => state.cache.stale_answer(key, now),
         };
+        let has_forgotten = state.cache.forgot_denies();
         drop(state);
         match (mode, stale) {
             (_, Some(stale)) => Decision {
@@ -249,6 +251,9 @@ impl Inner {
                 age: stale.age,
                 outage: Some(cause),
             },
+            (FailMode::Open, None) if has_forgotten => fail_close(format!(
+                "{cause}; denied users were forgotten, resilience.cache.max_size is too small"
+            )),
             (FailMode::Open, None) => Decision {
                 outage: Some(cause),
                 ..decided(Verdict::Allow(Grant::default()), Source::FailOpen)
@@ -265,10 +270,9 @@ impl State {
             .per_user
             .as_mut()
             .map_or(Ok(()), |limiter| limiter.take(&login.username, now.mono));
-        let address = self
-            .per_address
-            .as_mut()
-            .map_or(Ok(()), |limiter| limiter.take(&login.client_ip, now.mono));
+        let address = self.per_address.as_mut().map_or(Ok(()), |limiter| {
+            limiter.take(&network(login.client_ip), now.mono)
+        });
         let reason = match (user, address) {
             (Ok(()), Ok(())) => return None,
             (Err(_), _) => "too many logins of this user",
@@ -278,6 +282,15 @@ impl State {
             Verdict::deny(DenyCode::RateLimited, reason),
             Source::Agent,
         ))
+    }
+}
+
+/// Returns the network by which a client's logins are limited: a client has the whole /64 of its
+/// IPv6 address to choose from.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -40,7 +40,7 @@ enum VerdictRecord {
     },
 }
 
-/// The value of a revocation; its key is the user name.
+/// The value of a denied user; its key is the user name.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RevocationRecord {
@@ -49,6 +49,12 @@ struct RevocationRecord {
     reason: String,
     #[serde(rename = "let_in")]
     allowed_since: Vec<ScopeRecord>,
+    /// Milliseconds since 1970. A record that has neither this nor `denied_in` is of a program
+    /// that knew revocations only.
+    #[serde(default)]
+    revoked_at: Option<u64>,
+    #[serde(default)]
+    denied_in: Vec<ScopeRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,17 +133,16 @@ impl Codec {
 
     pub(super) fn encode_revocation(&self, revocation: &Revocation) -> (Vec<u8>, Vec<u8>) {
         let key = user(&revocation.username);
-        let scopes = revocation
-            .allowed_since
-            .iter()
-            .map(|AccessScope { group, vhost }| ScopeRecord {
-                group: group.as_ref().map(|name| name.as_str().to_owned()),
-                vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
-            });
+        let scope = |AccessScope { group, vhost }: &AccessScope| ScopeRecord {
+            group: group.as_ref().map(|name| name.as_str().to_owned()),
+            vhost: vhost.as_ref().map(|name| name.as_str().to_owned()),
+        };
         let record = RevocationRecord {
             at: milliseconds(revocation.at),
             reason: revocation.reason.clone(),
-            allowed_since: scopes.collect(),
+            allowed_since: revocation.allowed_since.iter().map(scope).collect(),
+            revoked_at: revocation.revoked_at.map(milliseconds),
+            denied_in: revocation.denied_in.iter().map(scope).collect(),
         };
         let value = self.with_checksum(&key, &record);
         (key, value)
@@ -146,10 +151,13 @@ impl Codec {
     /// Decodes an entry; `None` for anything that [`Self::encode_revocation`] does not return.
     pub(super) fn decode_revocation(&self, key: &[u8], value: &[u8]) -> Option<Revocation> {
         let RevocationRecord {
-            at: milliseconds,
+            at: denied_at,
             reason,
             allowed_since,
+            revoked_at,
+            denied_in,
         } = self.verified(key, value)?;
+        let revoked_at = revoked_at.or(denied_in.is_empty().then_some(denied_at));
         let user: String = serde_json::from_slice(key).ok()?;
         let scope = |ScopeRecord { group, vhost }| {
             Some(AccessScope {
@@ -160,8 +168,13 @@ impl Codec {
         Some(Revocation {
             username: Username::parse(&user).ok()?,
             reason,
-            at: at(milliseconds)?,
+            at: at(denied_at)?,
             allowed_since: allowed_since.into_iter().map(scope).collect::<Option<_>>()?,
+            revoked_at: match revoked_at {
+                Some(revoked_at) => Some(at(revoked_at)?),
+                None => None,
+            },
+            denied_in: denied_in.into_iter().map(scope).collect::<Option<_>>()?,
         })
     }
 

@@ -53,6 +53,8 @@ fn revocations(count: u32) -> Vec<Revocation> {
                 username: key.username,
                 reason: "left\nwith a line".to_owned(),
                 at: asked,
+                revoked_at: number.is_multiple_of(2).then_some(asked),
+                denied_in: vec![scope.clone(); number as usize % 2],
                 allowed_since: vec![scope; number as usize % 3],
             }
         })

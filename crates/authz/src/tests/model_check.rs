@@ -25,8 +25,9 @@ struct Reference {
     mode: FailMode,
     /// Verdict, second of the query, TTL, refreshed.
     cached: HashMap<CacheKey, (Verdict, u64, u64, bool)>,
-    /// When each revoked user was revoked; an allow removes the user.
-    revoked: HashMap<Username, u64>,
+    /// When each user was denied or revoked last, and whether one was a deny; an allow removes the
+    /// user.
+    denied: HashMap<Username, (u64, bool)>,
     failures: Vec<u64>,
     open_since: Option<u64>,
 }
@@ -51,7 +52,9 @@ impl Reference {
                 ),
             }
             if policy.verdict.is_allow() {
-                self.revoked.remove(&key.username);
+                self.denied.remove(&key.username);
+            } else {
+                self.denied.insert(key.username.clone(), (now, true));
             }
             return Some(policy.verdict.clone());
         }
@@ -84,10 +87,10 @@ impl Reference {
             .cached
             .get(key)
             .filter(|(verdict, asked, ..)| !verdict.is_allow() || now + waited - asked < 1_800);
-        let is_current = |since: &u64| now + waited - since < 1_800;
-        let revoked = self.revoked.get(&key.username).is_some_and(is_current);
+        let is_current = |(since, by_deny): &(u64, bool)| *by_deny || now + waited - since < 1_800;
+        let denied = self.denied.get(&key.username).is_some_and(is_current);
         let (allowed, source) = match (self.mode, stale) {
-            (FailMode::Open | FailMode::Stale, None) if revoked => (false, Source::Stale),
+            (FailMode::Open | FailMode::Stale, None) if denied => (false, Source::Stale),
             (FailMode::Close, _) | (FailMode::Stale, None) => (false, Source::FailClose),
             (FailMode::Open | FailMode::Stale, Some((verdict, ..))) => (verdict.is_allow(), Source::Stale),
             (FailMode::Open, None) => (true, Source::FailOpen),
@@ -105,7 +108,7 @@ async fn simulate_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source), us
     let mut reference = Reference {
         mode,
         cached: HashMap::new(),
-        revoked: HashMap::new(),
+        denied: HashMap::new(),
         failures: Vec::new(),
         open_since: None,
     };
@@ -150,7 +153,8 @@ async fn simulate_a_day(mode: FailMode, seed: u64) -> HashMap<(bool, Source), us
                 *ttl = if of_user { 0 } else { *ttl };
                 !of_user || !verdict.is_allow()
             });
-            reference.revoked.insert(login.username.clone(), now);
+            let denied = reference.denied.entry(login.username.clone()).or_default();
+            denied.0 = now;
         }
         let Policy { verdict, ttl } = policies[user].clone();
         rig.set_source(match portal {

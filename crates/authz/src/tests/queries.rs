@@ -416,3 +416,37 @@ async fn the_last_thousand_decisions_are_kept_for_the_operator() {
             && recent[999].client_ip == login("a", 1).client_ip
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ipv6_client_is_limited_by_its_network_whatever_address_it_chooses() {
+    let rate = Rate {
+        burst: NonZeroU32::new(2).unwrap(),
+        interval: SECOND,
+    };
+    let rig = Rig::new(Settings {
+        rates: RateLimits {
+            per_user: None,
+            per_address: Some(rate),
+            max_keys: 100,
+        },
+        ..SETTINGS
+    });
+    let from = |address: &str| Login {
+        client_ip: address.parse().unwrap(),
+        ..login("alice", 1)
+    };
+    let mut allowed = Vec::new();
+    for address in [
+        "2001:db8::1",
+        "2001:db8::ffff:0:0:2",
+        "2001:db8::3",
+        "2001:db8:0:1::1",
+        "192.0.2.1",
+        "192.0.2.1",
+        "192.0.2.2",
+        "::ffff:192.0.2.1",
+    ] {
+        allowed.push(rig.decide(&from(address)).await.verdict.is_allow());
+    }
+    assert_eq!(allowed, [true, true, false, true, true, true, true, false]);
+}

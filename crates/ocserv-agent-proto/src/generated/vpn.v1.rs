@@ -49,8 +49,9 @@ pub struct CheckPolicyResponse {
     #[prost(bool, tag = "5")]
     pub should_disconnect: bool,
     /// Optional metadata of the decision. The agent uses `cache_ttl_seconds` (how long the decision
-    /// may be cached, in whole seconds; 0 = not at all) and `policy_version` (free text for the
-    /// decision log). Others are ignored.
+    /// may decide later logins, in whole seconds; with 0 the agent asks each time, and in an outage
+    /// only a deny is remembered) and `policy_version` (free text for the decision log). Others are
+    /// ignored.
     #[prost(map = "string, string", tag = "6")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,

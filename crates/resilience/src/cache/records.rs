@@ -17,15 +17,19 @@ pub struct Record {
     pub asked: SystemTime,
 }
 
-/// The revocation of one user.
+/// What denies one user in outages: a revocation, or denies of the user's logins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     /// The user.
     pub username: Username,
     /// The source's reason.
     pub reason: String,
-    /// When the user was revoked.
+    /// When the user was revoked or denied last.
     pub at: SystemTime,
+    /// When the user was revoked last.
+    pub revoked_at: Option<SystemTime>,
+    /// The scopes in which the source denied the user, and has not allowed them since.
+    pub denied_in: Vec<AccessScope>,
     /// The scopes in which the source has allowed the user since.
     pub allowed_since: Vec<AccessScope>,
 }
@@ -35,7 +39,7 @@ pub struct Revocation {
 pub struct Records {
     /// The source's answers.
     pub decisions: Vec<Record>,
-    /// The users that it revoked.
+    /// The users that it revoked or denied.
     pub revocations: Vec<Revocation>,
 }
 

@@ -13,9 +13,11 @@ pub struct CacheSettings {
     pub deny_ttl: Duration,
     /// Longest TTL that the source can set.
     pub max_ttl: Duration,
-    /// Most answers in the cache, exactly; the least recently used is evicted first. Also the bound
-    /// of revoked users.
+    /// Most allows, most denies, and most denied users. An answer of more than 4 KiB counts as
+    /// several.
     pub max_size: usize,
+    /// Most allows and most denies of one user; the oldest is evicted first.
+    pub max_per_user: usize,
     /// Which answer is used in an outage.
     pub stale_match: StaleMatch,
 }
@@ -34,18 +36,19 @@ pub enum StaleMatch {
 pub enum Ttl {
     /// None: the settings decide.
     Default,
-    /// Zero: the answer is not stored, and the answer to the same key is dropped.
-    DoNotCache,
+    /// Zero: the answer is never fresh. An allow is not stored, and an earlier answer to the same
+    /// key is dropped; a deny is stored for outages.
+    Zero,
     /// This long.
     For(Duration),
 }
 
 impl From<Option<Duration>> for Ttl {
-    /// Converts an optional TTL, in which zero means "do not cache".
+    /// Converts an optional TTL, in which zero means "never fresh".
     fn from(ttl: Option<Duration>) -> Self {
         match ttl {
             None => Self::Default,
-            Some(Duration::ZERO) => Self::DoNotCache,
+            Some(Duration::ZERO) => Self::Zero,
             Some(ttl) => Self::For(ttl),
         }
     }

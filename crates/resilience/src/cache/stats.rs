@@ -11,8 +11,12 @@ pub struct CacheStats {
     pub stale_hits: u64,
     /// Answers evicted to make room.
     pub evictions: u64,
+    /// Denied users for whom there was no room.
+    pub forgotten_denies: u64,
     /// Answers in the cache now.
     pub size: usize,
+    /// Users that are denied in outages now.
+    pub denied_users: usize,
 }
 
 impl CacheStats {

@@ -7,7 +7,8 @@ use ocserv_agent_model::{DenyCode, Grant};
 
 use super::*;
 
-mod bound;
+mod bounds;
+mod denials;
 mod restart;
 mod revocations;
 
@@ -17,6 +18,7 @@ const SETTINGS: CacheSettings = CacheSettings {
     deny_ttl: Duration::from_secs(30),
     max_ttl: Duration::from_secs(86_400),
     max_size: 4,
+    max_per_user: 4,
     stale_match: StaleMatch::Exact,
 };
 
@@ -82,6 +84,12 @@ fn fresh(cache: &mut Cache, key: &CacheKey, now: Now) -> bool {
     matches!(cache.lookup(key, now), Lookup::Fresh(_))
 }
 
+fn take_changes(cache: &mut Cache) -> Changes {
+    let mut collector = ChangeCollector::default();
+    while cache.collect(&mut collector) {}
+    collector.finish()
+}
+
 /// Returns whether the answer that serves in an outage is an allow, and its age in seconds.
 fn in_outage(cache: &mut Cache, key: &CacheKey, now: Now) -> Option<(bool, u64)> {
     cache
@@ -119,7 +127,7 @@ fn an_answer_is_fresh_for_exactly_its_ttl() {
 }
 
 #[test]
-fn a_ttl_of_zero_is_not_stored_and_drops_the_earlier_answer() {
+fn an_allow_with_a_ttl_of_zero_is_not_stored_and_drops_the_earlier_answer() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);
     assert_eq!(
@@ -391,7 +399,8 @@ fn statistics_count_hits_misses_and_evictions() {
             misses: 2,
             stale_hits: 1,
             evictions: 1,
-            size: 1
+            size: 1,
+            ..CacheStats::default()
         }
     );
     assert!((stats.hit_ratio() - 1.0 / 3.0).abs() < 1e-9);

@@ -15,11 +15,11 @@ fn a_restored_answer_is_stale_with_its_true_age() {
         put: records,
         removed_answers,
         ..
-    } = before.take_changes()
+    } = take_changes(&mut before)
     else {
         panic!()
     };
-    assert!(removed_answers.is_empty() && before.take_changes().is_empty());
+    assert!(removed_answers.is_empty() && take_changes(&mut before).is_empty());
     // The monotonic clock restarted.
     let now = |seconds: u64| Now {
         mono: at(seconds - 1_500).mono,
@@ -41,7 +41,7 @@ fn a_restored_answer_is_stale_with_its_true_age() {
     assert_eq!(in_outage(&mut after, &young, now(3_800)), None);
     assert_eq!(in_outage(&mut after, &denied, now(2_010)), Some((false, 2_010)));
     assert!(
-        matches!(after.take_changes(), Changes::Full(kept) if kept.decisions.len() == 2),
+        matches!(take_changes(&mut after), Changes::Full(kept) if kept.decisions.len() == 2),
         "the copy on disk is rewritten"
     );
     // The wall clock was set back a little over the restart: the age counts from the restart.
@@ -110,7 +110,12 @@ impl OnDisk {
 
     fn of(cache: &Cache) -> Self {
         let mut whole = Self::default();
-        whole.apply(Changes::Full(cache.records()));
+        let mut collector = ChangeCollector::default();
+        collector.copy_all();
+        while collector.copying {
+            cache.copy(&mut collector);
+        }
+        whole.apply(collector.finish());
         whole
     }
 }
@@ -134,7 +139,7 @@ fn a_copy_that_applies_the_changes_equals_the_cache() {
         }
         // At times changes are not taken for a while, and exceed the bound of the change log.
         if round % 5 == 0 || round > 30 || round == 13 {
-            copy.apply(cache.take_changes());
+            copy.apply(take_changes(&mut cache));
             assert_eq!(copy, OnDisk::of(&cache), "round {round}");
         }
     }

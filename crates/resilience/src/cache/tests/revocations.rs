@@ -14,6 +14,7 @@ fn matching(stale_match: StaleMatch) -> CacheSettings {
     CacheSettings {
         stale_match,
         max_size: 100,
+        max_per_user: 100,
         ..SETTINGS
     }
 }
@@ -54,7 +55,7 @@ fn a_revoked_user_is_never_fresh_and_is_denied_in_outages_from_any_address() {
 
 #[test]
 fn an_allow_lifts_a_revocation_in_its_group_and_vhost_only_whatever_the_address() {
-    for ttl in [Ttl::Default, Ttl::DoNotCache] {
+    for ttl in [Ttl::Default, Ttl::Zero] {
         let mut cache = Cache::new(matching(StaleMatch::Exact));
         cache.revoke_user(&user("alice"), "", at(0));
         put(&mut cache, &login("alice", 1, 1, 0), allow(), ttl, at(1));
@@ -82,7 +83,7 @@ fn neither_a_deny_nor_an_earlier_answer_lifts_a_revocation() {
     cache.revoke_user(&user("alice"), "", at(1));
     assert_eq!(cache.store(late, allow(), Ttl::Default), StoreResult::Invalidated);
     put(&mut cache, &key("alice", 1), deny(), Ttl::Default, at(2));
-    assert_eq!(in_outage(&mut cache, &key("alice", 2), at(3)), Some((false, 2)));
+    assert_eq!(in_outage(&mut cache, &key("alice", 2), at(3)), Some((false, 1)));
 }
 
 #[test]
@@ -128,47 +129,18 @@ fn a_revocation_expires_after_stale_ttl_by_the_clock_that_is_ahead() {
 }
 
 #[test]
-fn at_most_max_size_revocations_are_kept_and_the_oldest_is_dropped_first() {
-    let mut cache = Cache::new(SETTINGS);
-    for number in 0..20_u8 {
-        cache.revoke_user(&user(&format!("user{number}")), "", at(u64::from(number)));
-    }
-    cache.revoke_user(&user("user16"), "", at(20));
-    cache.revoke_user(&user("alice"), "", at(21));
-    let is_revoked = |cache: &mut Cache, name: &str| in_outage(cache, &key(name, 1), at(30)).is_some();
-    let kept = ["user16", "user18", "user19", "alice"];
-    assert!(kept.iter().all(|name| is_revoked(&mut cache, name)));
-    assert!(!is_revoked(&mut cache, "user17"));
-    assert_eq!(cache.revocations.records().count(), SETTINGS.max_size);
-    cache.configure(CacheSettings {
-        max_size: 1,
-        ..SETTINGS
-    });
-    assert_eq!(cache.revocations.records().count(), 1);
-    assert!(is_revoked(&mut cache, "alice"));
-    cache.configure(SETTINGS);
-    cache.revoke_user(&user("bob"), "", at(30 + STALE_TTL));
-    let remaining: Vec<_> = cache
-        .revocations
-        .records()
-        .map(|record| record.username)
-        .collect();
-    assert_eq!(remaining, [user("bob")], "expired revocations are dropped");
-}
-
-#[test]
 fn a_revocation_outlives_restarts_with_its_true_age() {
     let alice = key("alice", 1);
     let mut before = Cache::new(SETTINGS);
     before.revoke_user(&user("alice"), "account disabled", at(0));
     before.revoke_user(&user("carol"), "", at(0));
-    put(&mut before, &key("carol", 1), allow(), Ttl::DoNotCache, at(1));
+    put(&mut before, &key("carol", 1), allow(), Ttl::Zero, at(1));
     let mut disk = OnDisk::default();
-    disk.apply(before.take_changes());
+    disk.apply(take_changes(&mut before));
     let mut restart = |now: Now| {
         let mut cache = Cache::new(SETTINGS);
         cache.restore(disk.records(), now);
-        disk.apply(cache.take_changes());
+        disk.apply(take_changes(&mut cache));
         cache
     };
     // The wall clock was set back, and the process restarted repeatedly.
@@ -200,26 +172,59 @@ struct Reference {
     stale_match: StaleMatch,
     /// Key, whether it is an allow, and when it was asked; the one stored last at the end.
     answers: Vec<(CacheKey, bool, u64)>,
-    /// When each user was revoked, and the scopes allowed since.
-    revoked: BTreeMap<Username, (u64, BTreeSet<AccessScope>)>,
+    denied: BTreeMap<Username, Denied>,
+    /// When each user was revoked last.
+    revoked: BTreeMap<Username, u64>,
+}
+
+/// What denies a user.
+#[derive(Default)]
+struct Denied {
+    /// When the user was denied or revoked last.
+    at: u64,
+    denied_in: BTreeSet<AccessScope>,
+    allowed_since: BTreeSet<AccessScope>,
+    /// When the user was revoked last.
+    revoked_at: Option<u64>,
+}
+
+impl Denied {
+    fn is_over(&self, now: u64) -> bool {
+        self.denied_in.is_empty() && self.revoked_at.is_none_or(|at| now - at >= STALE_TTL)
+    }
 }
 
 impl Reference {
     fn revoke(&mut self, user: &Username, now: u64) {
         self.answers
             .retain(|(key, is_allow, _)| key.username != *user || !is_allow);
-        self.revoked.insert(user.clone(), (now, BTreeSet::new()));
+        let denied = self.denied.entry(user.clone()).or_default();
+        (denied.at, denied.revoked_at) = (now, Some(now));
+        denied.allowed_since.clear();
+        self.revoked.insert(user.clone(), now);
     }
 
     fn store(&mut self, key: &CacheKey, is_allow: bool, keep: bool, asked: u64) {
-        let revoked = self.revoked.get_mut(&key.username);
-        let is_invalidated = revoked.as_ref().is_some_and(|(at, _)| *at > asked);
+        let is_invalidated = self.revoked.get(&key.username) > Some(&asked);
         let is_known = |(other, _, at): &(CacheKey, bool, u64)| other == key && *at > asked;
         if is_invalidated || self.answers.iter().any(is_known) {
             return;
         }
-        if let Some((_, scopes)) = revoked.filter(|_| is_allow) {
-            scopes.insert(key.scope());
+        if is_allow {
+            if let Some(denied) = self.denied.get_mut(&key.username)
+                && asked >= denied.at
+            {
+                denied.denied_in.remove(&key.scope());
+                denied.allowed_since.insert(key.scope());
+                if denied.is_over(asked) {
+                    self.denied.remove(&key.username);
+                }
+            }
+        } else {
+            let denied = self.denied.entry(key.username.clone()).or_default();
+            denied.at = denied.at.max(asked);
+            denied.denied_in.insert(key.scope());
+            denied.allowed_since.clear();
         }
         self.answers.retain(|(other, ..)| other != key);
         if keep || !is_allow {
@@ -230,23 +235,34 @@ impl Reference {
     fn restart(&mut self, now: u64) {
         self.answers
             .retain(|(_, is_allow, asked)| !is_allow || now - asked < STALE_TTL);
-        self.answers.sort_by_key(|(_, _, asked)| *asked);
+        self.answers
+            .sort_by_key(|(_, is_allow, asked)| (!is_allow, *asked));
+        self.denied.retain(|_, denied| !denied.is_over(now));
     }
 
     fn in_outage(&self, key: &CacheKey, now: u64) -> Option<(bool, u64)> {
-        let exact = self.answers.iter().find(|(other, ..)| other == key);
+        let serves = |answer: &&(CacheKey, bool, u64)| !answer.1 || now - answer.2 < STALE_TTL;
+        let exact = self
+            .answers
+            .iter()
+            .find(|(other, ..)| other == key)
+            .filter(serves);
         let same_user = |(other, ..): &&(CacheKey, bool, u64)| other.same_but_address(key);
         let answer = match (self.stale_match, exact) {
-            (StaleMatch::User, None | Some((_, true, _))) => self.answers.iter().rfind(same_user),
+            (StaleMatch::User, None | Some((_, true, _))) => {
+                self.answers.iter().rfind(same_user).filter(serves)
+            }
             (StaleMatch::Exact | StaleMatch::User, exact) => exact,
         };
-        if let Some((_, is_allow, asked)) = answer
-            && (!is_allow || now - asked < STALE_TTL)
-        {
-            return Some((*is_allow, now - asked));
+        let denied = self
+            .denied
+            .get(&key.username)
+            .filter(|denied| !denied.is_over(now) && !denied.allowed_since.contains(&key.scope()));
+        match (answer, denied) {
+            (Some((_, true, _)) | None, Some(denied)) if exact.is_none() => Some((false, now - denied.at)),
+            (Some((_, is_allow, asked)), _) => Some((*is_allow, now - asked)),
+            (None, denied) => denied.map(|denied| (false, now - denied.at)),
         }
-        let (at, scopes) = self.revoked.get(&key.username)?;
-        (now - at < STALE_TTL && !scopes.contains(&key.scope())).then(|| (false, now - at))
     }
 }
 
@@ -263,7 +279,7 @@ proptest! {
     ) {
         let stale_match = if by_user { StaleMatch::User } else { StaleMatch::Exact };
         let mut cache = Cache::new(matching(stale_match));
-        let mut reference = Reference { stale_match, answers: Vec::new(), revoked: BTreeMap::new() };
+        let mut reference = Reference { stale_match, answers: Vec::new(), denied: BTreeMap::new(), revoked: BTreeMap::new() };
         let mut disk = OnDisk::default();
         let mut waiting: Vec<(u64, Query)> = Vec::new();
         let mut now = 0;
@@ -283,11 +299,11 @@ proptest! {
                     cache.store(query, verdict, Ttl::Default);
                 },
                 6..10 => {
-                    put(&mut cache, &login, verdict, [Ttl::Default, Ttl::DoNotCache][usize::from(what % 2)], at(now));
+                    put(&mut cache, &login, verdict, [Ttl::Default, Ttl::Zero][usize::from(what % 2)], at(now));
                     reference.store(&login, flag, what % 2 == 0, now);
                 }
                 _ => {
-                    disk.apply(cache.take_changes());
+                    disk.apply(take_changes(&mut cache));
                     cache = Cache::new(matching(stale_match));
                     cache.restore(disk.records(), at(now));
                     reference.restart(now);
@@ -298,7 +314,7 @@ proptest! {
                 for scope in 0..8 {
                     let login = self::login(name, scope % 2, scope / 2 % 2, scope / 4);
                     prop_assert_eq!(in_outage(&mut cache, &login, at(now)), reference.in_outage(&login, now));
-                    let revoked = reference.revoked.get(&login.username).map_or(0, |(at, _)| *at);
+                    let revoked = reference.revoked.get(&login.username).copied().unwrap_or(0);
                     if let Lookup::Fresh(hit) = cache.lookup(&login, at(now)) {
                         prop_assert!(now - hit.age.as_secs() > revoked || revoked == 0, "{:?} is fresh", login);
                     }

@@ -1,0 +1,134 @@
+//! Tests of denied users: what the client chooses of a login turns no deny into an allow.
+
+use ocserv_agent_model::{GroupName, VhostName};
+
+use super::*;
+
+fn in_mode(fail_mode: FailMode, stale_match: StaleMatch) -> Settings {
+    Settings {
+        fail_mode,
+        cache: CacheSettings {
+            stale_match,
+            ..SETTINGS.cache
+        },
+        ..SETTINGS
+    }
+}
+
+/// Returns logins of `name` that differ in what the client chooses.
+fn variants(name: &str) -> [Login; 4] {
+    let other = login(name, 2);
+    [
+        other.clone(),
+        Login {
+            group: GroupName::parse("staff").ok(),
+            ..login(name, 1)
+        },
+        Login {
+            vhost: VhostName::parse("b").ok(),
+            ..login(name, 1)
+        },
+        Login {
+            client_ip: "2001:db8::1".parse().unwrap(),
+            group: GroupName::parse("staff").ok(),
+            vhost: VhostName::parse("b").ok(),
+            ..other
+        },
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_user_is_denied_in_an_outage_whatever_the_client_chooses() {
+    for fail_mode in FailMode::ALL {
+        for stale_match in [StaleMatch::Exact, StaleMatch::User] {
+            for ttl in [None, Some(Duration::ZERO)] {
+                let rig = Rig::new(in_mode(fail_mode, stale_match));
+                rig.set_source(SourceBehaviour::Answers {
+                    verdict: deny(),
+                    ttl,
+                    after: Duration::ZERO,
+                });
+                rig.decide(&login("alice", 1)).await;
+                rig.set_source(SourceBehaviour::Unreachable);
+                sleep(7 * 86_400 * SECOND).await;
+                for login in variants("alice") {
+                    let decision = rig.decide(&login).await;
+                    assert!(
+                        !decision.verdict.is_allow(),
+                        "{fail_mode} {stale_match:?}: {login:?}"
+                    );
+                    if fail_mode != FailMode::Close {
+                        assert_eq!((decision.verdict, decision.source), (deny(), Source::Stale));
+                    }
+                }
+                assert_eq!(
+                    rig.decide(&login("bob", 1)).await.verdict.is_allow(),
+                    fail_mode == FailMode::Open,
+                    "nothing is known of another user"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allow_by_the_portal_ends_a_deny_for_its_group_and_vhost() {
+    let rig = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
+    rig.set_source(answers(deny()));
+    rig.decide(&login("alice", 1)).await;
+    rig.set_source(answers(allow()));
+    let [other_address, other_group, ..] = variants("alice");
+    rig.decide(&other_group).await;
+    rig.set_source(SourceBehaviour::Unreachable);
+    sleep(7 * 86_400 * SECOND).await;
+    assert_eq!(rig.outcome(&other_address).await, (false, Source::Stale));
+    let elsewhere = Login {
+        client_ip: login("a", 9).client_ip,
+        ..other_group
+    };
+    assert_eq!(rig.outcome(&elsewhere).await, (true, Source::FailOpen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_an_outage_allows_no_denied_user() {
+    let before = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
+    before.set_source(SourceBehaviour::Answers {
+        verdict: deny(),
+        ttl: Some(Duration::ZERO),
+        after: Duration::ZERO,
+    });
+    before.decide(&login("alice", 1)).await;
+    let resilience::Changes::Partial { put, .. } = before.authorizer.take_changes() else {
+        panic!()
+    };
+    let after = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
+    assert_eq!(after.authorizer.restore(put), 1);
+    after.set_source(SourceBehaviour::Unreachable);
+    for login in variants("alice") {
+        assert_eq!(after.outcome(&login).await, (false, Source::Stale), "{login:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_mode_open_allows_nobody_new_once_a_denied_user_was_forgotten() {
+    let mut settings = in_mode(FailMode::Open, StaleMatch::Exact);
+    settings.cache.max_size = 2;
+    let rig = Rig::new(settings);
+    rig.decide(&login("bob", 1)).await;
+    rig.set_source(answers(deny()));
+    for name in ["eve", "mallory", "alice"] {
+        rig.decide(&login(name, 1)).await;
+    }
+    rig.set_source(SourceBehaviour::Unreachable);
+    sleep(400 * SECOND).await;
+    assert_eq!(rig.outcome(&login("bob", 1)).await, (true, Source::Stale));
+    for name in ["eve", "mallory", "alice"] {
+        assert!(!rig.decide(&login(name, 2)).await.verdict.is_allow(), "{name}");
+    }
+    let decision = rig.decide(&login("bob", 2)).await;
+    assert_eq!(
+        (decision.verdict.is_allow(), decision.source),
+        (false, Source::FailClose)
+    );
+    assert!(decision.outage.unwrap().contains("resilience.cache.max_size"));
+}
