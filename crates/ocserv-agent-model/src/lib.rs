@@ -21,4 +21,4 @@ pub use login::Login;
 pub use name::{GroupName, NameError, Username, VhostName};
 pub use route::{Route, RouteError};
 pub use session::{OcservId, OcservIdError, SessionUid, Usage};
-pub use text::one_line;
+pub use text::{escaped_line, one_line};

@@ -16,6 +16,20 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
+/// Returns `text` as one line of any length, in which characters that [`one_line`] drops are
+/// escaped as in Rust: `\n`, `\u{1b}`.
+#[must_use]
+pub fn escaped_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match distorts_line(c) {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
 /// Whether `c` ends a line: a control character, or a Unicode line or paragraph separator.
 pub(crate) fn breaks_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
@@ -31,6 +45,17 @@ fn distorts_line(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_distort_a_line_are_escaped_and_no_others() {
+        for (text, line) in [
+            ("plain \\ \"zoë\"", "plain \\ \"zoë\""),
+            ("a\nb\u{1b}[31m", "a\\nb\\u{1b}[31m"),
+            ("a\u{2028}b\u{202e}", "a\\u{2028}b\\u{202e}"),
+        ] {
+            assert_eq!(escaped_line(text), line);
+        }
+    }
 
     #[test]
     fn text_of_any_shape_becomes_one_bounded_line() {

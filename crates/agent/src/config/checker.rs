@@ -44,10 +44,16 @@ impl Checker {
         }
     }
 
-    /// Reports a relative path: it would depend on where the agent is started.
+    /// Reports a relative path, which would depend on where the agent is started, and one that would
+    /// break a line of the log.
     pub(super) fn absolute(&mut self, key: &str, path: &Path) {
         if !path.is_absolute() {
             self.problem(key, format!("\"{}\" does not begin with a slash", path.display()));
+        } else if path.to_string_lossy().chars().any(char::is_control) {
+            self.problem(
+                key,
+                format!("\"{}\" contains a control character", path.display()),
+            );
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ocserv_agent_model::escaped_line;
+
 /// Every problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -50,11 +52,13 @@ impl fmt::Display for Location {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.location)?;
+        // Keys, values and paths may hold anything, also what forges a line.
+        f.write_str(&escaped_line(&self.location.to_string()))?;
+        f.write_str(": ")?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", escaped_line(&self.key))?;
         }
-        f.write_str(&self.what)
+        f.write_str(&escaped_line(&self.what))
     }
 }
 

@@ -16,6 +16,12 @@ use super::locate::Lines;
 use super::preflight::preflight;
 use super::schema::Config;
 
+/// Most problems that are listed: each takes a pass over the configuration.
+const MAX_PROBLEMS: usize = 100;
+
+/// Most levels of a key that a variable may set; the schema has four.
+const MAX_LEVELS: usize = 8;
+
 /// Reads the configuration at `path`, lays `environment` (name and value; other names are ignored)
 /// over it, and checks its values and the files that it names. Blocks on the disk.
 ///
@@ -69,26 +75,25 @@ impl Document {
 
     /// `config` when `problems` (key and text) is empty, else the problems with their locations.
     fn verdict(&self, config: Config, problems: Vec<(String, String)>) -> Result<Config, ConfigError> {
-        let problems: Vec<Problem> = problems
-            .into_iter()
-            .map(|(key, what)| self.problem(&key.split('.').map(str::to_owned).collect::<Vec<_>>(), what))
-            .collect();
         if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(sorted(problems))
+            return Ok(config);
         }
+        let by_path = problems
+            .into_iter()
+            .map(|(key, what)| (key.split('.').map(str::to_owned).collect(), what));
+        Err(self.error(by_path))
     }
 
     fn deserialize(&self) -> Result<Config, ConfigError> {
         self.check_syntax()?;
+        self.check_levels()?;
         let mut values = self.layers()?;
         // serde stops at the first error: the bad value is removed or replaced, and the next pass
         // finds the next one. No key is reported twice, so the loop ends.
         let mut problems = Vec::new();
         let mut seen: Vec<Vec<String>> = Vec::new();
         let mut retyped: Vec<Vec<String>> = Vec::new();
-        loop {
+        while problems.len() <= MAX_PROBLEMS {
             let error = match Value::from(values.clone()).deserialize::<Config>() {
                 Ok(config) if problems.is_empty() => return Ok(config),
                 Ok(_) => break,
@@ -106,7 +111,8 @@ impl Document {
                 // A required key whose bad value was removed: reported already.
                 break;
             }
-            problems.push(self.problem(&path, describe(&error.kind) + hint(&path, &error.kind)));
+            let what = describe(&error.kind) + hint(&path, &error.kind);
+            problems.push((path.clone(), what));
             match error.kind {
                 Kind::MissingField(_) => insert(&mut values, &path, Value::from("")),
                 _ if replace(&mut values, &path, None) => {}
@@ -114,7 +120,23 @@ impl Document {
             }
             seen.push(path);
         }
-        Err(sorted(problems))
+        Err(self.error(problems))
+    }
+
+    /// Refuses keys that no schema has, before the functions that descend into them.
+    fn check_levels(&self) -> Result<(), ConfigError> {
+        let deep = self.environment.keys().filter(|path| path.len() > MAX_LEVELS);
+        let problem = |path: &Vec<String>| Problem {
+            location: Location::Env(variable_name(&path[..MAX_LEVELS]) + "…"),
+            key: String::new(),
+            what: format!("has {} levels, more than {MAX_LEVELS}", path.len()),
+        };
+        let problems: Vec<Problem> = deep.map(problem).collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(self.listed(problems))
+        }
     }
 
     fn check_syntax(&self) -> Result<(), ConfigError> {
@@ -135,7 +157,7 @@ impl Document {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(sorted(problems))
+            Err(self.listed(problems))
         }
     }
 
@@ -147,7 +169,7 @@ impl Document {
         let figment = Figment::from(Toml::string(&self.text)).merge(Variables(environment));
         figment
             .extract::<Dict>()
-            .map_err(|err| sorted(vec![self.problem(&err.path, describe(&err.kind))]))
+            .map_err(|err| self.error([(err.path.clone(), describe(&err.kind))]))
     }
 
     /// The value of a variable whose key is no text: `256`, `[0, 1000]`, `true`.
@@ -161,13 +183,22 @@ impl Document {
         (table.len() == 1 && typed.as_str().is_none()).then_some(typed)
     }
 
-    fn problem(&self, path: &[String], what: String) -> Problem {
+    /// The problems by the path of their key, with their locations.
+    fn error(&self, problems: impl IntoIterator<Item = (Vec<String>, String)>) -> ConfigError {
+        let lines = Lines::new(&self.text);
+        let located = problems
+            .into_iter()
+            .map(|(path, what)| self.problem(&lines, &path, what));
+        self.listed(located.collect())
+    }
+
+    fn problem(&self, lines: &Lines<'_>, path: &[String], what: String) -> Problem {
         let variable = (1..=path.len())
             .rev()
             .find(|n| self.environment.contains_key(&path[..*n]));
         let location = match variable {
             Some(n) => Location::Env(variable_name(&path[..n])),
-            None => self.in_file(Lines::new(&self.text).of(path)),
+            None => self.in_file(lines.of(path)),
         };
         Problem {
             location,
@@ -176,17 +207,26 @@ impl Document {
         }
     }
 
+    /// The first of `problems` in the order of the file.
+    fn listed(&self, mut problems: Vec<Problem>) -> ConfigError {
+        problems.sort_by(|a, b| a.location.cmp(&b.location));
+        if problems.len() > MAX_PROBLEMS {
+            problems.truncate(MAX_PROBLEMS);
+            problems.push(Problem {
+                location: self.in_file(None),
+                key: String::new(),
+                what: "has more problems, which are not listed".to_owned(),
+            });
+        }
+        ConfigError { problems }
+    }
+
     fn in_file(&self, line: Option<usize>) -> Location {
         Location::File {
             path: self.path.clone(),
             line,
         }
     }
-}
-
-fn sorted(mut problems: Vec<Problem>) -> ConfigError {
-    problems.sort_by(|a, b| a.location.cmp(&b.location));
-    ConfigError { problems }
 }
 
 struct Variables(Dict);

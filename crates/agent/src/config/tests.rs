@@ -7,6 +7,7 @@ use testkit::pki::{Pki, Validity};
 use super::*;
 
 mod documents;
+mod hostile;
 mod ipc_socket;
 mod reloading;
 mod values;
