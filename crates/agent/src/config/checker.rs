@@ -44,8 +44,8 @@ impl Checker {
         }
     }
 
-    /// Reports a relative path, which would depend on where the agent is started, and one that would
-    /// break a line of the log.
+    /// Reports a relative path, which would depend on where the agent is started, and one that
+    /// would break a line of the log.
     pub(super) fn absolute(&mut self, key: &str, path: &Path) {
         if !path.is_absolute() {
             self.problem(key, format!("\"{}\" does not begin with a slash", path.display()));
