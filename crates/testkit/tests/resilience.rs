@@ -299,3 +299,31 @@ fn a_roaming_user_is_allowed_in_an_outage_only_where_stale_match_is_user() {
     let rejected = lab.server().connect_with("bob", &other_network).unwrap_err();
     assert!(rejected.is_session_denied(), "{rejected}");
 }
+
+#[test]
+fn a_denied_user_is_denied_in_an_outage_from_another_address_and_over_a_restart_of_the_agent() {
+    let lab = lab("denied-roaming")
+        .agent(sensitive("open"))
+        .client_networks(2)
+        .start()
+        .unwrap();
+    let other_network = ConnectOptions {
+        network: 1,
+        ..ConnectOptions::default()
+    };
+    assert_denied(&lab, "mallory", "portal", "policy");
+    lab.portal_dev().kill();
+    log_in_until(&lab, "bob", "fail_open");
+
+    let denied_elsewhere = || {
+        let rejected = lab.server().connect_with("mallory", &other_network).unwrap_err();
+        assert!(rejected.is_session_denied(), "{rejected}");
+        let decision = last_decision(&lab, "mallory");
+        assert_eq!(decision["client_ip"], "10.77.1.2", "{decision}");
+        (decision["source"].clone(), decision["deny_code"].clone())
+    };
+    assert_eq!(denied_elsewhere(), ("stale".into(), "policy".into()));
+    lab.agent().stop().unwrap();
+    lab.agent().start(&sensitive("open")).unwrap();
+    assert_eq!(denied_elsewhere(), ("stale".into(), "policy".into()));
+}
