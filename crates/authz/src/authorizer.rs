@@ -107,22 +107,12 @@ impl Authorizer {
     pub fn revoke_user(&self, user: &Username, reason: &str) -> Vec<Arc<DecisionRecord>> {
         let now = self.0.dependencies.clock.now();
         let mut state = self.0.lock();
-        state.queries.close(Some(user));
+        state.queries.close(user);
         state.cache.revoke_user(user, reason, now);
         let allowed = state.recent.allowed(user);
         drop(state);
         self.0.changed.notify_one();
         allowed
-    }
-
-    /// Drops every cached decision and returns how many there were.
-    pub fn invalidate_all(&self) -> usize {
-        let mut state = self.0.lock();
-        state.queries.close(None);
-        let dropped = state.cache.invalidate_all();
-        drop(state);
-        self.0.changed.notify_one();
-        dropped
     }
 
     /// Replaces the settings. Rate limits that change start with full buckets.
@@ -138,12 +128,6 @@ impl Authorizer {
         drop(state);
         self.0.breaker.configure(settings.breaker);
         self.0.changed.notify_one();
-    }
-
-    /// Closes the breaker. Results of earlier calls are ignored.
-    pub fn reset_breaker(&self) {
-        let transition = self.0.breaker.reset();
-        self.0.report_transition(transition);
     }
 
     /// Restores the records of an earlier process; see [`Cache::restore`].

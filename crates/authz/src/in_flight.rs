@@ -59,10 +59,9 @@ impl InFlightQueries {
         }
     }
 
-    /// Stops further logins from joining the queries about `user`, or any query for `None`.
-    pub(crate) fn close(&mut self, user: Option<&Username>) {
-        self.joinable
-            .retain(|key, _| user.is_some_and(|user| key.username != *user));
+    /// Stops further logins from joining the queries about `user`.
+    pub(crate) fn close(&mut self, user: &Username) {
+        self.joinable.retain(|key, _| key.username != *user);
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -14,10 +14,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::*;
 
+mod changes;
 mod denials;
 mod model_check;
 mod outages;
 mod queries;
+mod rate_limits;
 mod revocations;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,6 +100,8 @@ struct Rig {
     source: Arc<SourceDouble>,
     observed: Arc<Mutex<Vec<Observation>>>,
     stop: CancellationToken,
+    /// How much the clock is ahead of the runtime's.
+    clock_ahead: Arc<Mutex<Duration>>,
     /// Run at the next readings of the clock.
     hooks: Arc<Mutex<VecDeque<ClockHook>>>,
 }
@@ -122,6 +126,8 @@ impl Rig {
         let observations = Arc::clone(&observed);
         let hooks: Arc<Mutex<VecDeque<ClockHook>>> = Arc::default();
         let pending = Arc::clone(&hooks);
+        let clock_ahead: Arc<Mutex<Duration>> = Arc::default();
+        let ahead = Arc::clone(&clock_ahead);
         let dependencies = Dependencies {
             source: Arc::clone(&source) as Arc<dyn PolicySource>,
             clock: Clock::new(move || {
@@ -129,9 +135,10 @@ impl Rig {
                 if let Some(hook) = hook {
                     hook();
                 }
+                let ahead = *ahead.lock().unwrap();
                 Now {
-                    mono: Instant::now().into_std(),
-                    wall: wall + start.elapsed(),
+                    mono: Instant::now().into_std() + ahead,
+                    wall: wall + start.elapsed() + ahead,
                 }
             }),
             observer: Observer::new(move |observation| observations.lock().unwrap().push(observation)),
@@ -143,6 +150,7 @@ impl Rig {
             source,
             observed,
             stop,
+            clock_ahead,
             hooks,
         }
     }

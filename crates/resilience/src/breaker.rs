@@ -120,8 +120,6 @@ pub enum TransitionCause {
     ProbeLost,
     /// `max_requests` probes succeeded.
     ProbesSucceeded,
-    /// The breaker was reset.
-    Reset,
 }
 
 impl TransitionCause {
@@ -134,7 +132,6 @@ impl TransitionCause {
             Self::ProbeFailed => "a probe failed",
             Self::ProbeLost => "a probe never returned",
             Self::ProbesSucceeded => "the probes succeeded",
-            Self::Reset => "reset",
         }
     }
 }
@@ -156,7 +153,7 @@ pub struct BreakerStats {
     pub outdated: u64,
     /// Calls refused.
     pub refused: u64,
-    /// Transitions, and resets of a closed breaker.
+    /// Transitions.
     pub generations: u64,
 }
 
@@ -305,17 +302,6 @@ impl Breaker {
         if let Phase::HalfOpen { probes, .. } = &mut self.phase {
             probes.retain(|(number, _)| Some(*number) != permit.probe);
         }
-    }
-
-    /// Closes the breaker and drops every recorded failure. Results of calls in flight are ignored.
-    pub fn reset(&mut self) -> Option<Transition> {
-        let transition = self.transition(
-            Phase::Closed {
-                failures: VecDeque::new(),
-            },
-            TransitionCause::Reset,
-        );
-        (transition.from != transition.to).then_some(transition)
     }
 
     /// Replaces the settings. The state stays; the next call or outcome is the first to use them.

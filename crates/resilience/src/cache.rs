@@ -62,7 +62,7 @@ pub use stats::CacheStats;
 use answer::CachedAnswer;
 use answers::Answers;
 use change_log::ChangeLog;
-use invalidations::{Invalidation, Invalidations};
+use invalidations::Invalidations;
 use users::Users;
 
 /// Users that one step of [`Cache::sweep`] visits.
@@ -220,16 +220,10 @@ impl Cache {
         }
     }
 
-    /// Drops the answer to `key`. Returns how many there were.
-    pub fn invalidate_key(&mut self, key: &CacheKey) -> usize {
-        self.invalidations.record(Invalidation::Key(key.clone()));
-        usize::from(self.remove(key))
-    }
-
     /// Revokes `user`: drops allows, expires denies, denies in outages until `stale_ttl` or a new
     /// allow. Returns how many answers there were.
     pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
-        self.invalidations.record(Invalidation::User(user.clone()));
+        self.invalidations.record(user.clone());
         let keys = self.users.answers(user).to_vec();
         for key in &keys {
             self.denies.expire(key);
@@ -239,17 +233,6 @@ impl Cache {
         }
         self.change_denied(user, now, |denied| denied.revoke(reason, now));
         keys.len()
-    }
-
-    /// Drops every answer and returns how many there were. Users stay denied.
-    pub fn invalidate_all(&mut self) -> usize {
-        self.invalidations.record(Invalidation::All);
-        let dropped = self.size();
-        self.allows = Answers::new(self.settings.max_size);
-        self.denies = Answers::new(self.settings.max_size);
-        self.users.clear_answers();
-        self.changes.record_all();
-        dropped
     }
 
     /// Replaces the settings. TTLs and `max_per_user` apply to later answers; `stale_ttl`,

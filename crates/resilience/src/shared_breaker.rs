@@ -51,11 +51,6 @@ impl SharedBreaker {
         (admission, transition)
     }
 
-    /// See [`Breaker::reset`].
-    pub fn reset(&self) -> Option<Transition> {
-        self.lock().reset()
-    }
-
     /// See [`Breaker::configure`].
     pub fn configure(&self, settings: BreakerSettings) {
         self.lock().configure(settings);

@@ -255,10 +255,8 @@ async fn with_stale_match_user_a_roaming_user_gets_the_latest_decision() {
             (true, Source::Portal),
             "only in an outage"
         );
-        rig.authorizer.invalidate_all();
-        rig.decide(&login("alice", 1)).await;
         rig.set_source(SourceBehaviour::Unreachable);
-        assert_eq!(rig.outcome(&login("alice", 2)).await, expected, "{stale_match:?}");
+        assert_eq!(rig.outcome(&login("alice", 3)).await, expected, "{stale_match:?}");
     }
 }
 
@@ -305,4 +303,29 @@ async fn a_restart_in_an_outage_finds_the_decisions_with_their_true_age() {
         (false, Source::Portal),
         "without an outage the source decides"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_lost_reports_its_transition_with_the_login_that_finds_it() {
+    let rig = Rig::new(SETTINGS);
+    rig.open_the_breaker().await;
+    sleep(30 * SECOND).await;
+    rig.set_source(SourceBehaviour::Hangs);
+    let probe = rig.spawn_login(&login("alice", 1));
+    sleep(SECOND / 1_000).await;
+    // The clock jumps over the probe's time, before its query ends.
+    *rig.clock_ahead.lock().unwrap() = 30 * SECOND;
+    let start = Instant::now();
+    let decision = rig
+        .authorizer
+        .decide(&login("bob", 1), start + 60 * SECOND)
+        .await;
+    assert_eq!(decision.outage.as_deref(), Some("the circuit breaker is open"));
+    let observed = rig.observed.lock().unwrap();
+    let last = observed.iter().rev().find_map(|observation| match observation {
+        Observation::Breaker(transition) => Some(transition.cause),
+        Observation::Decided(_) | Observation::QueryEnded { .. } => None,
+    });
+    assert_eq!(last, Some(TransitionCause::ProbeLost));
+    drop(probe);
 }

@@ -117,19 +117,6 @@ fn transitions_are_returned_with_their_cause() {
         breaker.settle(probe, CallOutcome::Success, at(61)),
         transition_to(half, closed, TransitionCause::ProbesSucceeded)
     );
-    fail(&mut breaker, 61);
-    assert_eq!(breaker.reset(), None);
-    fail(&mut breaker, 61);
-    fail(&mut breaker, 61);
-    assert_eq!(
-        fail(&mut breaker, 61),
-        transition_to(closed, open, TransitionCause::Failures),
-        "reset drops the failure before it"
-    );
-    assert_eq!(
-        breaker.reset(),
-        transition_to(open, closed, TransitionCause::Reset)
-    );
 }
 
 #[test]

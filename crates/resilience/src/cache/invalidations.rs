@@ -1,4 +1,4 @@
-//! Invalidations, oldest first.
+//! Invalidations: each is about one user. Oldest first.
 
 use std::collections::VecDeque;
 
@@ -14,29 +14,11 @@ const MAX_INVALIDATIONS: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(u64);
 
-/// What is invalidated.
-#[derive(Debug)]
-pub(super) enum Invalidation {
-    Key(CacheKey),
-    User(Username),
-    All,
-}
-
-impl Invalidation {
-    fn covers(&self, key: &CacheKey) -> bool {
-        match self {
-            Self::Key(other) => other == key,
-            Self::User(user) => *user == key.username,
-            Self::All => true,
-        }
-    }
-}
-
-/// The latest invalidations and their total number.
+/// The users of the latest invalidations, and the number of all.
 #[derive(Debug)]
 pub(super) struct Invalidations {
     count: u64,
-    latest: VecDeque<Invalidation>,
+    latest: VecDeque<Username>,
 }
 
 impl Invalidations {
@@ -51,11 +33,11 @@ impl Invalidations {
         Epoch(self.count)
     }
 
-    pub(super) fn record(&mut self, invalidation: Invalidation) {
+    pub(super) fn record(&mut self, user: Username) {
         if self.latest.len() == MAX_INVALIDATIONS {
             self.latest.pop_front();
         }
-        self.latest.push_back(invalidation);
+        self.latest.push_back(user);
         self.count += 1;
     }
 
@@ -68,6 +50,6 @@ impl Invalidations {
                 .iter()
                 .rev()
                 .take(newer)
-                .any(|invalidation| invalidation.covers(key))
+                .any(|user| *user == key.username)
     }
 }

@@ -52,13 +52,6 @@ impl Users {
         }
     }
 
-    pub(super) fn clear_answers(&mut self) {
-        self.users.retain(|_, user| {
-            user.answers.clear();
-            user.denied.is_some()
-        });
-    }
-
     pub(super) fn denied_mut(&mut self, user: &Username) -> Option<&mut DeniedUser> {
         self.users.get_mut(user)?.denied.as_mut()
     }

@@ -92,7 +92,6 @@ enum Step {
     Admit,
     Settle(prop::sample::Index, CallOutcome),
     Forget(prop::sample::Index),
-    Reset,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -102,7 +101,6 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Admit),
         8 => (any::<prop::sample::Index>(), outcome).prop_map(|(index, outcome)| Step::Settle(index, outcome)),
         1 => any::<prop::sample::Index>().prop_map(Step::Forget),
-        1 => Just(Step::Reset),
     ]
 }
 
@@ -153,10 +151,6 @@ proptest! {
                 // A permit that is never settled.
                 Step::Forget(which) if !held.is_empty() => drop(held.swap_remove(which.index(held.len()))),
                 Step::Settle(..) | Step::Forget(_) => {}
-                Step::Reset => {
-                    breaker.reset();
-                    reference.enter(BreakerState::Closed);
-                }
             }
             prop_assert_eq!(breaker.state(), reference.state);
             let stats = breaker.stats();

@@ -253,8 +253,7 @@ proptest! {
                 }
                 4 => drop(put(&mut cache, &key, large(usize::from(host) * 8_000), Ttl::Default, now)),
                 5 => drop(fresh(&mut cache, &key, now)),
-                6 => drop(cache.invalidate_key(&key)),
-                7 => drop(cache.revoke_user(&key.username, "", now)),
+                6 | 7 => drop(cache.revoke_user(&key.username, "", now)),
                 8 => drop(cache.sweep(now)),
                 _ => cache.configure(sized(if flag { max_size } else { max_size / 2 }, max_per_user)),
             }
