@@ -316,10 +316,7 @@ async fn a_probe_that_is_lost_reports_its_transition_with_the_login_that_finds_i
     // The clock jumps over the probe's time, before its query ends.
     *rig.clock_ahead.lock().unwrap() = 30 * SECOND;
     let start = Instant::now();
-    let decision = rig
-        .authorizer
-        .decide(&login("bob", 1), start + 60 * SECOND)
-        .await;
+    let decision = rig.authorizer.decide(&login("bob", 1), start + 60 * SECOND).await;
     assert_eq!(decision.outage.as_deref(), Some("the circuit breaker is open"));
     let observed = rig.observed.lock().unwrap();
     let last = observed.iter().rev().find_map(|observation| match observation {
