@@ -32,7 +32,7 @@ fn record(number: u32) -> Option<Record> {
 
 #[expect(clippy::expect_used, reason = "without the file there is nothing to measure")]
 fn open(path: &Path) -> OpenedStore {
-    DecisionStore::open(path, "vpn1").expect("a file in a directory of our own")
+    DecisionStore::open(path, "vpn1", |_| {}).expect("a file in a directory of our own")
 }
 
 #[expect(clippy::expect_used, reason = "without the file there is nothing to measure")]
@@ -56,7 +56,7 @@ fn store(criterion: &mut Criterion) {
     criterion.bench_function("load_10000_decisions", |bencher| {
         bencher.iter(|| assert_eq!(open(&path).records.decisions.len(), ENTRIES as usize));
     });
-    let store = open(&path).store;
+    let mut store = open(&path).store;
     criterion.bench_function("save_one_decision", |bencher| {
         bencher.iter(|| store.save(&one).is_ok());
     });

@@ -193,7 +193,7 @@ impl Codec {
         serde_json::from_slice(body).ok()
     }
 
-    fn checksum(&self, key: &[u8], body: &[u8]) -> u64 {
+    pub(super) fn checksum(&self, key: &[u8], body: &[u8]) -> u64 {
         // The length between the two detects a byte that moved from one to the other.
         fnv(fnv(fnv(self.0, key), &key.len().to_be_bytes()), body)
     }

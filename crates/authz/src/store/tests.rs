@@ -1,7 +1,9 @@
 //! Tests of the file: content that is read back, and files that are set aside.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{DenyCode, Grant, GroupName, Username, Verdict, VhostName};
@@ -9,6 +11,8 @@ use resilience::{AccessScope, CacheKey, Record, Revocation};
 use tempfile::TempDir;
 
 use super::*;
+
+mod damage;
 
 const AGENT: &str = "vpn1";
 
@@ -79,9 +83,32 @@ fn is_empty(records: &Records) -> bool {
     *records == Records::default()
 }
 
+#[derive(Debug)]
+struct Opened {
+    store: DecisionStore,
+    records: Records,
+    set_aside: Option<SetAside>,
+}
+
+fn try_open(path: &Path, agent_id: &str) -> Result<Opened, StoreError> {
+    let mut set_aside = None;
+    let OpenedStore { store, records } = DecisionStore::open(path, agent_id, |aside| {
+        set_aside = Some(aside.clone());
+    })?;
+    Ok(Opened {
+        store,
+        records,
+        set_aside,
+    })
+}
+
+fn open(path: &Path, agent_id: &str) -> Opened {
+    try_open(path, agent_id).unwrap()
+}
+
 fn written(directory: &TempDir, records: &Records) -> PathBuf {
     let path = directory.path().join("decisions.redb");
-    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    let mut opened = open(&path, AGENT);
     assert!(is_empty(&opened.records) && opened.set_aside.is_none());
     opened.store.save(&Changes::Full(records.clone())).unwrap();
     path
@@ -92,7 +119,7 @@ fn ten_thousand_decisions_and_a_thousand_revocations_are_read_back_unchanged() {
     let directory = TempDir::new().unwrap();
     let records = all(10_000);
     let path = written(&directory, &records);
-    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    let opened = open(&path, AGENT);
     assert_eq!(sorted(opened.records), sorted(records));
     assert_eq!(opened.set_aside, None);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -111,7 +138,7 @@ fn changes_are_applied() {
     ];
     let mut replaced = before.revocations[1].clone();
     replaced.allowed_since.clear();
-    let store = DecisionStore::open(&path, AGENT).unwrap().store;
+    let mut store = open(&path, AGENT).store;
     let put = Records {
         decisions: vec![changed],
         revocations: vec![replaced],
@@ -124,16 +151,13 @@ fn changes_are_applied() {
         })
         .unwrap();
     assert!(
-        matches!(DecisionStore::open(&path, AGENT), Err(StoreError::InUse)),
+        matches!(try_open(&path, AGENT), Err(StoreError::InUse)),
         "one process at a time"
     );
     drop(store);
     let mut expected = put;
     expected.decisions.extend_from_slice(&before.decisions[2..]);
-    assert_eq!(
-        sorted(DecisionStore::open(&path, AGENT).unwrap().records),
-        sorted(expected)
-    );
+    assert_eq!(sorted(open(&path, AGENT).records), sorted(expected));
 }
 
 #[test]
@@ -151,10 +175,16 @@ fn a_file_of_the_previous_format_is_read_and_upgraded() {
         .unwrap()
         .insert("version", "1")
         .unwrap();
+    transaction
+        .open_table(METADATA)
+        .unwrap()
+        .remove("sequence")
+        .unwrap();
     transaction.delete_table(REVOCATIONS).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    fs::remove_file(directory.path().join("decisions.redb.sequence")).unwrap();
+    let mut opened = open(&path, AGENT);
     assert_eq!((sorted(opened.records), opened.set_aside), (before.clone(), None));
     let put = Records {
         revocations: revocations(1),
@@ -170,12 +200,12 @@ fn a_file_of_the_previous_format_is_read_and_upgraded() {
         })
         .unwrap();
     drop(opened.store);
-    let opened = DecisionStore::open(&path, AGENT).unwrap();
+    let opened = open(&path, AGENT);
     assert_eq!(opened.records.revocations, revocations(1));
     drop(opened.store);
     let database = Database::open(&path).unwrap();
     assert_eq!(
-        metadata(&database, "version").ok().as_deref(),
+        metadata(&database, "version").ok().flatten().as_deref(),
         Some(VERSION),
         "an older program does not open it"
     );
@@ -183,13 +213,14 @@ fn a_file_of_the_previous_format_is_read_and_upgraded() {
 
 /// Opens an unusable file: it is set aside, and the next start finds a working one.
 fn reason_set_aside(path: &Path, agent_id: &str) -> SetAsideReason {
-    let opened = DecisionStore::open(path, agent_id).unwrap();
+    let mut opened = open(path, agent_id);
     assert!(is_empty(&opened.records));
     let set_aside = opened.set_aside.expect("the file was used");
-    assert!(fs::symlink_metadata(&set_aside.path).is_ok(), "the file is kept");
+    let kept = set_aside.path.as_ref().map(fs::symlink_metadata);
+    assert!(kept.is_none_or(|kept| kept.is_ok()), "the file is kept");
     opened.store.save(&Changes::Full(all(1))).unwrap();
     drop(opened.store);
-    let again = DecisionStore::open(path, agent_id).unwrap();
+    let again = open(path, agent_id);
     assert_eq!((again.records, again.set_aside), (all(1), None));
     set_aside.reason
 }
@@ -208,20 +239,20 @@ fn a_file_of_another_agent_or_of_a_newer_program_is_set_aside() {
     transaction
         .open_table(METADATA)
         .unwrap()
-        .insert("version", "3")
+        .insert("version", "4")
         .unwrap();
     transaction.delete_table(DECISIONS).unwrap();
     transaction.commit().unwrap();
     drop(database);
     assert_eq!(
         reason_set_aside(&path, AGENT),
-        SetAsideReason::Newer("3".to_owned())
+        SetAsideReason::Newer("4".to_owned())
     );
     let database = Database::open(directory.path().join("decisions.redb.newer")).unwrap();
     let metadata = database.begin_read().unwrap().open_table(METADATA).unwrap();
     assert_eq!(
         metadata.get("version").unwrap().unwrap().value(),
-        "3",
+        "4",
         "the file was not overwritten"
     );
 }
@@ -244,71 +275,13 @@ fn a_file_that_other_users_can_write_or_read_is_set_aside() {
     symlink(&target, &path).unwrap();
     assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
     assert_eq!(
-        DecisionStore::open(&target, AGENT).unwrap().records,
+        open(&target, AGENT).records,
         sorted(all(3)),
         "the target of a link is not touched"
     );
     let path = directory.path().join("other name");
     fs::hard_link(&target, &path).unwrap();
     assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
-}
-
-#[test]
-fn garbage_and_truncated_files_are_set_aside() {
-    let directory = TempDir::new().unwrap();
-    let path = written(&directory, &all(300));
-    let whole = fs::read(&path).unwrap();
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut garbage = vec![0; 20_000];
-    rng.fill(&mut garbage);
-    let mut contents = vec![b"x".to_vec(), vec![0; 8_192], garbage];
-    contents.extend((1..20).map(|part| whole[..whole.len() * part / 20].to_vec()));
-    for content in contents {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("decisions.redb");
-        put(&path, &content);
-        assert!(
-            matches!(reason_set_aside(&path, AGENT), SetAsideReason::Damaged(_)),
-            "{} bytes",
-            content.len()
-        );
-    }
-}
-
-#[test]
-fn a_flipped_bit_changes_no_decision() {
-    let directory = TempDir::new().unwrap();
-    let records = sorted(all(100));
-    let path = written(&directory, &records);
-    let whole = fs::read(&path).unwrap();
-    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut detected = 0;
-    for _ in 0..120 {
-        let mut content = whole.clone();
-        content[used[rng.usize(..used.len())]] ^= 1 << rng.u8(..8);
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("decisions.redb");
-        put(&path, &content);
-        match DecisionStore::open(&path, AGENT) {
-            Ok(OpenedStore {
-                records: found,
-                set_aside: None,
-                ..
-            }) => assert_eq!(sorted(found), records),
-            Ok(OpenedStore {
-                records: found,
-                set_aside: Some(_),
-                ..
-            }) => {
-                assert!(is_empty(&found));
-                detected += 1;
-            }
-            Err(error) => panic!("a damaged file prevented the open: {error}"),
-        }
-    }
-    // Most of the others hit unused pages.
-    assert!(detected > 20, "{detected} of 120 flips detected");
 }
 
 #[test]
@@ -346,33 +319,8 @@ fn each_flip(key: &[u8], value: &[u8], check: impl Fn(&[u8], &[u8])) {
 }
 
 #[test]
-fn a_crash_between_two_commits_leaves_the_first_one() {
-    let directory = TempDir::new().unwrap();
-    let path = written(&directory, &all(5));
-    let store = DecisionStore::open(&path, AGENT).unwrap().store;
-    let transaction = store.database.begin_write().unwrap();
-    transaction
-        .open_table(DECISIONS)
-        .unwrap()
-        .retain(|_, _| false)
-        .unwrap();
-    // As after a kill: the file is not closed, the transaction not committed.
-    let content = fs::read(&path).unwrap();
-    let after = directory.path().join("after");
-    put(&after, &content);
-    let opened = DecisionStore::open(&after, AGENT).unwrap();
-    assert_eq!((sorted(opened.records), opened.set_aside), (sorted(all(5)), None));
-}
-
-#[test]
 fn a_missing_directory_sets_nothing_aside() {
     let directory = TempDir::new().unwrap();
-    let opened = DecisionStore::open(&directory.path().join("no/decisions.redb"), AGENT);
+    let opened = try_open(&directory.path().join("no/decisions.redb"), AGENT);
     assert!(matches!(opened, Err(StoreError::Io(_))), "{opened:?}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "a file of this test")]
-fn put(path: &Path, content: &[u8]) {
-    fs::write(path, content).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
