@@ -29,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum Readiness {
     /// It can.
     Ready,
+    /// It can, without something that an operator should restore, in one line.
+    Degraded(String),
     /// It cannot, with the reason in one line.
     NotReady(String),
 }
@@ -108,6 +110,7 @@ fn respond(endpoints: &Endpoints, request: &Request<Incoming>) -> Response<Full<
         "/livez" => text(StatusCode::OK, "alive\n".into()),
         "/readyz" => match (endpoints.readiness)() {
             Readiness::Ready => text(StatusCode::OK, "ready\n".into()),
+            Readiness::Degraded(why) => text(StatusCode::OK, format!("ready, degraded: {why}\n")),
             Readiness::NotReady(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "/metrics, /livez or /readyz\n".into()),

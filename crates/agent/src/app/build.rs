@@ -18,7 +18,7 @@ use super::signals::Signals;
 use crate::config::{self, Address, Config, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
-use crate::jobs::persist_decisions::StoreOpening;
+use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::watch_policy;
 use crate::metrics::Metrics;
 use crate::operations::policy_backend::CurrentPolicy;
@@ -92,9 +92,9 @@ pub(crate) struct Agent {
 
 /// The policy source.
 pub(super) enum PolicySetup {
-    /// The client of the portal, already connecting, its identity, and the decisions of an earlier
-    /// run.
-    Portal(Portal, ClientTls, StoreOpening),
+    /// The client of the portal, already connecting, its identity, and the store of its
+    /// decisions.
+    Portal(Portal, ClientTls, DecisionPersistence),
     /// The policy file.
     Embedded(PolicyFile, CurrentPolicy),
 }
@@ -174,7 +174,7 @@ impl Agent {
 impl PolicySetup {
     fn open(config: &Config, process: &TaskGroup) -> Result<Self, StartError> {
         if let Some((address, tls)) = config.portal.remote() {
-            let store = StoreOpening::start(&config.state_dir, &config.agent_id);
+            let store = DecisionPersistence::start(&config.state_dir, &config.agent_id);
             let section = "portal.tls";
             let identity = ClientTls::load(tls.files().identity())
                 .map_err(|source| StartError::Identity { section, source })?;

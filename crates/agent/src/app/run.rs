@@ -13,7 +13,8 @@ use super::start::{Started, start};
 pub enum ExitReason {
     /// Every login was answered, every event delivered, every decision stored.
     Drained,
-    /// A second signal or the time limit ended the shutdown, or events were left.
+    /// A second signal or the time limit ended the shutdown, events were left, or decisions could
+    /// not be stored.
     CutShort,
     /// The IPC server failed; the rest was shut down in order.
     Failed,
@@ -26,6 +27,7 @@ impl Agent {
         let Started {
             stages,
             outbox,
+            store,
             ipc_ended,
             mut reloader,
             mut signals,
@@ -43,9 +45,13 @@ impl Agent {
         if !in_time && pending > 0 {
             tracing::error!(pending, "events lost: the shutdown was cut short");
         }
+        let stored = store.is_none_or(|store| store.is_complete());
+        if !stored {
+            tracing::error!("decisions and revocations lost: the last ones could not be stored");
+        }
         if failed {
             ExitReason::Failed
-        } else if in_time && pending == 0 {
+        } else if in_time && pending == 0 && stored {
             ExitReason::Drained
         } else {
             ExitReason::CutShort

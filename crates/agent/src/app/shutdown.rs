@@ -14,6 +14,8 @@ use crate::clock;
 const BEYOND_LOGINS: Duration = Duration::from_secs(7);
 /// Longest time for calls of the portal that are in progress.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest time for the last decisions to be stored: a disk that hangs must not cost the events.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tasks that end together, and the token that ends them.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +82,7 @@ impl Stages {
         // A caller that keeps its call open must not delay the logins.
         tokio::join!(self.end_calls(), self.end_logins());
         self.queries.end().await;
-        self.storage.end().await;
+        self.end_storage().await;
         self.delivery.end().await;
         self.process.end().await;
     }
@@ -88,6 +90,12 @@ impl Stages {
     async fn end_calls(&self) {
         if timeout(CALLS_TIMEOUT, self.calls.end()).await.is_err() {
             tracing::warn!(limit = ?CALLS_TIMEOUT, "calls of the portal did not end in time");
+        }
+    }
+
+    async fn end_storage(&self) {
+        if timeout(STORAGE_TIMEOUT, self.storage.end()).await.is_err() {
+            tracing::error!(limit = ?STORAGE_TIMEOUT, "the last decisions were not stored in time");
         }
     }
 

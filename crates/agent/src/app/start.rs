@@ -24,7 +24,7 @@ use super::{pipeline, systemd};
 use crate::config::{self, Config};
 use crate::ipc;
 use crate::jobs::deliver_events::{EventDelivery, report_to};
-use crate::jobs::persist_decisions::{self, StoreOpening};
+use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
@@ -35,6 +35,7 @@ use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::shared_outbox::SharedOutbox;
+use crate::operations::store_status::StoreStatus;
 use crate::retrying_listener::RetryingListener;
 
 /// Longest time that the start waits for ocserv's list of sessions: a hung ocserv must not delay
@@ -45,6 +46,8 @@ const LIST_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Started {
     pub(super) stages: Stages,
     pub(super) outbox: SharedOutbox,
+    /// `None` where decisions are not stored.
+    pub(super) store: Option<StoreStatus>,
     /// Cancelled when the IPC server has ended, for whatever reason.
     pub(super) ipc_ended: CancellationToken,
     pub(super) reloader: Reloader,
@@ -72,18 +75,26 @@ pub(super) async fn start(agent: Agent) -> Started {
     let grpc_addr = grpc.as_ref().map(|grpc| grpc.server.local_addr());
 
     context.start_metrics_upkeep();
-    let (policy, portal, store) = context.start_policy(policy);
+    let (policy, portal, persistence) = context.start_policy(policy);
+    let store = persistence.as_ref().map(DecisionPersistence::status);
     let authorizer = context.start_authorizer(&policy);
     tokio::join!(
         import_sessions(&ocserv, &recorder),
-        context.start_persistence(&authorizer, store),
+        context.start_persistence(&authorizer, persistence),
     );
     let connected = portal
         .as_ref()
         .map(|(portal, _)| context.start_delivery(portal, &outbox));
     let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv);
-    context.start_http(http, &authorizer, &recorder, &outbox, connected.as_ref());
-    let operations = Operations::new(&ocserv, &recorder, &authorizer);
+    let parts = ObservedParts {
+        recorder: Arc::clone(&recorder),
+        authorizer: authorizer.clone(),
+        outbox: outbox.clone(),
+        connected,
+        store: store.clone(),
+    };
+    context.start_http(http, &parts);
+    let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
     context.start_jobs(policy, &operations, &ocserv);
     let grpc = grpc.map(|grpc| {
         let calls = &context.stages.calls;
@@ -96,6 +107,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     Started {
         stages: context.stages,
         outbox,
+        store,
         ipc_ended,
         reloader: Reloader {
             config: context.config,
@@ -107,6 +119,17 @@ pub(super) async fn start(agent: Agent) -> Started {
     }
 }
 
+/// What the HTTP endpoints show.
+struct ObservedParts {
+    recorder: Arc<SessionRecorder>,
+    authorizer: Authorizer,
+    outbox: SharedOutbox,
+    /// Whether the portal is connected; `None` without a portal.
+    connected: Option<watch::Receiver<bool>>,
+    /// `None` where decisions are not stored.
+    store: Option<StoreStatus>,
+}
+
 impl Context {
     /// Folds histograms regularly, whether or not `/metrics` is scraped.
     fn start_metrics_upkeep(&self) {
@@ -115,12 +138,16 @@ impl Context {
         self.stages.process.spawn_on(&self.background, upkeep);
     }
 
-    /// Starts the policy source; returns the portal's client and the stored decisions where there
-    /// are.
+    /// Starts the policy source; returns the portal's client and the store of its decisions
+    /// where there are.
     fn start_policy(
         &self,
         setup: PolicySetup,
-    ) -> (PolicyBackend, Option<(Portal, ClientTls)>, Option<StoreOpening>) {
+    ) -> (
+        PolicyBackend,
+        Option<(Portal, ClientTls)>,
+        Option<DecisionPersistence>,
+    ) {
         match setup {
             PolicySetup::Portal(portal, tls, store) => (
                 PolicyBackend::Portal(portal.clone()),
@@ -147,15 +174,16 @@ impl Context {
 
     /// Restores the decisions of an earlier run and persists new ones. The policy file needs
     /// neither: it answers from memory.
-    async fn start_persistence(&self, authorizer: &Authorizer, store: Option<StoreOpening>) {
+    async fn start_persistence(&self, authorizer: &Authorizer, persistence: Option<DecisionPersistence>) {
         let storage = &self.stages.storage;
         let sweep = sweep_decisions(authorizer.clone(), storage.stop.clone());
         storage.spawn_on(&self.background, sweep);
-        let Some(store) = store else { return };
-        if let Some(store) = store.finish(authorizer).await {
-            let persist = persist_decisions::run(store, authorizer.clone(), storage.stop.clone());
-            storage.spawn_on(&self.background, persist);
-        }
+        let Some(mut persistence) = persistence else {
+            return;
+        };
+        persistence.restore(authorizer).await;
+        let persist = persistence.run(authorizer.clone(), storage.stop.clone());
+        storage.spawn_on(&self.background, persist);
     }
 
     /// Starts the delivery of events; returns whether the portal is connected.
@@ -218,32 +246,33 @@ impl Context {
         ended
     }
 
-    fn start_http(
-        &self,
-        port: RetryingListener,
-        authorizer: &Authorizer,
-        recorder: &Arc<SessionRecorder>,
-        outbox: &SharedOutbox,
-        connected: Option<&watch::Receiver<bool>>,
-    ) {
+    fn start_http(&self, port: RetryingListener, parts: &ObservedParts) {
         let readiness = ReadinessCheck {
-            connected: connected.cloned(),
+            connected: parts.connected.clone(),
             fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
+            store: parts.store.clone(),
             draining: self.stages.logins.stop.clone(),
         };
         let refreshes: Vec<Refresh> = vec![
-            self.refresh(recorder, |metrics, recorder| {
+            self.refresh(&parts.recorder, |metrics, recorder| {
                 metrics.set_sessions(recorder.live_count());
             }),
-            self.refresh(outbox, |metrics, outbox| metrics.set_outbox(&outbox.stats())),
-            self.refresh(authorizer, |metrics, authorizer| {
+            self.refresh(&parts.outbox, |metrics, outbox| {
+                metrics.set_outbox(&outbox.stats());
+            }),
+            self.refresh(&parts.authorizer, |metrics, authorizer| {
                 let stats = authorizer.stats();
                 metrics.set_breaker(stats.breaker_state, &stats.breaker);
                 metrics.set_cache(&stats.cache);
             }),
-            self.refresh(&connected.cloned(), |metrics, connected| {
+            self.refresh(&parts.connected, |metrics, connected| {
                 let connected = connected.as_ref().is_some_and(|connected| *connected.borrow());
                 metrics.set_portal_connected(connected);
+            }),
+            self.refresh(&parts.store, |metrics, store| {
+                if let Some(store) = store {
+                    metrics.set_decision_store_up(store.problem().is_none());
+                }
             }),
         ];
         let pages = pages(&self.metrics, readiness, refreshes);

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::operations::store_status::StoreStatus;
 
 /// Brings the metrics of one part up to date; called for each scrape.
 pub(super) type Refresh = Box<dyn Fn() + Send + Sync>;
@@ -16,6 +17,8 @@ pub(super) struct ReadinessCheck {
     /// Whether the portal is connected; `None` without a portal.
     pub(super) connected: Option<watch::Receiver<bool>>,
     pub(super) fail_mode: Live<FailMode>,
+    /// The decision store; `None` where decisions are not stored.
+    pub(super) store: Option<StoreStatus>,
     /// Cancelled when the shutdown begins.
     pub(super) draining: CancellationToken,
 }
@@ -32,6 +35,8 @@ impl ReadinessCheck {
             Readiness::NotReady("the agent is stopping".to_owned())
         } else if disconnected && *self.fail_mode.current() == FailMode::Close {
             Readiness::NotReady("the portal is not connected, and the fail mode is close".to_owned())
+        } else if let Some(problem) = self.store.as_ref().and_then(StoreStatus::problem) {
+            Readiness::Degraded(format!("the decision store does not work: {problem}"))
         } else {
             Readiness::Ready
         }
@@ -44,5 +49,33 @@ pub(super) fn pages(metrics: &Metrics, readiness: ReadinessCheck, refreshes: Vec
         registry: metrics.registry(),
         refresh: Box::new(move || refreshes.iter().for_each(|refresh| refresh())),
         readiness: Box::new(move || readiness.check()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_decision_store_fails_is_ready_and_names_it() {
+        let store = StoreStatus::new();
+        let (_portal, connected) = watch::channel(false);
+        let mut check = ReadinessCheck {
+            connected: Some(connected),
+            fail_mode: Live::fixed(FailMode::Stale),
+            store: Some(store.clone()),
+            draining: CancellationToken::new(),
+        };
+        assert_eq!(check.check(), Readiness::Ready);
+        store.set_problem("no space".to_owned());
+        let Readiness::Degraded(problem) = check.check() else {
+            panic!("{:?}", check.check());
+        };
+        assert_eq!(problem, "the decision store does not work: no space");
+        check.fail_mode = Live::fixed(FailMode::Close);
+        assert!(matches!(check.check(), Readiness::NotReady(_)), "that is worse");
+        check.fail_mode = Live::fixed(FailMode::Stale);
+        store.set_stored(0);
+        assert_eq!(check.check(), Readiness::Ready);
     }
 }

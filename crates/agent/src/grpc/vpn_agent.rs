@@ -87,7 +87,8 @@ impl VpnAgent {
     }
 }
 
-/// Reports success when no session, pending login or cookie of the user is left.
+/// Reports success when no session, pending login or cookie of the user is left, and the revocation
+/// is stored.
 fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
     let failed = summary.failed.iter();
     let mut problems: Vec<String> = failed
@@ -99,6 +100,11 @@ fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
         Ok(0) if summary.found == 0 => problems.push("the user has no session".to_owned()),
         Ok(_) => {}
         Err(error) => problems.push(format!("could not invalidate the user's cookies: {error}")),
+    }
+    if let Err(error) = &summary.stored {
+        problems.push(format!(
+            "a restart of the agent would lose the revocation: {error}"
+        ));
     }
     DisconnectUserResponse {
         success: problems.is_empty(),

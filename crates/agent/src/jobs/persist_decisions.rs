@@ -1,126 +1,230 @@
 //! Persists cached decisions: restores them at the start, writes changes in the background.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 use authz::{Authorizer, DecisionStore, OpenedStore, StoreError};
-use resilience::Changes;
-use tokio::task::JoinHandle;
+use resilience::Backoff;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::operations::store_status::StoreStatus;
+
 /// Name of the store's file in the state directory.
 const FILE_NAME: &str = "decisions.redb";
-/// Longest time that the start waits for the store: a hung disk must not delay logins.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a disk counts as hung.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time over which changes are collected into one commit.
 const BATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// Pause before a failed write is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// The pause before a store that failed is opened again.
+const RETRY: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    max: Duration::from_secs(30),
+    multiplier: 2.0,
+};
 
-/// The store while a thread for blocking work opens and reads it.
+/// Restores the stored decisions into a pipeline, and then keeps the store up to date.
 #[derive(Debug)]
-pub(crate) struct StoreOpening {
-    path: PathBuf,
-    opened: JoinHandle<Result<OpenedStore, StoreError>>,
+pub(crate) struct DecisionPersistence {
+    file: StoreFile,
+    disk: Disk,
+    status: StoreStatus,
+    /// Whether the content of the file is in the pipeline.
+    restored: bool,
+    /// Consecutive failures.
+    failures: u32,
 }
 
-impl StoreOpening {
+#[derive(Debug)]
+enum Disk {
+    /// A thread for blocking work opens the store.
+    Opening(JoinHandle<Result<OpenedStore, StoreError>>),
+    Open(DecisionStore),
+    /// The store failed, or a thread for blocking work writes it.
+    Closed,
+}
+
+impl DecisionPersistence {
     /// Starts to open the store in `state_dir`; early, so that the start waits less for it.
     pub(crate) fn start(state_dir: &Path, agent_id: &str) -> Self {
-        let path = state_dir.join(FILE_NAME);
-        let (file, agent_id) = (path.clone(), agent_id.to_owned());
-        let opened = tokio::task::spawn_blocking(move || open_blocking(&file, &agent_id));
-        Self { path, opened }
-    }
-
-    /// Restores the stored decisions into `authorizer`. Logs a failure; without a store the agent
-    /// works, but a restart loses the decisions.
-    pub(crate) async fn finish(self, authorizer: &Authorizer) -> Option<DecisionStore> {
-        let Self { path, opened } = self;
-        let error = match timeout(OPEN_TIMEOUT, opened).await {
-            Ok(Ok(Ok(opened))) => return Some(restore(&path, opened, authorizer)),
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the disk did not respond within {OPEN_TIMEOUT:?}"),
+        let file = StoreFile {
+            path: state_dir.join(FILE_NAME),
+            agent_id: agent_id.to_owned(),
         };
-        let path = path.display();
-        tracing::error!(
-            key = "state_dir", %path, error,
-            "could not open the decision store: a restart loses the cached decisions"
-        );
-        None
+        Self {
+            disk: Disk::Opening(file.open()),
+            file,
+            status: StoreStatus::new(),
+            restored: false,
+            failures: 0,
+        }
     }
-}
 
-fn open_blocking(path: &Path, agent_id: &str) -> Result<OpenedStore, StoreError> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
+    /// Returns the status of the store.
+    pub(crate) fn status(&self) -> StoreStatus {
+        self.status.clone()
     }
-    let opened = DecisionStore::open(path, agent_id)?;
-    // Here, because the start may fail before it takes the store.
-    if let Some(aside) = &opened.set_aside {
-        tracing::warn!(path = %path.display(), renamed_to = %aside.path.display(), reason = %aside.reason, "decision store is unusable: renamed");
+
+    /// Restores the stored decisions into `authorizer`. Waits for the disk for at most 5 s;
+    /// [`Self::run`] goes on where this ends.
+    pub(crate) async fn restore(&mut self, authorizer: &Authorizer) {
+        match timeout(DISK_TIMEOUT, self.open(authorizer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.failed(error, authorizer),
+            Err(_) => report(&self.status, disk_timeout()),
+        }
     }
-    Ok(opened)
-}
 
-fn restore(path: &Path, opened: OpenedStore, authorizer: &Authorizer) -> DecisionStore {
-    let decisions = authorizer.restore(opened.records);
-    tracing::info!(path = %path.display(), decisions, "decisions restored");
-    opened.store
-}
-
-/// Writes changes to `store` until `stop`, and then the last ones.
-pub(crate) async fn run(store: DecisionStore, authorizer: Authorizer, stop: CancellationToken) {
-    write_changes(move |changes| store.save(changes), authorizer, stop).await;
-}
-
-/// Writes changes with `save`. After a failure the next write, [`RETRY_INTERVAL`] later, has all
-/// records: else a restart would restore a decision that was dropped meanwhile.
-async fn write_changes(
-    save: impl Fn(&Changes) -> Result<(), StoreError> + Send + Sync + 'static,
-    authorizer: Authorizer,
-    stop: CancellationToken,
-) {
-    let save = Arc::new(save);
-    let (mut is_failing, mut is_stopping) = (false, false);
-    while !is_stopping {
-        let next_write = async {
-            if is_failing {
-                sleep(RETRY_INTERVAL).await;
-            } else {
-                authorizer.changed().await;
-                sleep(BATCH_INTERVAL).await;
+    /// Writes the changes of `authorizer` until `stop`, and then the last ones.
+    pub(crate) async fn run(mut self, authorizer: Authorizer, stop: CancellationToken) {
+        let mut is_stopping = false;
+        while !is_stopping {
+            let next_write = self.next_write(&authorizer);
+            is_stopping = stop.run_until_cancelled(next_write).await.is_none();
+            let requests = self.status.requests();
+            match self.write_reporting_a_hang(&authorizer).await {
+                Ok(()) => self.stored(requests),
+                Err(error) => self.failed(error, &authorizer),
             }
+        }
+        if self.failures == 0 {
+            self.status.set_complete();
+        }
+    }
+
+    async fn write_reporting_a_hang(&mut self, authorizer: &Authorizer) -> Result<(), String> {
+        let status = self.status();
+        let mut write = pin!(self.write(authorizer));
+        match timeout(DISK_TIMEOUT, &mut write).await {
+            Ok(written) => written,
+            Err(_) => {
+                report(&status, disk_timeout());
+                write.await
+            }
+        }
+    }
+
+    /// Waits until there is something to write, or until a store that failed is to be tried again.
+    async fn next_write(&self, authorizer: &Authorizer) {
+        if self.failures > 0 {
+            return sleep(RETRY.ceiling(self.failures)).await;
+        }
+        if matches!(self.disk, Disk::Opening(_)) {
+            return;
+        }
+        let changed = async {
+            authorizer.changed().await;
+            sleep(BATCH_INTERVAL).await;
         };
-        is_stopping = stop.run_until_cancelled(next_write).await.is_none();
+        tokio::select! {
+            () = changed => {}
+            () = self.status.requested() => {}
+        }
+    }
+
+    async fn write(&mut self, authorizer: &Authorizer) -> Result<(), String> {
+        self.open(authorizer).await?;
         let changes = authorizer.take_changes();
         if changes.is_empty() {
-            continue;
+            return Ok(());
         }
-        let save = Arc::clone(&save);
-        let error = match tokio::task::spawn_blocking(move || save(&changes)).await {
-            Ok(saved) => saved.err().map(|error| error.to_string()),
-            // It panicked, or the runtime is shutting down.
-            Err(error) => Some(error.to_string()),
+        let Disk::Open(mut store) = std::mem::replace(&mut self.disk, Disk::Closed) else {
+            return Err("it is closed".to_owned());
         };
-        match &error {
-            Some(error) if is_failing => tracing::debug!(error, "could not write decisions again"),
-            Some(error) => {
-                tracing::error!(
-                    error,
-                    "could not write decisions: retrying, a restart would lose some"
-                );
-            }
-            None if is_failing => tracing::info!("writing decisions recovered"),
-            None => {}
+        // A store that failed is closed on that thread too.
+        let saved = tokio::task::spawn_blocking(move || store.save(&changes).map(|()| store));
+        self.disk = Disk::Open(done(saved.await)?);
+        Ok(())
+    }
+
+    /// Opens the store where it is not open. Cancelling it loses nothing.
+    async fn open(&mut self, authorizer: &Authorizer) -> Result<(), String> {
+        if matches!(self.disk, Disk::Closed) {
+            self.disk = Disk::Opening(self.file.open());
         }
-        is_failing = error.is_some();
-        if is_failing {
-            authorizer.mark_all_changed();
+        let Disk::Opening(opening) = &mut self.disk else {
+            return Ok(());
+        };
+        let opened = done(opening.await);
+        self.disk = Disk::Closed;
+        let OpenedStore { store, records } = opened?;
+        // Later the pipeline knows more than the file.
+        if !self.restored {
+            let decisions = authorizer.restore(records);
+            tracing::info!(path = %self.file.path.display(), decisions, "decisions restored");
+            self.restored = true;
         }
+        self.disk = Disk::Open(store);
+        Ok(())
+    }
+
+    fn stored(&mut self, requests: u64) {
+        self.failures = 0;
+        if self.status.set_stored(requests) {
+            tracing::info!("decision store recovered: everything is written");
+        }
+    }
+
+    /// The next write has all records: the file may lack any of those that were to be written.
+    fn failed(&mut self, error: String, authorizer: &Authorizer) {
+        authorizer.mark_all_changed();
+        self.failures = self.failures.saturating_add(1);
+        report(&self.status, error);
+    }
+}
+
+/// Where the store is, and whose it is.
+#[derive(Debug, Clone)]
+struct StoreFile {
+    path: PathBuf,
+    agent_id: String,
+}
+
+impl StoreFile {
+    /// Opens the store on a thread for blocking work.
+    fn open(&self) -> JoinHandle<Result<OpenedStore, StoreError>> {
+        let file = self.clone();
+        tokio::task::spawn_blocking(move || file.open_blocking())
+    }
+
+    fn open_blocking(&self) -> Result<OpenedStore, StoreError> {
+        if let Some(directory) = self.path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        DecisionStore::open(&self.path, &self.agent_id, |aside| {
+            let path = self.path.display();
+            let renamed_to = aside.path.as_ref().map(|path| path.display().to_string());
+            tracing::warn!(%path, renamed_to, reason = %aside.reason, "decision store is unusable: replaced by an empty one, what it had of cached decisions and revocations is not used");
+        })
+    }
+}
+
+/// Logs a failure, as an error when it is the first one.
+fn report(status: &StoreStatus, error: String) {
+    let again = error.clone();
+    if status.set_problem(error) {
+        tracing::error!(
+            key = "state_dir",
+            error = again,
+            "decision store does not work: retrying, a restart would lose decisions and revocations"
+        );
+    } else {
+        tracing::debug!(error = again, "decision store does not work yet");
+    }
+}
+
+fn disk_timeout() -> String {
+    format!("the disk did not respond within {DISK_TIMEOUT:?}")
+}
+
+/// Flattens the result of blocking work.
+fn done<T>(joined: Result<Result<T, StoreError>, JoinError>) -> Result<T, String> {
+    match joined {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        // It panicked, or the runtime is shutting down.
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -23,6 +23,8 @@ declare! {
     FORGOTTEN_DENIES = "ocserv_agent_cache_forgotten_denies_total", Kind::Counter, [],
         "Denied users for whom there was no room. From the first on, fail mode `open` allows only \
          logins with an allow of their own, until the agent is restarted with a larger `max_size`.";
+    STORE_UP = "ocserv_agent_decision_store_up", Kind::Gauge, [],
+        "1 while decisions and revocations can be written to state_dir, else 0: a restart would lose them. Absent without a portal.";
 }
 
 impl Metrics {
@@ -42,5 +44,11 @@ impl Metrics {
         ] {
             self.registry.counter(metric, &[]).absolute(value);
         }
+    }
+
+    /// Sets whether the decision store works.
+    pub(crate) fn set_decision_store_up(&self, up: bool) {
+        let value = if up { 1.0 } else { 0.0 };
+        self.registry.gauge(&STORE_UP, &[]).set(value);
     }
 }

@@ -11,6 +11,7 @@ use ocserv_agent_model::{DisconnectReason, OcservId, Username};
 use tokio::time::timeout;
 
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::store_status::{NotStored, StoreStatus};
 
 /// Longest time that an admitted login may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -20,8 +21,9 @@ const MAX_CONCURRENT: usize = 16;
 /// Disconnects a user, or one session of a user; clones share everything.
 ///
 /// Both first revoke the cached decisions about the user, because a disconnected client reconnects
-/// at once. Then they disconnect each session whose identity ocserv confirms, and set the reason of
-/// its disconnect event. They differ on purpose:
+/// at once. Then they disconnect each session whose identity ocserv confirms, set the reason of its
+/// disconnect event, and wait until the revocation is on disk; a disk that fails or hangs delays no
+/// disconnect. They differ on purpose:
 ///
 /// - [`run`](Self::run) applies to an account (`DisconnectUser`). It disconnects all sessions,
 ///   waits for admitted logins and disconnects them too, and invalidates the cookies that no
@@ -36,6 +38,8 @@ pub(crate) struct DisconnectUser {
     ocserv: Ocserv,
     recorder: Arc<SessionRecorder>,
     authorizer: Authorizer,
+    /// `None` where decisions are not stored.
+    store: Option<StoreStatus>,
     connect_timeout: Duration,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct DisconnectSummary {
     pub(crate) failed: Vec<(OcservId, ControlError)>,
     /// Invalidated cookies that no connection used.
     pub(crate) detached_cookies: Result<usize, ControlError>,
+    /// Whether the revocation is on disk; else a restart of the agent may lose it.
+    pub(crate) stored: Result<(), NotStored>,
 }
 
 /// Why no session was disconnected.
@@ -81,11 +87,17 @@ enum SessionOutcome {
 }
 
 impl DisconnectUser {
-    pub(crate) fn new(ocserv: Ocserv, recorder: Arc<SessionRecorder>, authorizer: Authorizer) -> Self {
+    pub(crate) fn new(
+        ocserv: Ocserv,
+        recorder: Arc<SessionRecorder>,
+        authorizer: Authorizer,
+        store: Option<StoreStatus>,
+    ) -> Self {
         Self {
             ocserv,
             recorder,
             authorizer,
+            store,
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
@@ -104,7 +116,12 @@ impl DisconnectUser {
             self.check_only_one(username).await?;
         }
         let admitted = self.revoke(username, note);
-        let mut summary = self.disconnect_connections(username, &admitted, reason).await?;
+        let (stored, summary) = tokio::join!(
+            self.store_revocation(),
+            self.disconnect_connections(username, &admitted, reason),
+        );
+        let mut summary = summary?;
+        summary.stored = stored;
         summary.detached_cookies = self.ocserv.invalidate_detached_cookies(username).await;
         Ok(summary)
     }
@@ -120,7 +137,20 @@ impl DisconnectUser {
         if let Ok(username) = Username::parse(&session.username) {
             self.revoke(&username, note);
         }
-        self.disconnect_session(session, reason).await
+        let (stored, disconnected) =
+            tokio::join!(self.store_revocation(), self.disconnect_session(session, reason));
+        if let Err(error) = stored {
+            tracing::warn!(target: "session", user = session.username, id = %session.id, %error, "revocation is not stored yet: a restart would lose it");
+        }
+        disconnected
+    }
+
+    /// Waits until the revocations so far are on disk.
+    async fn store_revocation(&self) -> Result<(), NotStored> {
+        match &self.store {
+            Some(store) => store.store_now().await,
+            None => Ok(()),
+        }
     }
 
     async fn check_only_one(&self, username: &Username) -> Result<(), DisconnectError> {
@@ -160,6 +190,7 @@ impl DisconnectUser {
             pending: Vec::new(),
             failed: Vec::new(),
             detached_cookies: Ok(0),
+            stored: Ok(()),
         };
         let disconnects = stream::iter(connections).map(|connection| async move {
             (

@@ -9,6 +9,7 @@ pub(crate) mod policy_backend;
 pub(crate) mod record_session;
 pub(crate) mod register_sessions;
 pub(crate) mod shared_outbox;
+pub(crate) mod store_status;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use ocserv::Ocserv;
 use disconnect_user::DisconnectUser;
 use list_sessions::ListSessions;
 use record_session::SessionRecorder;
+use store_status::StoreStatus;
 
 /// The operations that endpoints call; clones share them.
 #[derive(Clone)]
@@ -27,9 +29,20 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    pub(crate) fn new(ocserv: &Ocserv, recorder: &Arc<SessionRecorder>, authorizer: &Authorizer) -> Self {
+    /// `store` is `None` where decisions are not stored.
+    pub(crate) fn new(
+        ocserv: &Ocserv,
+        recorder: &Arc<SessionRecorder>,
+        authorizer: &Authorizer,
+        store: Option<StoreStatus>,
+    ) -> Self {
         Self {
-            disconnect_user: DisconnectUser::new(ocserv.clone(), Arc::clone(recorder), authorizer.clone()),
+            disconnect_user: DisconnectUser::new(
+                ocserv.clone(),
+                Arc::clone(recorder),
+                authorizer.clone(),
+                store,
+            ),
             list_sessions: ListSessions::new(ocserv.clone()),
         }
     }

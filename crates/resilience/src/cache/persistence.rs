@@ -74,9 +74,8 @@ impl Cache {
             revocations,
         } = records;
         let (before, given) = (self.size(), decisions.len());
-        decisions.retain(|record| {
-            !record.verdict.is_allow() || self.users.get(&record.key.username).is_none()
-        });
+        decisions
+            .retain(|record| !record.verdict.is_allow() || self.users.get(&record.key.username).is_none());
         self.restore_denied(revocations, now);
         decisions.sort_by_key(|record| record.asked);
         for is_allow in [true, false] {

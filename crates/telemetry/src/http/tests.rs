@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ const LIVE: MetricSpec = MetricSpec {
 
 struct Server {
     address: SocketAddr,
-    ready: Arc<AtomicBool>,
+    readiness: Arc<Mutex<Readiness>>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -24,23 +24,20 @@ struct Server {
 async fn server() -> Server {
     let registry = Arc::new(Registry::new(&[LIVE]).unwrap());
     let live = registry.gauge(&LIVE, &[]);
-    let ready = Arc::new(AtomicBool::new(true));
-    let is_ready = Arc::clone(&ready);
+    let readiness = Arc::new(Mutex::new(Readiness::Ready));
+    let present = Arc::clone(&readiness);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let endpoints = Endpoints {
         registry,
         refresh: Box::new(move || live.increment(1.0)),
-        readiness: Box::new(move || match is_ready.load(Ordering::SeqCst) {
-            true => Readiness::Ready,
-            false => Readiness::NotReady("draining".into()),
-        }),
+        readiness: Box::new(move || present.lock().unwrap().clone()),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     serve(listener, endpoints, &tracker, stop.clone());
     Server {
         address,
-        ready,
+        readiness,
         tracker,
         stop,
     }
@@ -71,14 +68,23 @@ async fn metrics_are_refreshed_before_each_rendering() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_not_ready_gives_the_reason_and_is_alive() {
+async fn a_process_that_is_degraded_or_not_ready_gives_the_reason_and_is_alive() {
     let server = server().await;
-    assert!(
-        send(server.address, "GET /readyz")
-            .await
-            .starts_with("HTTP/1.1 200 ")
-    );
-    server.ready.store(false, Ordering::SeqCst);
+    for (readiness, body) in [
+        (Readiness::Ready, "\r\n\r\nready\n"),
+        (
+            Readiness::Degraded("the disk".to_owned()),
+            "ready, degraded: the disk\n",
+        ),
+    ] {
+        *server.readiness.lock().unwrap() = readiness;
+        let response = send(server.address, "GET /readyz").await;
+        assert!(
+            response.starts_with("HTTP/1.1 200 ") && response.ends_with(body),
+            "{response}"
+        );
+    }
+    *server.readiness.lock().unwrap() = Readiness::NotReady("draining".to_owned());
     let response = send(server.address, "GET /readyz").await;
     assert!(
         response.starts_with("HTTP/1.1 503 ") && response.ends_with("not ready: draining\n"),

@@ -15,3 +15,16 @@ async fn a_shutdown_waits_as_long_as_a_login_may_take_and_no_longer() {
     assert!(shuts_down(minute, minute).await);
     assert!(!shuts_down(minute, Duration::from_secs(3)).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_leaves_time_to_deliver_the_events() {
+    let stages = Stages::default();
+    stages.storage.tasks.spawn(std::future::pending::<()>());
+    let stop = stages.delivery.stop.clone();
+    let delivered = stages.delivery.tasks.spawn(async move {
+        stop.cancelled().await;
+        sleep(Duration::from_secs(3)).await;
+    });
+    assert!(stages.shut_down(Duration::ZERO).await);
+    assert!(delivered.is_finished());
+}

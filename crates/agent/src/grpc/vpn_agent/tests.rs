@@ -14,30 +14,47 @@ use super::*;
 use crate::clock;
 use crate::fixture::{self, AllowingPortal, login};
 use crate::live::Live;
+use crate::operations::store_status::StoreStatus;
 
 /// The service with its ocserv and policy source.
 struct Harness {
     fake: FakeControl,
     portal: AllowingPortal,
     authorizer: Authorizer,
+    store: StoreStatus,
     service: VpnAgent,
 }
 
 impl Harness {
-    /// Creates the service in fail mode `open`.
+    /// Creates the service in fail mode `open`, with a disk that stores everything at once.
     fn new(dir: &Path, sessions: Vec<FakeSession>) -> Self {
+        let harness = Self::with_disk_of_the_test(dir, sessions);
+        let store = harness.store.clone();
+        TaskTracker::new().spawn(async move {
+            loop {
+                store.requested().await;
+                store.set_stored(store.requests());
+            }
+        });
+        harness
+    }
+
+    /// Creates the service; the test stores what is to be stored.
+    fn with_disk_of_the_test(dir: &Path, sessions: Vec<FakeSession>) -> Self {
         let fake = FakeControl::start(&dir.join("occtl.sock")).unwrap();
         fake.set_sessions(sessions);
         let portal = AllowingPortal::default();
         let authorizer = fixture::authorizer(portal.clone());
         let ocserv = fixture::ocserv(fake.path());
-        let operations = Operations::new(&ocserv, &fixture::recorder(), &authorizer);
+        let store = StoreStatus::new();
+        let operations = Operations::new(&ocserv, &fixture::recorder(), &authorizer, Some(store.clone()));
         let roles = BTreeMap::from([("portal.example".parse().unwrap(), Role::Operator)]);
         let service = VpnAgent::new(operations, Roles::new(Live::fixed(roles)), TaskTracker::new());
         Self {
             fake,
             portal,
             authorizer,
+            store,
             service,
         }
     }
@@ -172,6 +189,47 @@ async fn a_disconnect_whose_caller_cancels_is_completed() {
     assert!(call.await.unwrap_err().is_cancelled());
     fake.set_script(0);
     wait_for(&fake, |fake| fake.sessions().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_disconnect_is_answered_once_the_revocation_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let harness = Harness::with_disk_of_the_test(dir.path(), vec![FakeSession::connected(7, "alice")]);
+    let mut call = TaskTracker::new().spawn(harness.disconnect(true));
+    let (fake, store) = (Arc::new(harness.fake), harness.store);
+    wait_for(&fake, |fake| fake.sessions().is_empty()).await;
+    store.requested().await;
+    assert!(!call.is_finished(), "nothing is stored yet");
+    store.set_stored(store.requests());
+    let response = (&mut call).await.unwrap().unwrap().into_inner();
+    assert!(response.success, "{response:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_or_hangs_keeps_no_session_and_is_in_the_response() {
+    let hung = "nothing was written within 2s";
+    for (problem, expected) in [(Some("no space"), "no space"), (None, hung)] {
+        let dir = tempfile::tempdir().unwrap();
+        let harness = Harness::with_disk_of_the_test(dir.path(), vec![FakeSession::connected(7, "alice")]);
+        if let Some(problem) = problem {
+            harness.store.set_problem(problem.to_owned());
+        }
+        let response = harness.disconnect(true).await.unwrap().into_inner();
+        assert_eq!(
+            (response.success, response.sessions_disconnected),
+            (false, 1),
+            "{response:?}"
+        );
+        assert_eq!(
+            response.error_message,
+            format!(
+                "a restart of the agent would lose the revocation: \
+                 the decision store does not work: {expected}"
+            )
+        );
+        assert_eq!(harness.fake.sessions(), []);
+        assert!(!harness.is_allowed_in_outage().await);
+    }
 }
 
 async fn wait_for(fake: &Arc<FakeControl>, condition: impl Fn(&FakeControl) -> bool + Send + 'static) {

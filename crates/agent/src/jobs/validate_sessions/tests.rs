@@ -16,7 +16,7 @@ fn validator(fake: &FakeControl, interval: Duration) -> SessionValidator {
     let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
     let policy = Policy::parse("version = 1\ndefault = \"deny\"\n", "test").unwrap();
     SessionValidator {
-        disconnect_user: DisconnectUser::new(ocserv.clone(), fixture::recorder(), authorizer),
+        disconnect_user: DisconnectUser::new(ocserv.clone(), fixture::recorder(), authorizer, None),
         ocserv,
         policy: PolicyBackend::Embedded(Arc::new(ArcSwap::from_pointee(policy))),
         metrics: Metrics::new("a1").unwrap(),

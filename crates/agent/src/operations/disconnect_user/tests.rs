@@ -19,7 +19,7 @@ fn operation(dir: &Path, sessions: Vec<FakeSession>) -> (FakeControl, Disconnect
     fake.set_sessions(sessions);
     let ocserv = fixture::ocserv(fake.path());
     let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
-    let operation = DisconnectUser::new(ocserv, fixture::recorder(), authorizer);
+    let operation = DisconnectUser::new(ocserv, fixture::recorder(), authorizer, None);
     (fake, operation)
 }
 

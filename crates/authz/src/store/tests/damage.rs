@@ -60,6 +60,8 @@ fn before_and_after_a_revocation() -> (Files, Files) {
         username: allowed.key.username.clone(),
         reason: String::new(),
         at: allowed.asked,
+        revoked_at: Some(allowed.asked),
+        denied_in: Vec::new(),
         allowed_since: Vec::new(),
     };
     store
