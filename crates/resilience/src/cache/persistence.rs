@@ -66,8 +66,9 @@ impl Cache {
     /// Restores the records of an earlier process as stale answers with their true age. A record
     /// from the future gets age zero. Left out are allows and revocations that have reached
     /// `stale_ttl`, allows that are `stale_ttl` ahead of the clock, and the oldest above the
-    /// bounds. What is present already stays, and no allow is restored for a user about whom anything
-    /// is: that may stem from a later deny or revocation. Returns how many answers were restored.
+    /// bounds. What is present already stays, and no allow is restored for a user about whom
+    /// anything is: that may stem from a later deny or revocation. Returns how many answers were
+    /// restored.
     pub fn restore(&mut self, records: Records, now: Now) -> usize {
         let Records {
             mut decisions,
