@@ -13,27 +13,6 @@ pub struct PolicyError {
     pub(crate) problem: Problem,
 }
 
-impl PolicyError {
-    /// Returns the line, from 1; `None` for the file as a whole.
-    #[must_use]
-    pub fn line(&self) -> Option<usize> {
-        self.line
-    }
-
-    /// Returns the key, such as `rules[2].networks[0]` (rules count from 0); empty where the text
-    /// is not TOML.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Returns what is wrong there.
-    #[must_use]
-    pub fn problem(&self) -> &Problem {
-        &self.problem
-    }
-}
-
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)?;
@@ -55,8 +34,7 @@ impl std::error::Error for PolicyError {
 
 /// What is wrong with one key of a policy file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The text is not TOML, or a key is unknown, missing, given twice or of the wrong type.
     #[error("{0}")]
     Syntax(String),

@@ -15,7 +15,7 @@ mod parse;
 mod policy_file;
 mod rules;
 
-pub use error::{PolicyError, Problem};
+pub use error::PolicyError;
 pub use policy_file::{PolicyFile, PolicyFileError};
 pub use rules::{Evaluation, Policy};
 

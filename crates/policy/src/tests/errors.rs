@@ -256,7 +256,7 @@ proptest! {
         let mut text = EXAMPLE.to_owned();
         text.replace_range(at..=at, with);
         if let Err(error) = Policy::parse(&text, "p") {
-            prop_assert!(error.line().is_none_or(|line| (1..=text.lines().count() + 1).contains(&line)), "{error}");
+            prop_assert!(error.line.is_none_or(|line| (1..=text.lines().count() + 1).contains(&line)), "{error}");
         }
     }
 }
