@@ -8,6 +8,7 @@ use ocserv_agent_model::{DenyCode, Grant};
 use super::*;
 
 mod bounds;
+mod changes;
 mod denials;
 mod restart;
 mod revocations;

@@ -108,7 +108,7 @@ impl OnDisk {
         }
     }
 
-    fn of(cache: &Cache) -> Self {
+    pub(super) fn of(cache: &Cache) -> Self {
         let mut whole = Self::default();
         let mut collector = ChangeCollector::default();
         collector.copy_all();
