@@ -63,7 +63,7 @@ use answer::CachedAnswer;
 use answers::Answers;
 use change_log::ChangeLog;
 use invalidations::Invalidations;
-use users::Users;
+use users::{IndexedKey, Users};
 
 /// Users that one step of [`Cache::sweep`] visits.
 const SWEEP_STEP: usize = 64;
@@ -225,10 +225,11 @@ impl Cache {
     pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
         self.invalidations.record(user.clone());
         let keys = self.users.answers(user).to_vec();
-        for key in &keys {
-            self.denies.expire(key);
-            if self.allows.peek(key).is_some() {
+        for IndexedKey { key, is_allow } in &keys {
+            if *is_allow {
                 self.remove(key);
+            } else {
+                self.denies.expire(key);
             }
         }
         self.change_denied(user, now, |denied| denied.revoke(reason, now));
@@ -265,11 +266,12 @@ impl Cache {
             if visited == SWEEP_STEP {
                 break;
             }
+            let keys = user.answers.iter().filter(|answer| answer.is_allow);
             let is_past_use = |key: &&Arc<CacheKey>| {
-                let answer = self.peek(key);
+                let answer = self.allows.peek(key);
                 answer.is_none_or(|answer| answer.is_past_use(now, stale_ttl))
             };
-            answers.extend(user.answers.iter().filter(is_past_use).cloned());
+            answers.extend(keys.map(|answer| &answer.key).filter(is_past_use).cloned());
             if user
                 .denied
                 .as_ref()

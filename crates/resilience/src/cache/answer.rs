@@ -49,7 +49,7 @@ impl CachedAnswer {
         !self.verdict.is_allow() || self.age(now) < stale_ttl
     }
 
-    /// Whether it decides no login any more, fresh or in an outage.
+    /// Whether it decides no login any more, fresh or in an outage. A deny always does.
     pub(super) fn is_past_use(&self, now: Now, stale_ttl: Duration) -> bool {
         let fresh = self.ttl.is_some_and(|ttl| self.age(now) < ttl);
         !fresh && !self.serves_in_outage(now, stale_ttl)

@@ -9,6 +9,7 @@ use super::answer::CachedAnswer;
 use super::answers::{Answers, Evicted};
 use super::denied_user::DeniedUser;
 use super::key::CacheKey;
+use super::users::IndexedKey;
 use crate::time::Now;
 
 impl Cache {
@@ -33,26 +34,24 @@ impl Cache {
     /// Returns the latest answer for the same user, group and vhost, from whatever address.
     pub(super) fn latest_in_scope(&self, key: &CacheKey) -> Option<&CachedAnswer> {
         let mut keys = self.users.answers(&key.username).iter().rev();
-        self.peek(keys.find(|other| other.same_but_address(key))?)
+        let latest = keys.find(|other| other.key.same_but_address(key))?;
+        self.peek(&latest.key)
     }
 
     /// Inserts or replaces an answer. Returns whether it was kept.
     pub(super) fn insert(&mut self, key: &Arc<CacheKey>, answer: CachedAnswer) -> bool {
         let is_allow = answer.verdict.is_allow();
         self.answers_mut(!is_allow).remove(key);
-        self.users.add_answer(key);
+        self.users.add_answer(key, is_allow);
         self.changes.record_answer(key, self.settings.max_size);
-        let mut evicted = self.answers_mut(is_allow).insert(key, answer);
-        let answers = if is_allow { &self.allows } else { &self.denies };
-        let keys = self.users.answers(&key.username).iter();
-        let mut same = keys.filter(|key| answers.peek(key).is_some());
-        if same.clone().count() > self.settings.max_per_user
-            && let Some(oldest) = same.next().cloned()
+        let evicted = self.answers_mut(is_allow).insert(key, answer);
+        self.handle_evicted(evicted);
+        let max = self.settings.max_per_user;
+        if let Some(oldest) = self.users.surplus_answer(&key.username, is_allow, max)
             && let Some(answer) = self.answers_mut(is_allow).remove(&oldest)
         {
-            evicted.push((oldest, answer));
+            self.handle_evicted(vec![(oldest, answer)]);
         }
-        self.handle_evicted(evicted);
         self.peek(key).is_some()
     }
 
@@ -76,7 +75,7 @@ impl Cache {
             .or_else(|| self.denies.remove(key))
             .is_some();
         let keys = self.users.answers(&key.username).iter();
-        if let Some(key) = keys.clone().find(|other| ***other == *key).cloned() {
+        if let Some(IndexedKey { key, .. }) = keys.clone().find(|other| *other.key == *key).cloned() {
             self.users.remove_answer(&key);
             self.changes.record_answer(&key, self.settings.max_size);
         }

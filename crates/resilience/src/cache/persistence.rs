@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::CachedAnswer;
 use super::denied_user::DeniedUser;
-use super::users::User;
+use super::users::{IndexedKey, User};
 use super::{Cache, ChangeCollector, Records, Revocation};
 use crate::time::Now;
 
@@ -45,7 +45,7 @@ impl Cache {
         let copied = collector.copied.take();
         let mut visited = 0;
         for (username, User { answers, denied }) in self.users.after(copied.as_ref()).take(COPY_STEP) {
-            for key in answers {
+            for IndexedKey { key, .. } in answers {
                 let record = self.peek(key).map(|answer| answer.record(key));
                 collector.add_answer(Arc::clone(key), record);
             }

@@ -20,8 +20,15 @@ pub(super) struct Users {
 #[derive(Debug, Default)]
 pub(super) struct User {
     /// The keys of the user's answers, the one stored last at the end.
-    pub(super) answers: Vec<Arc<CacheKey>>,
+    pub(super) answers: Vec<IndexedKey>,
     pub(super) denied: Option<DeniedUser>,
+}
+
+/// The key of an answer, and whether it is an allow.
+#[derive(Debug, Clone)]
+pub(super) struct IndexedKey {
+    pub(super) key: Arc<CacheKey>,
+    pub(super) is_allow: bool,
 }
 
 impl Users {
@@ -34,20 +41,40 @@ impl Users {
         self.users.get(user)
     }
 
-    pub(super) fn answers(&self, user: &Username) -> &[Arc<CacheKey>] {
+    pub(super) fn answers(&self, user: &Username) -> &[IndexedKey] {
         self.users.get(user).map_or(&[], |user| &user.answers)
     }
 
     /// Adds a key as the user's latest.
-    pub(super) fn add_answer(&mut self, key: &Arc<CacheKey>) {
+    pub(super) fn add_answer(&mut self, key: &Arc<CacheKey>, is_allow: bool) {
         let user = self.users.entry(key.username.clone()).or_default();
-        user.answers.retain(|other| other != key);
-        user.answers.push(Arc::clone(key));
+        user.answers.retain(|other| other.key != *key);
+        user.answers.push(IndexedKey {
+            key: Arc::clone(key),
+            is_allow,
+        });
+    }
+
+    /// Returns the oldest of the user's answers of one kind, if there are more than `max`.
+    pub(super) fn surplus_answer(
+        &self,
+        user: &Username,
+        is_allow: bool,
+        max: usize,
+    ) -> Option<Arc<CacheKey>> {
+        let mut same = self
+            .answers(user)
+            .iter()
+            .filter(|answer| answer.is_allow == is_allow);
+        let is_over = same.clone().count() > max;
+        same.next()
+            .filter(|_| is_over)
+            .map(|answer| Arc::clone(&answer.key))
     }
 
     pub(super) fn remove_answer(&mut self, key: &CacheKey) {
         if let Some(user) = self.users.get_mut(&key.username) {
-            user.answers.retain(|other| **other != *key);
+            user.answers.retain(|other| *other.key != *key);
             self.drop_if_empty(&key.username);
         }
     }

@@ -41,7 +41,7 @@ fn check(cache: &Cache) {
             "{username:?} has an entry"
         );
         denied += usize::from(user.denied.is_some());
-        indexed.insert(username, user.answers.iter().map(|key| &**key).collect());
+        indexed.insert(username, user.answers.iter().map(|answer| &*answer.key).collect());
     }
     let mut all: Vec<_> = indexed.values().flatten().copied().collect();
     assert!(
@@ -55,14 +55,15 @@ fn check(cache: &Cache) {
     assert!(allows.is_disjoint(&denies));
     for answers in [&allows, &denies] {
         assert!(answers.len() <= cache.settings.max_size);
-        let of_user = |user: &Username| answers.iter().filter(|key| key.username == *user).count();
-        assert!(
-            indexed
-                .keys()
-                .all(|user| of_user(user) <= cache.settings.max_per_user)
-        );
+        for keys in indexed.values() {
+            let of_user = keys.iter().filter(|key| answers.contains(*key)).count();
+            assert!(of_user <= cache.settings.max_per_user);
+        }
     }
     assert_eq!(cache.users.denied_count(), denied);
+    for answer in cache.users.after(None).flat_map(|(_, user)| &user.answers) {
+        assert_eq!(answer.is_allow, allows.contains(&*answer.key));
+    }
     let stats = cache.stats();
     assert_eq!((stats.size, stats.denied_users), (all.len(), denied));
 }
