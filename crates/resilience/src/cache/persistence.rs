@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ocserv_agent_model::Username;
+
 use super::answer::CachedAnswer;
 use super::denied_user::DeniedUser;
 use super::users::{IndexedKey, User};
@@ -75,8 +77,8 @@ impl Cache {
             revocations,
         } = records;
         let (before, given) = (self.size(), decisions.len());
-        decisions
-            .retain(|record| !record.verdict.is_allow() || self.users.get(&record.key.username).is_none());
+        let is_unknown = |user: &Username| !self.has_forgotten && self.users.get(user).is_none();
+        decisions.retain(|record| !record.verdict.is_allow() || is_unknown(&record.key.username));
         self.restore_denied(revocations, now);
         decisions.sort_by_key(|record| record.asked);
         for is_allow in [true, false] {

@@ -106,7 +106,7 @@ fn users_who_log_in_once_evict_nobody_who_logs_in_again() {
         put(&mut cache, other, allow(), Ttl::Default, at(0));
         assert!(fresh(&mut cache, other, at(0)));
     }
-    for number in 0..100_000_u32 {
+    for number in 0..30_000_u32 {
         put(
             &mut cache,
             &key(&format!("once{number}"), 1),
@@ -165,6 +165,40 @@ fn a_large_answer_counts_as_several_and_one_larger_than_the_cache_is_not_stored(
         "nor is the earlier answer kept"
     );
     check(&cache);
+}
+
+#[test]
+fn every_part_of_an_answer_counts_to_its_size() {
+    let weight =
+        |key: &CacheKey, verdict: &Verdict| CachedAnswer::new(key, verdict.clone(), at(0), None).weight;
+    let plain = key("a", 1);
+    let base = size_of::<CacheKey>() + size_of::<CachedAnswer>() + plain.username.as_str().len();
+    let full = large(4_096 - base - size_of::<String>());
+    assert_eq!(weight(&plain, &full), 1);
+    for larger in [
+        key("ab", 1),
+        CacheKey {
+            group: ocserv_agent_model::GroupName::parse("g").ok(),
+            ..plain.clone()
+        },
+        CacheKey {
+            vhost: ocserv_agent_model::VhostName::parse("v").ok(),
+            ..plain.clone()
+        },
+    ] {
+        assert_eq!(weight(&larger, &full), 2, "{larger:?}");
+    }
+    let Verdict::Allow(grant) = &full else { panic!() };
+    let with_dns = Verdict::Allow(Grant {
+        dns_servers: [plain.client_ip].into(),
+        ..grant.clone()
+    });
+    assert_eq!(weight(&plain, &with_dns), 2);
+    assert_eq!(weight(&plain, &large(8_192 - base - size_of::<String>())), 2);
+    for (length, units) in [(4_096 - base, 1), (4_097 - base, 2)] {
+        let verdict = Verdict::deny(DenyCode::Policy, "x".repeat(length));
+        assert_eq!(weight(&plain, &verdict), units, "a reason of {length} bytes");
+    }
 }
 
 #[test]

@@ -99,6 +99,12 @@ fn an_allow_that_was_asked_before_the_deny_does_not_end_it() {
     put(&mut cache, &login(1, 0, 0), deny(), Ttl::Default, at(1));
     assert_eq!(cache.store(early, allow(), Ttl::Default), StoreResult::Stored);
     assert_eq!(in_outage(&mut cache, &login(9, 0, 0), at(2)), Some((false, 1)));
+    put(&mut cache, &login(5, 0, 0), allow(), Ttl::Zero, at(1));
+    assert_eq!(
+        in_outage(&mut cache, &login(9, 0, 0), at(2)),
+        None,
+        "one that was asked at the same time does"
+    );
     let (early, late) = (
         cache.start_query(login(3, 0, 0), at(3)),
         cache.start_query(login(4, 0, 0), at(5)),
@@ -109,6 +115,18 @@ fn an_allow_that_was_asked_before_the_deny_does_not_end_it() {
         in_outage(&mut cache, &login(9, 0, 0), at(6)),
         Some((false, 3)),
         "the safer of the two"
+    );
+    let early = cache.start_query(login(6, 0, 0), at(6));
+    put(&mut cache, &login(7, 0, 0), deny(), Ttl::Default, at(7));
+    cache.store(early, Verdict::deny(DenyCode::Policy, "early"), Ttl::Default);
+    let latest = StaleAnswer {
+        verdict: deny(),
+        age: Duration::from_secs(3),
+    };
+    assert_eq!(
+        cache.stale_answer(&login(9, 0, 0), at(10)),
+        Some(latest),
+        "the latest deny"
     );
 }
 

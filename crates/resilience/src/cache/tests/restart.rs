@@ -144,3 +144,53 @@ fn a_copy_that_applies_the_changes_equals_the_cache() {
         }
     }
 }
+
+#[test]
+fn what_exceeds_the_bounds_is_left_out_the_oldest_first() {
+    let record = |verdict: Verdict, seconds: u64| Record {
+        key: key(&format!("user{seconds}"), 1),
+        verdict,
+        asked: at(seconds).wall,
+    };
+    let denied = |seconds: u64| Revocation {
+        username: user(&format!("denied{seconds}")),
+        reason: String::new(),
+        at: at(seconds).wall,
+        revoked_at: Some(at(seconds).wall),
+        denied_in: Vec::new(),
+        allowed_since: Vec::new(),
+    };
+    let records = Records {
+        decisions: (0..10)
+            .map(|seconds| record(allow(), seconds))
+            .chain((10..20).map(|seconds| record(deny(), seconds)))
+            .collect(),
+        revocations: (0..10).map(denied).collect(),
+    };
+    let mut cache = Cache::new(SETTINGS);
+    assert_eq!(cache.restore(records.clone(), at(20)), 8);
+    let known = |cache: &mut Cache, name: &str| in_outage(cache, &key(name, 1), at(20)).is_some();
+    for seconds in 0..20_u64 {
+        let is_kept = (6..10).contains(&seconds) || (16..20).contains(&seconds);
+        assert_eq!(known(&mut cache, &format!("user{seconds}")), is_kept, "{seconds}");
+    }
+    for seconds in 0..10_u64 {
+        assert_eq!(
+            known(&mut cache, &format!("denied{seconds}")),
+            seconds >= 6,
+            "{seconds}"
+        );
+    }
+    assert_eq!((cache.stats().forgotten_denies, cache.stats().evictions), (6, 0));
+    // What the process knows already is newer.
+    let mut cache = Cache::new(CacheSettings {
+        max_size: 100,
+        ..SETTINGS
+    });
+    put(&mut cache, &key("user19", 1), allow(), Ttl::Default, at(20));
+    cache.revoke_user(&user("user1"), "", at(20));
+    cache.restore(records, at(20));
+    assert_eq!(in_outage(&mut cache, &key("user19", 1), at(21)), Some((true, 1)));
+    assert_eq!(in_outage(&mut cache, &key("user1", 1), at(21)), Some((false, 1)));
+    assert_eq!(in_outage(&mut cache, &key("user2", 1), at(21)), Some((true, 19)));
+}
