@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket, preflight};
+use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket};
 use agent::{ConfigSource, ExitReason};
 use clap::{Parser, Subcommand};
 
@@ -66,6 +66,9 @@ fn run(arguments: Arguments) -> u8 {
         path: arguments.config,
         environment: environment(),
     };
+    if arguments.check_config {
+        return check_config(&source);
+    }
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
@@ -73,10 +76,6 @@ fn run(arguments: Arguments) -> u8 {
             return EXIT_BAD_CONFIG;
         }
     };
-    if arguments.check_config {
-        print!("{}", config.summary(&source.path, &preflight(&config)));
-        return EXIT_OK;
-    }
     match agent::run(config, source) {
         Ok(ExitReason::Drained) => EXIT_OK,
         Ok(ExitReason::CutShort) => EXIT_INCOMPLETE_SHUTDOWN,
@@ -84,6 +83,19 @@ fn run(arguments: Arguments) -> u8 {
         Err(error) => {
             eprintln!("could not start: {:#}", anyhow::Error::new(error));
             EXIT_FAILED
+        }
+    }
+}
+
+fn check_config(source: &ConfigSource) -> u8 {
+    match source.check() {
+        Ok(summary) => {
+            print!("{summary}");
+            EXIT_OK
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            EXIT_BAD_CONFIG
         }
     }
 }

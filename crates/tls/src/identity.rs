@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -15,6 +15,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
+use crate::expiry::{Expiry, ExpiryStage, day};
 use crate::identity_error::IdentityError;
 use crate::provider::{ALPN_H2, provider};
 use crate::{clock, pem};
@@ -36,8 +37,8 @@ pub struct Identity {
     certified: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
-    expires: SystemTime,
-    expired_on: Option<String>,
+    certificate: Expiry,
+    ca: Expiry,
     warnings: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("key", &format_args!("[redacted]"))
-            .field("expires", &self.expires)
+            .field("expires", &self.certificate.at)
             .field("trusted_cas", &self.roots.len())
             .finish_non_exhaustive()
     }
@@ -53,7 +54,7 @@ impl fmt::Debug for Identity {
 
 impl Identity {
     /// Reads the three files and checks that the CAs parse and that the key is the certificate's.
-    /// An expired certificate is a warning: peers will refuse it, but the process must start.
+    /// An expired certificate is no error: peers will refuse it, but the process must start.
     /// Blocks on the disk.
     ///
     /// # Errors
@@ -61,7 +62,7 @@ impl Identity {
     pub fn load(files: &IdentityFiles) -> Result<Self, IdentityError> {
         let now = clock::wall();
         let mut warnings = Vec::new();
-        let roots = roots(&files.ca, now, &mut warnings)?;
+        let (roots, ca) = roots(&files.ca, &mut warnings)?;
         let chain = pem::certificates(&files.cert)?;
         let (key, world_readable) = pem::private_key(&files.key)?;
         if world_readable {
@@ -71,18 +72,10 @@ impl Identity {
             ));
         }
 
-        let (mut expires, mut expired_on) = (None, None);
+        let mut expires = None;
         for (index, der) in chain.iter().enumerate() {
             let parsed = parse(&files.cert, index, der)?;
             let validity = parsed.validity();
-            if seconds(validity.not_after) < now.as_secs() {
-                let on = day(validity.not_after);
-                let path = files.cert.display();
-                warnings.push(format!(
-                    "{path}: the certificate expired on {on}: every peer will refuse it"
-                ));
-                expired_on = Some(on);
-            }
             if seconds(validity.not_before) > now.as_secs() {
                 let from = day(validity.not_before);
                 warnings.push(format!(
@@ -90,8 +83,7 @@ impl Identity {
                     files.cert.display()
                 ));
             }
-            let until = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds(validity.not_after));
-            expires = Some(expires.map_or(until, |sooner: SystemTime| sooner.min(until)));
+            expires = sooner(expires, validity.not_after);
         }
 
         let provider = provider();
@@ -122,17 +114,18 @@ impl Identity {
             certified: Arc::new(certified),
             roots: Arc::new(roots),
             provider,
-            // `pem::certificates` never returns an empty chain.
-            expires: expires.unwrap_or(SystemTime::UNIX_EPOCH),
-            expired_on,
+            certificate: expiry(&files.cert, expires),
+            ca,
             warnings,
         })
     }
 
     /// Returns the day on which our certificate expired, as in `2026-01-31`; `None` while it is
     /// valid.
-    pub(crate) fn expired_on(&self) -> Option<&str> {
-        self.expired_on.as_deref()
+    pub(crate) fn expired_on(&self) -> Option<String> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(clock::wall().as_secs());
+        let stage = self.certificate.stage(now);
+        (stage == Some(ExpiryStage::Expired)).then(|| self.certificate.day())
     }
 
     /// Builds the client configuration: presents our certificate, verifies the server's CA and
@@ -187,8 +180,14 @@ impl Identity {
 
     /// Returns when the first certificate of our chain expires.
     #[must_use]
-    pub fn expires(&self) -> SystemTime {
-        self.expires
+    pub fn certificate(&self) -> &Expiry {
+        &self.certificate
+    }
+
+    /// Returns when the first of the CAs expires.
+    #[must_use]
+    pub fn ca(&self) -> &Expiry {
+        &self.ca
     }
 
     /// Returns problems that do not prevent the use of the identity; one line each.
@@ -202,8 +201,8 @@ impl Identity {
     }
 }
 
-fn roots(path: &Path, now: UnixTime, warnings: &mut Vec<String>) -> Result<RootCertStore, IdentityError> {
-    let mut roots = RootCertStore::empty();
+fn roots(path: &Path, warnings: &mut Vec<String>) -> Result<(RootCertStore, Expiry), IdentityError> {
+    let (mut roots, mut expires) = (RootCertStore::empty(), None);
     for (index, der) in pem::certificates(path)?.into_iter().enumerate() {
         let number = index + 1;
         let parsed = parse(path, index, &der)?;
@@ -213,21 +212,27 @@ fn roots(path: &Path, now: UnixTime, warnings: &mut Vec<String>) -> Result<RootC
                 path.display()
             ));
         }
-        let until = parsed.validity().not_after;
-        if seconds(until) < now.as_secs() {
-            warnings.push(format!(
-                "{}: CA {number} in it expired on {}",
-                path.display(),
-                day(until)
-            ));
-        }
+        expires = sooner(expires, parsed.validity().not_after);
         roots.add(der).map_err(|error| IdentityError::BadCertificate {
             path: path.into(),
             number,
             problem: error.to_string(),
         })?;
     }
-    Ok(roots)
+    Ok((roots, expiry(path, expires)))
+}
+
+fn sooner(expires: Option<SystemTime>, not_after: ASN1Time) -> Option<SystemTime> {
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds(not_after));
+    Some(expires.map_or(until, |sooner| sooner.min(until)))
+}
+
+fn expiry(path: &Path, expires: Option<SystemTime>) -> Expiry {
+    Expiry {
+        path: path.to_owned(),
+        // `pem::certificates` never returns an empty list.
+        at: expires.unwrap_or(SystemTime::UNIX_EPOCH),
+    }
 }
 
 fn parse<'a>(
@@ -246,9 +251,4 @@ fn parse<'a>(
 
 fn seconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
-}
-
-/// Formats the day as in `2026-01-31`, UTC.
-fn day(time: ASN1Time) -> String {
-    time.to_datetime().date().to_string()
 }

@@ -9,6 +9,7 @@
 
 pub mod accept;
 mod clock;
+mod expiry;
 mod explain;
 mod identity;
 mod identity_error;
@@ -18,6 +19,7 @@ mod provider;
 mod reload;
 mod subject_name;
 
+pub use expiry::{Expiry, ExpiryStage};
 pub use explain::{explain, explain_tls};
 pub use identity::{Identity, IdentityFiles};
 pub use identity_error::IdentityError;

@@ -1,12 +1,12 @@
 //! Identities that can be reloaded while the process runs.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
+use crate::expiry::Expiry;
 use crate::identity::{Identity, IdentityFiles};
 use crate::identity_error::IdentityError;
 
@@ -14,7 +14,9 @@ use crate::identity_error::IdentityError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityStatus {
     /// When the first certificate of our chain expires.
-    pub expires: SystemTime,
+    pub certificate: Expiry,
+    /// When the first of the CAs expires.
+    pub ca: Expiry,
     /// Problems that do not prevent the use of the identity; one line each.
     pub warnings: Vec<String>,
 }
@@ -22,7 +24,8 @@ pub struct IdentityStatus {
 impl From<&Identity> for IdentityStatus {
     fn from(identity: &Identity) -> Self {
         Self {
-            expires: identity.expires(),
+            certificate: identity.certificate().clone(),
+            ca: identity.ca().clone(),
             warnings: identity.warnings().to_vec(),
         }
     }
@@ -55,7 +58,7 @@ fn load_unexpired<C>(files: &IdentityFiles, build: Build<C>) -> Result<Arc<Curre
     match identity.expired_on() {
         Some(on) => Err(IdentityError::Expired {
             path: files.cert.clone(),
-            on: on.to_owned(),
+            on,
         }),
         None => Current::of(identity, build),
     }

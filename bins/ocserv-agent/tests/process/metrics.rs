@@ -8,7 +8,7 @@ use testkit::wait::{BOUND, until};
 
 use super::harness::Harness;
 
-fn metrics(address: SocketAddr) -> String {
+pub(crate) fn metrics(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
     stream
@@ -19,15 +19,21 @@ fn metrics(address: SocketAddr) -> String {
     text
 }
 
-#[test]
-fn an_unavailable_ocserv_sets_its_metric_and_logins_are_decided() {
-    let harness = Harness::new();
+/// Sets `http.listen` to a free address, and returns it.
+pub(crate) fn http_address(harness: &Harness) -> SocketAddr {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    harness.configure("");
     harness.edit_config(
         "[http]\nlisten = \"127.0.0.1:0\"",
         &format!("[http]\nlisten = \"{address}\""),
     );
+    address
+}
+
+#[test]
+fn an_unavailable_ocserv_sets_its_metric_and_logins_are_decided() {
+    let harness = Harness::new();
+    harness.configure("");
+    let address = http_address(&harness);
     let _agent = harness.start_configured();
     let wait_for_metric = |line: &str| {
         until(line, BOUND, || {

@@ -22,4 +22,12 @@ impl ConfigSource {
     pub fn load(&self) -> Result<Config, ConfigError> {
         config::load(&self.path, self.environment.iter().cloned())
     }
+
+    /// Checks the configuration for the operator; returns the text of `--check-config`.
+    ///
+    /// # Errors
+    /// Every problem that it has; expired certificates too, with which the agent starts.
+    pub fn check(&self) -> Result<String, ConfigError> {
+        config::check_file(&self.path, self.environment.iter().cloned())
+    }
 }

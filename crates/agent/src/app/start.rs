@@ -11,7 +11,7 @@ use portal::Portal;
 use resilience::Backoff;
 use sessions::ExistingSession;
 use tls::ClientTls;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
+use crate::jobs::watch_certificates::{Certificates, watch_certificates};
 use crate::jobs::watch_policy::watch_policy;
 use crate::operations::Operations;
 use crate::operations::authorize_login::LoginAuthorizer;
@@ -77,6 +78,11 @@ pub(super) async fn start(agent: Agent) -> Started {
     context.start_metrics_upkeep();
     let (policy, portal, persistence) = context.start_policy(policy);
     let store = persistence.as_ref().map(DecisionPersistence::status);
+    let certificates = Certificates {
+        portal: portal.as_ref().map(|(_, tls)| tls.clone()),
+        grpc: grpc.as_ref().map(|grpc| grpc.tls.clone()),
+    };
+    context.start_certificate_watch(certificates);
     let authorizer = context.start_authorizer(&policy);
     tokio::join!(
         import_sessions(&ocserv, &recorder),
@@ -136,6 +142,15 @@ impl Context {
         let (registry, stop) = (self.metrics.registry(), self.stages.process.stop.clone());
         let upkeep = async move { registry.upkeep(stop).await };
         self.stages.process.spawn_on(&self.background, upkeep);
+    }
+
+    /// Logs certificates that expire soon, again after each reload.
+    fn start_certificate_watch(&mut self, certificates: Certificates) {
+        let (reloads, process) = (Arc::new(Notify::new()), &self.stages.process);
+        let (metrics, stop) = (self.metrics.clone(), process.stop.clone());
+        let watch = watch_certificates(certificates, metrics, Arc::clone(&reloads), stop);
+        process.spawn_on(&self.background, watch);
+        self.config.follow(move |_| reloads.notify_one());
     }
 
     /// Starts the policy source; returns the portal's client and the store of its decisions

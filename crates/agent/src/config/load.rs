@@ -39,6 +39,25 @@ pub fn load(
     document.verdict(config, problems)
 }
 
+/// Checks the configuration as [`load`] does, and its certificates; returns every key with its
+/// effective value, and the warnings. Blocks on the disk.
+///
+/// # Errors
+/// As [`load`], and when a certificate has expired.
+pub fn check_file(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<String, ConfigError> {
+    let document = Document::read(path, environment)?;
+    let config = document.deserialize()?;
+    let mut problems = check::check(&config);
+    let mut preflight = preflight(&config);
+    problems.append(&mut preflight.problems);
+    problems.append(&mut preflight.expired);
+    let config = document.verdict(config, problems)?;
+    Ok(config.summary(path, &preflight))
+}
+
 /// The text of a configuration file and the environment variables that are laid over it.
 #[derive(Debug)]
 pub struct Document {

@@ -36,7 +36,7 @@ pub use http::Http;
 pub(crate) use ipc::RESPONSE_MARGIN;
 pub use ipc::{Ipc, SocketMode};
 pub use ipc_socket::ipc_socket;
-pub use load::{Document, load};
+pub use load::{Document, check_file, load};
 pub use log::{Log, LogFormat};
 pub use ocserv::Ocserv;
 pub use period::Period;

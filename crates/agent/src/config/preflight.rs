@@ -6,16 +6,21 @@ use std::io;
 use std::path::Path;
 
 use ocserv_agent_model::error_chain;
+use tls::{Expiry, ExpiryStage};
 
 use super::schema::Config;
 use super::tls_files::TlsFiles;
+use crate::clock;
 
 /// The findings of [`preflight`].
 #[derive(Debug, Default)]
 pub struct Preflight {
     /// What keeps the agent from starting: key, and a fragment that fits after it.
     pub problems: Vec<(String, String)>,
-    /// What works but is hardly meant, such as an expired certificate; one line each.
+    /// Certificates that have expired: key, and a fragment that fits after it. The agent starts all
+    /// the same, because it decides logins by what it knows.
+    pub expired: Vec<(String, String)>,
+    /// What works but is hardly meant, such as a key that everyone can read; one line each.
     pub warnings: Vec<String>,
 }
 
@@ -64,8 +69,21 @@ impl Preflight {
                 let warnings = identity.warnings().iter();
                 self.warnings
                     .extend(warnings.map(|warning| format!("{section}: {warning}")));
+                self.expiry(&format!("{section}.cert"), identity.certificate(), true);
+                self.expiry(&format!("{section}.ca"), identity.ca(), false);
             }
             Err(error) => self.problem(section, error_chain(&error)),
+        }
+    }
+
+    /// One expired CA among others is no problem: the peers may use another.
+    fn expiry(&mut self, key: &str, expiry: &Expiry, is_own: bool) {
+        let now = clock::wall();
+        let text = format!("{} {}", expiry.path.display(), expiry.describe(now));
+        match expiry.stage(now) {
+            None => {}
+            Some(ExpiryStage::Expired) if is_own => self.expired.push((key.to_owned(), text)),
+            Some(_) => self.warnings.push(format!("{key}: {text}")),
         }
     }
 

@@ -11,8 +11,13 @@ impl Config {
     /// Every key with its effective value, one a line, then what is off and the warnings of
     /// `preflight`.
     #[must_use]
-    pub fn summary(&self, path: &Path, preflight: &Preflight) -> String {
-        let mut text = format!("{}: config is good\n", path.display());
+    pub(super) fn summary(&self, path: &Path, preflight: &Preflight) -> String {
+        let mut text = format!("{}: config is good", path.display());
+        text.push_str(&match preflight.warnings.len() {
+            0 => "\n".to_owned(),
+            1 => ", with 1 warning\n".to_owned(),
+            count => format!(", with {count} warnings\n"),
+        });
         let mut effective = self.clone();
         effective.hostname = Some(self.hostname());
         effective.portal.connect_timeout = Some(Period(self.portal.connect_timeout()));

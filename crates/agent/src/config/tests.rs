@@ -265,22 +265,28 @@ fn check_config_lists_every_effective_key() {
 }
 
 #[test]
-fn check_config_lists_warnings() {
+fn check_config_lists_warnings_and_refuses_expired_certificates() {
     let dir = ConfigDir::new();
-    let old = tempfile::tempdir().unwrap();
-    let pki = Pki::create(old.path()).unwrap();
-    let old = pki.issue("old", &["agent.test"], Validity::Expired).unwrap();
-    let tls = format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", old.ca, old.cert, old.key);
+    let other = tempfile::tempdir().unwrap();
+    let pki = Pki::create(other.path()).unwrap();
     let file = dir.write("");
-    let text = format!("state_dir = {file:?}\n{MINIMAL}[grpc.tls]\n{tls}");
-    let config = dir.load(&text, &[]).unwrap();
-    let shown = config.summary(&dir.path().join("config.toml"), &preflight(&config));
-    assert!(shown.contains("config is good"), "{shown}");
+    let check = |validity| {
+        let files = pki.issue("agent", &["agent.test"], validity).unwrap();
+        let tls = format!(
+            "ca = {:?}\ncert = {:?}\nkey = {:?}\n",
+            files.ca, files.cert, files.key
+        );
+        let path = dir.write(&format!("state_dir = {file:?}\n{MINIMAL}[grpc.tls]\n{tls}"));
+        check_file(&path, [])
+    };
+    let soon = Validity::For(std::time::Duration::from_hours(36));
+    let shown = check(soon).unwrap();
+    assert!(shown.contains("config is good, with 3 warnings"), "{shown}");
     let warnings: Vec<_> = shown
         .lines()
         .filter_map(|line| line.strip_prefix("  warning: "))
         .collect();
-    let [expired, roles, state_dir] = warnings[..] else {
+    let [expiry, roles, state_dir] = warnings[..] else {
         panic!("{shown}")
     };
     assert!(
@@ -288,8 +294,16 @@ fn check_config_lists_warnings() {
         "{state_dir}"
     );
     assert!(
-        expired.starts_with("grpc.tls: ") && expired.contains("the certificate expired on"),
-        "{expired}"
+        expiry.starts_with("grpc.tls.cert: ") && expiry.contains("agent.pem expires in a day, on "),
+        "{expiry}"
     );
     assert!(roles.starts_with("grpc.roles is empty"), "{roles}");
+
+    let error = check(Validity::Expired).unwrap_err().to_string();
+    assert!(
+        error.contains("config.toml:10: grpc.tls.cert: ") && error.contains("agent.pem expired on "),
+        "{error}"
+    );
+    let path = dir.path().join("config.toml");
+    assert!(load(&path, []).is_ok(), "the agent starts all the same");
 }

@@ -5,4 +5,5 @@ pub(crate) mod persist_decisions;
 pub(crate) mod probe_ocserv;
 pub(crate) mod sweep_decisions;
 pub(crate) mod validate_sessions;
+pub(crate) mod watch_certificates;
 pub(crate) mod watch_policy;

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod cache;
+mod certificates;
 mod decisions;
 mod handle;
 mod ipc;
@@ -29,6 +30,7 @@ pub(crate) fn declared() -> Vec<MetricSpec> {
         sessions::DECLARED,
         decisions::DECLARED,
         portal::DECLARED,
+        certificates::DECLARED,
         breaker::DECLARED,
         cache::DECLARED,
         outbox::DECLARED,
