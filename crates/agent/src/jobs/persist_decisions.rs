@@ -126,16 +126,19 @@ impl DecisionPersistence {
 
     async fn write(&mut self, authorizer: &Authorizer) -> Result<(), String> {
         self.open(authorizer).await?;
-        let changes = authorizer.take_changes();
-        if changes.is_empty() {
-            return Ok(());
-        }
         let Disk::Open(mut store) = std::mem::replace(&mut self.disk, Disk::Closed) else {
             return Err("it is closed".to_owned());
         };
+        let authorizer = authorizer.clone();
         // A store that failed is closed on that thread too.
-        let saved = tokio::task::spawn_blocking(move || store.save(&changes).map(|()| store));
-        self.disk = Disk::Open(done(saved.await)?);
+        let written = tokio::task::spawn_blocking(move || {
+            let changes = authorizer.take_changes();
+            if !changes.is_empty() {
+                store.save(&changes)?;
+            }
+            Ok(store)
+        });
+        self.disk = Disk::Open(done(written.await)?);
         Ok(())
     }
 
