@@ -239,15 +239,15 @@ fn verified_sequence(
     };
     match sequence_file.read(codec)? {
         Some(expected) if found < expected => {
-            Err(OpenError::Unusable(SetAsideReason::Outdated { found, expected }))
+            return Err(OpenError::Unusable(SetAsideReason::Outdated { found, expected }));
         }
-        Some(_) => Ok(found),
-        None if found == 0 => {
-            sequence_file.write(0, codec).map_err(OpenError::io)?;
-            Ok(0)
-        }
-        None => Err(OpenError::damaged("its sequence file is gone")),
+        Some(expected) if found == expected => return Ok(found),
+        None if found > 0 => return Err(OpenError::damaged("its sequence file is gone")),
+        // A crash after the commit, or a database that is new.
+        Some(_) | None => {}
     }
+    sequence_file.write(found, codec).map_err(OpenError::io)?;
+    Ok(found)
 }
 
 /// Returns an entry of the metadata.

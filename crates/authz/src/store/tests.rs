@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod damage;
+mod model;
 
 const AGENT: &str = "vpn1";
 
@@ -104,6 +105,11 @@ fn try_open(path: &Path, agent_id: &str) -> Result<Opened, StoreError> {
 
 fn open(path: &Path, agent_id: &str) -> Opened {
     try_open(path, agent_id).unwrap()
+}
+
+/// A directory in memory where there is one: thousands of files are synced.
+fn in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
 fn written(directory: &TempDir, records: &Records) -> PathBuf {

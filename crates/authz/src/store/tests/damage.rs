@@ -8,23 +8,22 @@ const PAGE_SIZE: usize = 4_096;
 
 /// The files of a store: of an open one, as a kill would leave them.
 #[derive(Clone)]
-struct Files {
-    database: Vec<u8>,
-    sequence: Vec<u8>,
+pub(super) struct Files {
+    pub(super) database: Vec<u8>,
+    pub(super) sequence: Vec<u8>,
 }
 
 impl Files {
-    fn of(directory: &TempDir) -> Self {
+    pub(super) fn of(directory: &TempDir) -> Self {
         Self {
             database: fs::read(directory.path().join(DATABASE)).unwrap(),
             sequence: fs::read(directory.path().join(SEQUENCE)).unwrap(),
         }
     }
 
-    /// Writes them to a directory of their own, in memory where there is one: thousands of them
-    /// are synced.
-    fn put(&self) -> (TempDir, PathBuf) {
-        let directory = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+    /// Writes them to a directory of their own.
+    pub(super) fn put(&self) -> (TempDir, PathBuf) {
+        let directory = in_memory();
         let path = directory.path().join(DATABASE);
         write(&path, &self.database);
         write(&directory.path().join(SEQUENCE), &self.sequence);
@@ -153,10 +152,19 @@ fn a_crash_between_two_commits_leaves_the_first_one() {
 #[test]
 fn a_crash_between_a_commit_and_its_sequence_file_leaves_the_commit() {
     let (before, after) = before_and_after_a_revocation();
-    let killed = before.with_database(after.database);
-    let (_directory, path) = killed.put();
+    let (_directory, path) = before.with_database(after.database).put();
     let opened = open(&path, AGENT);
     assert!(is_revoked(&opened.records) && opened.set_aside.is_none());
+    drop(opened);
+    // From then on that commit must be there.
+    write(&path, &before.database);
+    assert_eq!(
+        reason_set_aside(&path, AGENT),
+        SetAsideReason::Outdated {
+            found: 1,
+            expected: 2
+        }
+    );
 }
 
 #[test]
