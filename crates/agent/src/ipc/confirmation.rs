@@ -14,9 +14,9 @@ use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 
 /// Time between two looks at the allows that wait for their helpers.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(8);
 /// A batch is complete when no further allow was read for this long: a burst of logins goes first.
-const QUIET_PERIOD: Duration = Duration::from_millis(5);
+const QUIET_PERIOD: Duration = Duration::from_millis(8);
 /// Longest time that a burst delays the registration of its sessions.
 const MAX_BATCH_DELAY: Duration = Duration::from_secs(2);
 /// Most sessions in a batch.
