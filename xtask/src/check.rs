@@ -50,7 +50,8 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     ];
     in_order(&[
         ("format", &|| {
-            run::run(cargo(root).args(["fmt", "--all", "--check"]))
+            run::run(cargo(root).args(["fmt", "--all", "--check"]))?;
+            run::run(cargo(&root.join("fuzz")).args(["fmt", "--check"]))
         }),
         ("tidy", &|| tidy::run(root)),
         ("clippy", &|| run::run(cargo(root).args(clippy))),

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod check;
 pub mod codegen;
 pub mod demo;
+pub mod fuzz;
 pub mod run;
 pub mod setup;
 pub mod test;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, codegen, demo, setup, test, tidy};
+use xtask::{bench, check, codegen, demo, fuzz, setup, test, tidy};
 
 /// Development tasks of this workspace.
 #[derive(Parser)]
@@ -51,6 +51,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Searches for bytes from outside (frames, files, replies, answers) that break a promise.
+    Fuzz {
+        /// Minutes for each target.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
+        /// Only gives each target its committed corpus, as CI does.
+        #[arg(long, conflicts_with = "minutes")]
+        replay: bool,
+    },
     /// Builds the helper as it is shipped, static and small. Prints its path and size.
     Helper,
     /// Installs the packages that the tests and the demo need, with apt-get.
@@ -91,6 +100,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         ),
         Task::Demo { keep } => demo::run(&root, keep),
         Task::Bench { arguments } => bench::run(&root, &arguments),
+        Task::Fuzz { replay: true, .. } => fuzz::replay(&root),
+        Task::Fuzz { minutes, .. } => fuzz::run(&root, minutes * 60),
         Task::Helper => bench::helper(&root).map(drop),
         Task::Setup => setup::lab().and_then(|()| setup::debian_roots()),
         Task::Tidy => tidy::run(&root),

@@ -49,6 +49,13 @@ const LAB: [Need; 6] = [
     },
 ];
 
+/// For fuzzing.
+const FUZZ: [Need; 1] = [Need {
+    program: "c++",
+    packages: &["g++"],
+    why: "builds libFuzzer",
+}];
+
 /// For the lab on the ocserv of other Debian suites.
 const DEBIAN_ROOTS: [Need; 2] = [
     Need {
@@ -72,6 +79,11 @@ enum Plan {
     Install(Vec<&'static str>),
     /// An error with this text: the user must do it.
     Fail(String),
+}
+
+/// Installs what fuzzing needs. An error where that is not possible.
+pub fn fuzz() -> anyhow::Result<()> {
+    provide(&FUZZ)
 }
 
 /// Installs what the lab needs. An error where that is not possible.

@@ -7,6 +7,8 @@
 
 mod authorizer;
 mod clock;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod in_flight;
 mod observer;
 mod settings;

@@ -21,6 +21,8 @@ use resilience::{Changes, Records};
 mod error;
 mod file;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod sequence;
 mod set_aside;
 

@@ -16,6 +16,8 @@ mod convert;
 mod diagnostic_stream;
 mod dial;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc_service;
 mod reply;
 mod settings;

@@ -179,9 +179,13 @@ impl Codec {
     }
 
     fn with_checksum(&self, key: &[u8], value: &impl Serialize) -> Vec<u8> {
-        let body = json(value);
-        let mut bytes = self.checksum(key, &body).to_be_bytes().to_vec();
-        bytes.extend_from_slice(&body);
+        self.checked(key, &json(value))
+    }
+
+    /// The value of `body` with its checksum.
+    pub(super) fn checked(&self, key: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut bytes = self.checksum(key, body).to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
         bytes
     }
 
