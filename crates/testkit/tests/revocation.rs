@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocserv_agent_proto::vpn::v1::{DisconnectReason, ValidateSessionResponse};
-use testkit::harness::{POLICY, decisions, events_of, fast_reconnect, lab, last_decision, wait_for_event};
+use testkit::harness::{
+    POLICY, decisions, events_of, fast_reconnect, http_get, lab, last_decision, wait_for_event,
+    wait_until_empty,
+};
 use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
 use testkit::portal_double::{PortalDouble, PortalEvent, Reply};
 use testkit::wait::{self, BOUND};
@@ -224,4 +227,39 @@ fn a_disconnect_also_ends_an_allowed_login_that_is_not_connected_yet() {
         assert_eq!(event["reason"], "admin_forced", "{event}");
     }
     assert!(bob.is_running());
+}
+
+/// The requests for ocserv's list of connections so far.
+fn lists(lab: &Lab) -> f64 {
+    let (_, text) = http_get(lab, "/metrics").unwrap();
+    let metric = "ocserv_agent_occtl_requests_total{command=\"list\",status=\"answered\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(metric));
+    value.unwrap().parse().unwrap()
+}
+
+#[test]
+fn sessions_revoked_at_once_all_end_and_share_requests_to_ocserv() {
+    let users: Vec<String> = (0..10).map(|n| format!("user{n}")).collect();
+    let names: Vec<&str> = users.iter().map(String::as_str).collect();
+    let lab = lab("mass")
+        .users(&names)
+        .agent(fast_reconnect(SYNC))
+        .start()
+        .unwrap();
+    let connect = |user: &&str| lab.server().connect(user).unwrap();
+    let clients: Vec<_> = names.iter().map(connect).collect();
+    let (before, start) = (lists(&lab), Instant::now());
+    lab.portal_dev()
+        .set_policy("version = 1\ndefault = \"deny\"")
+        .unwrap();
+    for client in clients {
+        client.wait_ended(BOUND).unwrap();
+    }
+    wait_until_empty(&lab);
+    let (lists, elapsed) = (lists(&lab) - before, start.elapsed().as_secs_f64());
+    assert!(lists <= elapsed * 5.0 + 2.0, "{lists} lists in {elapsed} s");
+    for user in names {
+        let disconnect = wait_for_event(&lab, "disconnect", user);
+        assert_eq!(disconnect["reason"], "policy_violation", "{disconnect}");
+    }
 }
