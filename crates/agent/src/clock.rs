@@ -1,6 +1,6 @@
 //! The only reader of clocks in this crate.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -16,6 +16,13 @@ pub(crate) fn wall() -> SystemTime {
 #[expect(clippy::disallowed_methods, reason = "the agent's clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Reads the time since the system's start, which the helper's deadline is measured in; `None` where
+/// the system has no such clock.
+#[must_use]
+pub(crate) fn boottime() -> Option<Duration> {
+    ipc::client::boottime()
 }
 
 /// Creates the clock of the decision pipeline.

@@ -41,22 +41,21 @@ pub struct Endpoints {
     pub registry: Arc<Registry>,
     /// Updates gauges; called before each rendering, so it must be quick.
     pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Called for each `/livez`, so it must be quick: why the process cannot go on, if so.
+    pub stalled: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Called for each `/readyz`, so it must be quick.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
 }
 
 /// Serves the endpoints on `listener` until `stop`. At most 32 connections at once, each for at
-/// most a minute; more wait in the backlog.
-pub fn serve(listener: TcpListener, endpoints: Endpoints, tracker: &TaskTracker, stop: CancellationToken) {
-    tracker.spawn(accept(listener, Arc::new(endpoints), tracker.clone(), stop));
-}
-
-async fn accept(
+/// most a minute; more wait in the backlog. The connections are tasks of `tracker`.
+pub async fn serve(
     listener: TcpListener,
-    endpoints: Arc<Endpoints>,
+    endpoints: Endpoints,
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
+    let endpoints = Arc::new(endpoints);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await else {
@@ -107,7 +106,10 @@ fn respond(endpoints: &Endpoints, request: &Request<Incoming>) -> Response<Full<
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }
-        "/livez" => text(StatusCode::OK, "alive\n".into()),
+        "/livez" => match (endpoints.stalled)() {
+            None => text(StatusCode::OK, "alive\n".into()),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not alive: {why}\n")),
+        },
         "/readyz" => match (endpoints.readiness)() {
             Readiness::Ready => text(StatusCode::OK, "ready\n".into()),
             Readiness::Degraded(why) => text(StatusCode::OK, format!("ready, degraded: {why}\n")),

@@ -1,6 +1,8 @@
 //! The agent's process between a portal double and a fake control socket.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
@@ -102,6 +104,39 @@ impl Harness {
         let log = self.path("agent.log");
         let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         RunningAgent { child, log }
+    }
+
+    /// Sets `http.listen` to a port that is free; returns it.
+    pub(crate) fn choose_http_port(&self) -> u16 {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        self.edit_config(
+            "[http]\nlisten = \"127.0.0.1:0\"",
+            &format!("[http]\nlisten = \"127.0.0.1:{port}\""),
+        );
+        port
+    }
+
+    /// The status of a page, and nothing without a connection.
+    pub(crate) fn http_status(&self, port: u16, page: &str) -> Option<u16> {
+        self.http(port, page)?.get(9..12)?.parse().ok()
+    }
+
+    /// The response with a page.
+    pub(crate) fn http(&self, port: u16, page: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(BOUND)).ok()?;
+        write!(
+            stream,
+            "GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).ok()?;
+        Some(response)
     }
 
     pub(crate) fn login(&self, user: &str, id: i32) -> Response {

@@ -7,6 +7,7 @@ mod decisions;
 mod grpc;
 mod harness;
 mod metrics;
+mod stalls;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -15,6 +15,7 @@ mod signals;
 mod start;
 mod status;
 mod systemd;
+mod watchdog;
 
 use tokio::runtime::{Builder, Runtime};
 

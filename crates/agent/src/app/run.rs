@@ -16,7 +16,7 @@ pub enum ExitReason {
     /// A second signal or the time limit ended the shutdown, events were left, or decisions could
     /// not be stored.
     CutShort,
-    /// The IPC server failed; the rest was shut down in order.
+    /// The IPC server or another part failed; the rest was shut down in order.
     Failed,
 }
 
@@ -32,7 +32,14 @@ impl Agent {
             mut reloader,
             mut signals,
         } = start(self).await;
-        let failed = serve(&ipc_ended, &mut reloader, &mut signals, logs).await;
+        let failed = serve(
+            &ipc_ended,
+            &stages.process.failed,
+            &mut reloader,
+            &mut signals,
+            logs,
+        )
+        .await;
         let login = reloader.current().ipc.deadline.0;
         let in_time = tokio::select! {
             in_time = stages.shut_down(login) => in_time,
@@ -59,9 +66,11 @@ impl Agent {
     }
 }
 
-/// Serves until a signal asks to stop; `true` when the IPC server ended before that.
+/// Serves until a signal asks to stop; `true` when the IPC server ended, or a
+/// part of the agent panicked, before that.
 async fn serve(
     ipc_ended: &CancellationToken,
+    panicked: &CancellationToken,
     reloader: &mut Reloader,
     signals: &mut Signals,
     logs: Option<&Logs>,
@@ -76,6 +85,7 @@ async fn serve(
                     signal = signals.stop() => signal,
                 },
             },
+            () = panicked.cancelled() => return true,
             () = ipc_ended.cancelled() => {
                 tracing::error!("the IPC server failed: stopping");
                 return true;

@@ -1,7 +1,9 @@
 //! The groups of tasks, and ending them in order under one deadline.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -22,20 +24,36 @@ const STORAGE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct TaskGroup {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    /// Cancelled when a task panics: the agent would go on without a part of itself.
+    pub(super) failed: CancellationToken,
 }
 
 impl TaskGroup {
     /// Spawns `task` on `runtime`. It ends by itself once `stop` is cancelled.
     pub(super) fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, runtime);
+        self.tasks.spawn_on(self.guarded(task), runtime);
     }
 
     /// Spawns `task` on the current runtime; it is dropped when the group ends.
     pub(super) fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.stop.clone().run_until_cancelled_owned(task);
-        self.tasks.spawn(async {
+        self.tasks.spawn(self.guarded(async {
             let _stopped_or_done = task.await;
-        });
+        }));
+    }
+
+    /// Has a panic of `task` end the process.
+    fn guarded(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let failed = self.failed.clone();
+        async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!("a part of the agent has panicked: stopping");
+                failed.cancel();
+            }
+        }
     }
 
     async fn end(&self) {
@@ -46,7 +64,7 @@ impl TaskGroup {
 }
 
 /// Every group, in the order of a shutdown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stages {
     /// The gRPC server, and jobs that disconnect sessions.
     pub(super) calls: TaskGroup,
@@ -60,6 +78,24 @@ pub(super) struct Stages {
     pub(super) delivery: TaskGroup,
     /// The connection to the portal, and what else lives as long as the process.
     pub(super) process: TaskGroup,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        let failed = CancellationToken::new();
+        let group = || TaskGroup {
+            failed: failed.clone(),
+            ..TaskGroup::default()
+        };
+        Self {
+            calls: group(),
+            logins: group(),
+            queries: group(),
+            storage: group(),
+            delivery: group(),
+            process: group(),
+        }
+    }
 }
 
 impl Stages {

@@ -20,6 +20,7 @@ use super::reload::Reloader;
 use super::shutdown::Stages;
 use super::signals::Signals;
 use super::status::{ReadinessCheck, Refresh, pages};
+use super::watchdog::{Stalled, Watchdog};
 use super::{pipeline, systemd};
 use crate::config::{self, Config};
 use crate::ipc;
@@ -73,6 +74,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     guard.disarm();
     let config = context.config.current();
     let inherited = listener.is_inherited();
+    let watchdog = listener.ping().map(|ping| Watchdog::new(ping, inherited));
     let grpc_addr = grpc.as_ref().map(|grpc| grpc.server.local_addr());
 
     context.start_metrics_upkeep();
@@ -99,7 +101,8 @@ pub(super) async fn start(agent: Agent) -> Started {
         connected,
         store: store.clone(),
     };
-    context.start_http(http, &parts);
+    let stalled = context.start_watchdog(watchdog);
+    context.start_http(http, stalled, &parts);
     let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
     context.start_jobs(policy, &operations, &ocserv);
     let grpc = grpc.map(|grpc| {
@@ -219,10 +222,13 @@ impl Context {
     fn watch_connected(&self, portal: &Portal) -> watch::Receiver<bool> {
         let mut state = portal.state();
         let (sender, connected) = watch::channel(state.borrow().is_connected());
+        let failed = self.stages.process.failed.clone();
         self.stages.process.spawn_until_stop(async move {
             while state.changed().await.is_ok() {
                 sender.send_replace(state.borrow_and_update().is_connected());
             }
+            // Until the stop only a panic ends the client of the portal.
+            failed.cancel();
         });
         connected
     }
@@ -261,7 +267,15 @@ impl Context {
         ended
     }
 
-    fn start_http(&self, port: RetryingListener, parts: &ObservedParts) {
+    /// Starts to check that the login thread serves.
+    fn start_watchdog(&self, watchdog: Option<(Watchdog, Stalled)>) -> Option<Stalled> {
+        let (watchdog, stalled) = watchdog?;
+        let process = &self.stages.process;
+        process.spawn_on(&self.background, watchdog.run(process.stop.clone()));
+        Some(stalled)
+    }
+
+    fn start_http(&self, port: RetryingListener, stalled: Option<Stalled>, parts: &ObservedParts) {
         let readiness = ReadinessCheck {
             connected: parts.connected.clone(),
             fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
@@ -281,8 +295,10 @@ impl Context {
                 metrics.set_cache(&stats.cache);
             }),
             self.refresh(&parts.connected, |metrics, connected| {
-                let connected = connected.as_ref().is_some_and(|connected| *connected.borrow());
-                metrics.set_portal_connected(connected);
+                // Without a portal there is no such metric: nothing is disconnected.
+                if let Some(connected) = connected {
+                    metrics.set_portal_connected(*connected.borrow());
+                }
             }),
             self.refresh(&parts.store, |metrics, store| {
                 if let Some(store) = store {
@@ -290,12 +306,12 @@ impl Context {
                 }
             }),
         ];
-        let pages = pages(&self.metrics, readiness, refreshes);
+        let pages = pages(&self.metrics, stalled, readiness, refreshes);
         let process = &self.stages.process;
         let (tasks, stop) = (process.tasks.clone(), process.stop.clone());
         process.spawn_on(&self.background, async move {
             if let Some(listener) = port.wait(&stop).await {
-                telemetry::serve(listener, pages, &tasks, stop);
+                telemetry::serve(listener, pages, tasks, stop).await;
             }
         });
     }

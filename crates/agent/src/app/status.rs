@@ -5,6 +5,7 @@ use telemetry::{Endpoints, Readiness};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::watchdog::Stalled;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::operations::store_status::StoreStatus;
@@ -44,8 +45,15 @@ impl ReadinessCheck {
 }
 
 /// The pages of an agent whose parts are refreshed by `refreshes`.
-pub(super) fn pages(metrics: &Metrics, readiness: ReadinessCheck, refreshes: Vec<Refresh>) -> Endpoints {
+pub(super) fn pages(
+    metrics: &Metrics,
+    stalled: Option<Stalled>,
+    readiness: ReadinessCheck,
+    refreshes: Vec<Refresh>,
+) -> Endpoints {
+    let stalled = move || stalled.as_ref().and_then(|state| *state.borrow());
     Endpoints {
+        stalled: Box::new(move || stalled().map(str::to_owned)),
         registry: metrics.registry(),
         refresh: Box::new(move || refreshes.iter().for_each(|refresh| refresh())),
         readiness: Box::new(move || readiness.check()),

@@ -17,6 +17,15 @@ pub(super) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(&line(status))]);
 }
 
+/// The time within which systemd expects [`alive`], where the unit has `WatchdogSec=`.
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+pub(super) fn alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
 pub(super) fn reloading() {
     let Ok(since) = NotifyState::monotonic_usec_now() else {
         return;

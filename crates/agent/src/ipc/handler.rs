@@ -2,9 +2,11 @@
 //! responds.
 
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use ocserv::Ocserv;
 use ocserv_agent_model::{DenyCode, Login, Username, one_line};
 use resilience::{ConnectionLimiter, LogLimiter};
@@ -15,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::confirmation::{Confirmation, WrittenAllow};
 use super::connection::Connection;
+use super::deadline::Times;
 use super::frames::{ReadError, read_frame, write, write_bounded};
 use super::request::{Command, parse_request};
 use super::response;
@@ -24,12 +27,10 @@ use crate::metrics::{IpcError, IpcMetrics, Metrics};
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::record_session::SessionRecorder;
-use crate::operations::register_sessions::SessionRegistrar;
+use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 
 /// Longest time from the accept to a complete request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Part of the helper's own deadline that is reserved for the response.
-const RESPONSE_MARGIN: Duration = Duration::from_millis(50);
 /// Longest time to drain what a rejected peer still sends, so that it can read its response.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// Most rejected peers that are drained at once.
@@ -86,6 +87,7 @@ struct Warnings {
     overload: LogLimiter,
     request: LogLimiter,
     accept: LogLimiter,
+    late: LogLimiter,
 }
 
 impl Default for Warnings {
@@ -96,6 +98,7 @@ impl Default for Warnings {
             overload: limiter(),
             request: limiter(),
             accept: limiter(),
+            late: limiter(),
         }
     }
 }
@@ -104,8 +107,8 @@ impl Default for Warnings {
 enum Received<'a> {
     /// The peer closed without a request.
     Nothing,
-    /// A login, its deadline and its permit.
-    Login(Arc<Login>, Instant, SemaphorePermit<'a>),
+    /// A login, its deadlines and its permit.
+    Login(Arc<Login>, Times, SemaphorePermit<'a>),
     /// A request for the last decisions, of one user or all, and its permit.
     Decisions(Option<Username>, SemaphorePermit<'a>),
     /// The response is known: a rejection, or the answer to a report.
@@ -153,32 +156,47 @@ impl RequestHandler {
         &self.background
     }
 
-    /// Handles one connection from its accept to its end.
+    /// Handles one connection from its accept to its end. A panic denies this login and no other.
     pub(super) async fn handle(self: Arc<Self>, mut connection: Connection) {
+        let session = AssertUnwindSafe(self.serve(&mut connection)).catch_unwind().await;
+        match session {
+            Ok(Some(session)) => self.confirm(WrittenAllow {
+                connection,
+                at: clock::now(),
+                session,
+            }),
+            Ok(None) => {}
+            Err(_) => {
+                self.metrics.error(IpcError::Panic);
+                tracing::error!("a request on the IPC socket caused a panic: it is denied");
+                let response = response::rejection(DenyCode::Outage, "the agent failed on this request");
+                self.reject(&mut connection, &response).await;
+            }
+        }
+    }
+
+    /// Reads the request and responds; returns the session of an allow that is written.
+    async fn serve(&self, connection: &mut Connection) -> Option<PendingSession> {
         let arrived = clock::now();
-        match self.receive(&mut connection, arrived).await {
+        match self.receive(connection, arrived).await {
             Received::Nothing => {}
-            Received::Login(login, deadline, _permit) => {
-                let decided = self.authorizer.authorize(login, arrived, deadline).await;
-                let response = response::decision(decided.decision());
-                let written = write_bounded(&mut connection, &response).await;
-                if let Some(session) = self.authorizer.finish(decided, written) {
-                    self.confirm(WrittenAllow {
-                        connection,
-                        at: clock::now(),
-                        session,
-                    });
-                }
+            Received::Login(login, times, _permit) => {
+                let decided = self.authorizer.authorize(login, arrived, times.decide_by).await;
+                // Only an agent that was stopped meanwhile is as late as that.
+                let written = times.is_awaited()
+                    && write_bounded(connection, &response::decision(decided.decision())).await;
+                return self.authorizer.finish(decided, written);
             }
             Received::Decisions(user, _permit) => {
                 let recent = self.recent.clone();
                 let table = self.background.spawn(async move { recent.table(user.as_ref()) });
                 if let Ok(table) = table.await {
-                    write_bounded(&mut connection, &response::table(table)).await;
+                    write_bounded(connection, &response::table(table)).await;
                 }
             }
             Received::Response(response) => self.reject(connection, &response).await,
         }
+        None
     }
 
     /// Queues an allow for the confirmation task. When the queue is full, registers the session at
@@ -210,11 +228,14 @@ impl RequestHandler {
         };
         match command {
             Command::Connect(login) => {
+                let Ok(times) = Times::of(request, arrived, settings.deadline) else {
+                    return self.reject_login(request, self.too_late(), arrived);
+                };
                 let Ok(permit) = self.logins.try_acquire() else {
                     return self.reject_login(request, self.overloaded(), arrived);
                 };
                 self.metrics.login();
-                Received::Login(login, deadline(request, arrived, settings), permit)
+                Received::Login(login, times, permit)
             }
             // Needs no permit: it waits for nothing, and ocserv does not repeat a rejected report.
             Command::Disconnect(report) => {
@@ -226,6 +247,8 @@ impl RequestHandler {
                 self.metrics.request("host-update");
                 Received::Response(response::acknowledged())
             }
+            // Counts nowhere: it only shows that this thread serves.
+            Command::Ping => Received::Response(response::acknowledged()),
             Command::Decisions(user) => match self.tables.try_acquire() {
                 Ok(permit) => Received::Decisions(user, permit),
                 Err(_) => Received::Response(self.overloaded()),
@@ -279,9 +302,9 @@ impl RequestHandler {
 
     /// Writes the response to a peer whose request may be unread, and drains the connection, so
     /// that the peer can read the response. Closes at once beyond [`MAX_DRAINS`].
-    async fn reject(&self, mut connection: Connection, response: &ipc::Response) {
+    async fn reject(&self, connection: &mut Connection, response: &ipc::Response) {
         let drain = async {
-            if write(&mut connection, response).await.is_err() {
+            if write(connection, response).await.is_err() {
                 return;
             }
             let Ok(_permit) = self.drains.try_acquire() else {
@@ -319,6 +342,17 @@ impl RequestHandler {
         )
     }
 
+    fn too_late(&self) -> ipc::Response {
+        self.metrics.error(IpcError::TooLate);
+        if let Some(suppressed) = self.warnings.late.admit(clock::now().into_std()) {
+            tracing::warn!(
+                suppressed,
+                "denied a login that was read after its helper's deadline"
+            );
+        }
+        response::rejection(DenyCode::Outage, "the helper's deadline has passed")
+    }
+
     fn bad_request(&self, problem: &str) -> ipc::Response {
         self.metrics.error(IpcError::BadRequest);
         if let Some(suppressed) = self.warnings.request.admit(clock::now().into_std()) {
@@ -339,15 +373,6 @@ impl RequestHandler {
             tracing::error!(%error, suppressed, "could not accept a connection on the IPC socket");
         }
     }
-}
-
-/// Returns the deadline of a login: the agent's, or [`RESPONSE_MARGIN`] before the helper's.
-fn deadline(request: &ipc::Request, arrived: Instant, settings: &DynamicSettings) -> Instant {
-    let agent = arrived + settings.deadline;
-    let helper = request
-        .deadline_ms
-        .map(|ms| clock::now() + Duration::from_millis(ms).saturating_sub(RESPONSE_MARGIN));
-    helper.map_or(agent, |helper| helper.min(agent))
 }
 
 /// Writes the audit line of a login that was rejected before its decision. The request's fields are

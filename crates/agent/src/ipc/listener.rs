@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::connection::Connection;
+use super::ping::Ping;
 
 /// Connections that the kernel queues until they are accepted; at most `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -163,6 +164,16 @@ impl IpcListener {
     #[must_use]
     pub(crate) fn is_inherited(&self) -> bool {
         self.owned.is_none()
+    }
+
+    /// Creates pings to this socket; `None` when it has no path.
+    pub(crate) fn ping(&self) -> Option<Ping> {
+        let path = match &self.owned {
+            // Its address is the temporary name that it was bound to.
+            Some(owned) => owned.path.clone(),
+            None => self.listener.local_addr().ok()?.as_pathname()?.to_owned(),
+        };
+        Some(Ping::new(path))
     }
 
     /// Removes the socket's file, so that no further peer connects, unless another process replaced

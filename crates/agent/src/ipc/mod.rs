@@ -5,13 +5,16 @@
 
 mod confirmation;
 mod connection;
+mod deadline;
 mod frames;
 mod handler;
 mod listener;
+mod ping;
 mod request;
 mod response;
 mod server;
 
 pub(crate) use handler::{Dependencies, DynamicSettings};
 pub(crate) use listener::{BindError, IpcListener};
+pub(crate) use ping::{Ping, Pong};
 pub(crate) use server::Server;

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Disconnect(DisconnectReport),
     /// Reports that the client sent its host name; acknowledged without effect.
     HostUpdate,
+    /// Shows that requests are served; without any other effect.
+    Ping,
     /// Lists the last decisions: those of one user, or all.
     Decisions(Option<Username>),
 }
@@ -53,6 +55,7 @@ pub(crate) fn parse_request(request: &ipc::Request) -> Result<Command, BadReques
         "connect" => login(request).map(|login| Command::Connect(Arc::new(login))),
         "disconnect" => disconnect_report(request).map(Command::Disconnect),
         "host-update" => Ok(Command::HostUpdate),
+        "ping" => Ok(Command::Ping),
         "decisions" => decisions(request).map(Command::Decisions),
         _ => Err(bad(
             "reason",

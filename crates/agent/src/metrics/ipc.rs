@@ -21,6 +21,8 @@ pub(crate) struct IpcMetrics {
     overloaded: Counter,
     bad_requests: Counter,
     accept_errors: Counter,
+    late: Counter,
+    panics: Counter,
 }
 
 /// Why a connection on the IPC socket failed.
@@ -32,6 +34,10 @@ pub(crate) enum IpcError {
     BadRequest,
     /// The kernel returned an error to accept(2).
     Accept,
+    /// A login that was read after its helper's deadline.
+    TooLate,
+    /// The handler of a connection panicked.
+    Panic,
 }
 
 impl IpcMetrics {
@@ -44,6 +50,8 @@ impl IpcMetrics {
             overloaded: errors("overloaded"),
             bad_requests: errors("bad_request"),
             accept_errors: errors("accept"),
+            late: errors("too_late"),
+            panics: errors("panic"),
             metrics,
         }
     }
@@ -65,6 +73,8 @@ impl IpcMetrics {
             IpcError::Overloaded => self.overloaded.increment(1),
             IpcError::BadRequest => self.bad_requests.increment(1),
             IpcError::Accept => self.accept_errors.increment(1),
+            IpcError::TooLate => self.late.increment(1),
+            IpcError::Panic => self.panics.increment(1),
         }
     }
 

@@ -13,7 +13,7 @@ declare! {
     PORTAL_SECONDS = "ocserv_agent_portal_request_duration_seconds", Kind::Histogram(SECONDS), ["method"],
         "Duration of calls to the portal.";
     PORTAL_CONNECTED = "ocserv_agent_portal_connected", Kind::Gauge, [],
-        "1 while the portal is connected, else 0.";
+        "1 while the portal is connected, else 0; absent without a portal.";
 }
 
 impl Metrics {

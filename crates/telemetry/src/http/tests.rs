@@ -31,10 +31,11 @@ async fn server() -> Server {
     let endpoints = Endpoints {
         registry,
         refresh: Box::new(move || live.increment(1.0)),
+        stalled: Box::new(|| None),
         readiness: Box::new(move || present.lock().unwrap().clone()),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    serve(listener, endpoints, &tracker, stop.clone());
+    tracker.spawn(serve(listener, endpoints, tracker.clone(), stop.clone()));
     Server {
         address,
         readiness,

@@ -28,3 +28,17 @@ async fn a_disk_that_hangs_leaves_time_to_deliver_the_events() {
     assert!(stages.shut_down(Duration::ZERO).await);
     assert!(delivered.is_finished());
 }
+
+#[tokio::test]
+async fn a_task_that_panics_fails_the_process_and_one_that_ends_does_not() {
+    let stages = Stages::default();
+    stages.calls.spawn_until_stop(async {});
+    stages.calls.tasks.close();
+    stages.calls.tasks.wait().await;
+    assert!(!stages.process.failed.is_cancelled());
+    stages
+        .storage
+        .spawn_on(&Handle::current(), async { panic!("a bug") });
+    stages.process.failed.cancelled().await;
+    assert!(stages.shut_down(Duration::ZERO).await, "the rest ends in order");
+}

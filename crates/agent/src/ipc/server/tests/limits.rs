@@ -194,7 +194,13 @@ async fn a_handler_that_panics_affects_no_other_connection() {
         ..Setup::default()
     });
     let mut stream = start_request(&server.path, &request("connect", "mallory", 7)).await;
-    assert!(read_all(&mut stream).await.is_empty(), "a panic allows nothing");
+    let denied = response(&read_all(&mut stream).await);
+    assert_eq!(
+        (deny_code(&denied), denied.source.as_deref()),
+        (Some("outage"), Some("agent"))
+    );
+    let panics = metric_value(&server.metrics, "ocserv_agent_ipc_errors_total{kind=\"panic\"} ");
+    assert_eq!(panics, "1");
     assert!(
         send_request(&server.path, &request("connect", "alice", 8))
             .await
@@ -217,4 +223,57 @@ async fn the_decisions_table_needs_no_login_permit() {
     assert_eq!(table.message.as_deref(), Some("no decision yet\n"));
     release.send_replace(true);
     assert!(response(&read_all(&mut login).await).allowed);
+}
+
+#[tokio::test]
+async fn a_login_whose_helper_has_given_up_is_denied_without_a_decision() {
+    let decide: Decide = Arc::new(|_, _| panic!("it must not be decided"));
+    let server = serve(Setup {
+        decide,
+        ..Setup::default()
+    });
+    let now = clock::boottime().expect("the clock of Linux").as_millis();
+    let late = ipc::Request {
+        deadline_ms: Some(4_000),
+        answer_by_boottime_ms: u64::try_from(now).ok(),
+        ..request("connect", "alice", 7)
+    };
+    let denied = send_request(&server.path, &late).await;
+    assert_eq!(
+        (deny_code(&denied), denied.source.as_deref()),
+        (Some("outage"), Some("agent"))
+    );
+    assert_eq!(denied.error.as_deref(), Some("the helper's deadline has passed"));
+    let errors = metric_value(
+        &server.metrics,
+        "ocserv_agent_ipc_errors_total{kind=\"too_late\"} ",
+    );
+    assert_eq!(errors, "1");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_counts_nowhere() {
+    let (decide, _release, mut logins) = allow_when_released();
+    let server = serve(Setup {
+        decide,
+        max_logins: 1,
+        ..Setup::default()
+    });
+    let _in_progress = start_request(&server.path, &request("connect", "alice", 7)).await;
+    logins.wait_for(|count| *count == 1).await.unwrap();
+    let rendered = || {
+        let text = server.metrics.registry().render();
+        text.lines()
+            .map(str::to_owned)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = rendered();
+    let ping = crate::ipc::ping::Ping::new(server.path.clone());
+    assert!(matches!(ping.send(BOUND).await, crate::ipc::ping::Pong::Served));
+    assert_eq!(rendered(), before);
+    // A rejection is an answer, too: the thread serves.
+    server
+        .settings
+        .send_modify(|settings| settings.allowed_uids = vec![4_000_000]);
+    assert!(matches!(ping.send(BOUND).await, crate::ipc::ping::Pong::Served));
 }
