@@ -18,8 +18,8 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Reads the time since the system's start, which the helper's deadline is measured in; `None` where
-/// the system has no such clock.
+/// Reads the time since the system's start, in which the helper's deadline is measured; `None`
+/// where the system has no such clock.
 #[must_use]
 pub(crate) fn boottime() -> Option<Duration> {
     ipc::client::boottime()

@@ -48,8 +48,8 @@ impl RetryingListener {
             .and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Waits until the address is bound; returns `None` when `stop` is cancelled first. The listener
-    /// is registered with the current runtime: the login thread, which bound it, may stall.
+    /// Waits until the address is bound; returns `None` when `stop` is cancelled first. Registers
+    /// the listener with the current runtime: the login thread, which bound it, may stall.
     pub(crate) async fn wait(self, stop: &CancellationToken) -> Option<TcpListener> {
         let bound = self.listener.map(TcpListener::into_std);
         if let Some(Ok(listener)) = bound.map(|bound| bound.and_then(TcpListener::from_std)) {
