@@ -20,7 +20,7 @@ use super::reload::Reloader;
 use super::shutdown::Stages;
 use super::signals::Signals;
 use super::status::{ReadinessCheck, Refresh, pages};
-use super::watchdog::{Stalled, Watchdog};
+use super::watchdog::Stalled;
 use super::{pipeline, systemd};
 use crate::config::{self, Config};
 use crate::ipc;
@@ -74,7 +74,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     guard.disarm();
     let config = context.config.current();
     let inherited = listener.is_inherited();
-    let watchdog = listener.ping().map(|ping| Watchdog::new(ping, inherited));
+    let ping = listener.ping();
     let grpc_addr = grpc.as_ref().map(|grpc| grpc.server.local_addr());
 
     context.start_metrics_upkeep();
@@ -101,7 +101,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         connected,
         store: store.clone(),
     };
-    let stalled = context.start_watchdog(watchdog);
+    let stalled = ping.map(|ping| context.start_watchdog(ping, inherited));
     context.start_http(http, stalled, &parts);
     let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
     context.start_jobs(policy, &operations, &ocserv);
@@ -265,14 +265,6 @@ impl Context {
             }
         });
         ended
-    }
-
-    /// Starts to check that the login thread serves.
-    fn start_watchdog(&self, watchdog: Option<(Watchdog, Stalled)>) -> Option<Stalled> {
-        let (watchdog, stalled) = watchdog?;
-        let process = &self.stages.process;
-        process.spawn_on(&self.background, watchdog.run(process.stop.clone()));
-        Some(stalled)
     }
 
     fn start_http(&self, port: RetryingListener, stalled: Option<Stalled>, parts: &ObservedParts) {

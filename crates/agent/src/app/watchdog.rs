@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::build::Context;
 use super::systemd;
 use crate::ipc::{Ping, Pong};
 
@@ -19,7 +20,7 @@ const CHECKS_PER_LIMIT: u32 = 3;
 pub(super) type Stalled = watch::Receiver<Option<&'static str>>;
 
 /// Pings the IPC socket.
-pub(super) struct Watchdog {
+struct Watchdog {
     ping: Ping,
     /// Whether systemd holds the socket: then a restart would not bring it back.
     inherited: bool,
@@ -29,8 +30,18 @@ pub(super) struct Watchdog {
     stalled: watch::Sender<Option<&'static str>>,
 }
 
+impl Context {
+    /// Starts to check that the login thread serves. `inherited`: systemd holds the socket.
+    pub(super) fn start_watchdog(&self, ping: Ping, inherited: bool) -> Stalled {
+        let (watchdog, stalled) = Watchdog::new(ping, inherited);
+        let process = &self.stages.process;
+        process.spawn_on(&self.background, watchdog.run(process.stop.clone()));
+        stalled
+    }
+}
+
 impl Watchdog {
-    pub(super) fn new(ping: Ping, inherited: bool) -> (Self, Stalled) {
+    fn new(ping: Ping, inherited: bool) -> (Self, Stalled) {
         let limit = systemd::watchdog().map(|limit| limit / CHECKS_PER_LIMIT);
         let (stalled, state) = watch::channel(None);
         let watchdog = Self {
@@ -44,7 +55,7 @@ impl Watchdog {
     }
 
     /// Checks until `stop`. Without its notifications systemd ends the process.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    async fn run(self, stop: CancellationToken) {
         let check = async || {
             self.check().await;
             sleep(self.interval).await;
