@@ -119,6 +119,34 @@ fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() 
 }
 
 #[test]
+fn a_revocation_survives_a_kill_right_after_the_answer() {
+    let options = fast_reconnect(r#"sessions.sync_interval = "300ms""#);
+    let lab = lab("stored-revocation").agent(options.clone()).start().unwrap();
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    let sessions = ["alice", "bob"].map(|user| lab.server().connect(user).unwrap());
+    lab.portal_dev().call_agent(&["disconnect", "alice"]).unwrap();
+    lab.agent().kill();
+    lab.agent().start(&options).unwrap();
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    // This one by a validation.
+    let policy = "version = 1\ndefault = \"allow\"\n\
+                  [[rules]]\nverdict = \"deny\"\nusers = [\"bob\"]\nreason = \"left\"";
+    lab.portal_dev().set_policy(policy).unwrap();
+    lab.agent().wait_for_log("session revoked", BOUND).unwrap();
+    lab.agent().kill();
+    lab.portal_dev().kill();
+    lab.agent().start(&options).unwrap();
+    for user in ["alice", "bob"] {
+        let response = IpcRequest::login(user).call(&lab).unwrap();
+        assert_eq!(response["allowed"], false, "{user}: {response}");
+        assert_eq!(last_decision(&lab, user)["source"], "stale", "{user}");
+    }
+    for session in sessions {
+        session.wait_ended(BOUND).unwrap();
+    }
+}
+
+#[test]
 fn a_disk_that_hangs_delays_no_login_and_no_disconnect() {
     if !Path::new("/dev/loop-control").exists() {
         eprintln!("not tested: this system has no loop devices");

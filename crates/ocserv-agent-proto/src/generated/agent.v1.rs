@@ -488,8 +488,8 @@ pub struct DisconnectUserRequest {
 /// Result of a disconnect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DisconnectUserResponse {
-    /// Whether all sessions have ended. False for a user without sessions, but the call affects later
-    /// logins.
+    /// Whether all sessions have ended and the agent has stored what it needs to deny later logins
+    /// after a restart. False for a user without sessions, but the call affects later logins.
     #[prost(bool, tag = "1")]
     pub success: bool,
     /// Number of disconnected sessions.

@@ -130,3 +130,28 @@ async fn an_unavailable_ocserv_is_an_error() {
     let summary = operation.disconnect_connections(&alice, &[], DisconnectReason::AdminForced);
     assert!(summary.await.is_err());
 }
+
+#[tokio::test]
+async fn a_revoked_session_ends_before_the_revocation_is_stored_and_the_call_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, operation) = operation(dir.path(), vec![alice()]);
+    let store = StoreStatus::new();
+    let operation = DisconnectUser {
+        store: Some(store.clone()),
+        ..operation
+    };
+    let session = operation.ocserv.sessions().await.unwrap().remove(0);
+    let revoke = operation.run_for_session(&session, DisconnectReason::PolicyViolation, "");
+    let disk = async {
+        store.requested().await;
+        let requests = store.requests();
+        while !fake.sessions().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        store.set_stored(requests);
+        requests
+    };
+    let (revoked, requests) = tokio::join!(revoke, disk);
+    assert!(revoked.unwrap());
+    assert_eq!(requests, 1);
+}
