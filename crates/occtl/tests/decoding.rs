@@ -23,6 +23,24 @@ fn decode_all(bytes: &[u8]) -> [Option<DecodeError>; 4] {
 }
 
 #[test]
+fn every_command_has_the_numbers_of_the_protocol_and_a_name_for_errors() {
+    for (command, number, reply, name) in [
+        (Command::Status, 1, 101, "status"),
+        (Command::List, 4, 104, "list"),
+        (Command::User, 5, 104, "user"),
+        (Command::Id, 6, 104, "id"),
+        (Command::DisconnectUser, 7, 105, "disconnect user"),
+        (Command::DisconnectId, 8, 106, "disconnect id"),
+        (Command::ListCookies, 12, 110, "list cookies"),
+        (Command::TerminateUser, 13, 111, "terminate user"),
+        (Command::TerminateSession, 15, 113, "terminate session"),
+    ] {
+        assert_eq!((command.number(), command.reply_number()), (number, reply));
+        assert_eq!(command.to_string(), name);
+    }
+}
+
+#[test]
 fn every_truncation_of_every_kind_of_reply_is_an_error() {
     for whole in [LIST, COOKIES, STATUS, BOOL] {
         assert!(decode_all(whole).iter().any(Option::is_none));

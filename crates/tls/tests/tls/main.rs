@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accept;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod pki;
