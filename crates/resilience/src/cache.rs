@@ -213,6 +213,7 @@ impl Cache {
             self.remove(&key);
             return StoreResult::NotStored;
         }
+        self.changes.record_answer(&key, self.settings.max_size);
         let answer = CachedAnswer::new(&key, verdict, asked, Some(ttl));
         match self.insert(&key, answer) {
             true => StoreResult::Stored,

@@ -110,3 +110,46 @@ fn declarations_are_consistent_and_zeros_are_rendered_from_the_start() {
         assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
     }
 }
+
+#[test]
+fn cache_and_breaker_are_rendered_with_all_their_counters() {
+    let metrics = Metrics::new("vpn1").unwrap();
+    metrics.set_cache(&resilience::CacheStats {
+        hits: 30,
+        misses: 10,
+        stale_hits: 3,
+        evictions: 4,
+        forgotten_denies: 5,
+        size: 6,
+        denied_users: 7,
+    });
+    metrics.set_breaker(
+        resilience::BreakerState::Open,
+        &resilience::BreakerStats {
+            requests: 20,
+            successes: 11,
+            failures: 8,
+            refused: 2,
+            ..resilience::BreakerStats::default()
+        },
+    );
+    let text = metrics.registry().render();
+    for (name, value) in [
+        ("cache_hits_total", "30"),
+        ("cache_misses_total", "10"),
+        ("cache_hit_ratio", "0.75"),
+        ("cache_stale_hits_total", "3"),
+        ("cache_evictions_total", "4"),
+        ("cache_forgotten_denies_total", "5"),
+        ("cache_size", "6"),
+        ("cache_denied_users", "7"),
+        ("circuit_breaker_state{service=\"portal\"}", "2"),
+        ("circuit_breaker_requests_total{service=\"portal\"}", "20"),
+        ("circuit_breaker_successes_total{service=\"portal\"}", "11"),
+        ("circuit_breaker_failures_total{service=\"portal\"}", "8"),
+        ("circuit_breaker_refused_total{service=\"portal\"}", "2"),
+    ] {
+        let line = format!("ocserv_agent_{name} {value}");
+        assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+    }
+}

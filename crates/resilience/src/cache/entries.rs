@@ -38,12 +38,11 @@ impl Cache {
         self.peek(&latest.key)
     }
 
-    /// Inserts or replaces an answer. Returns whether it was kept.
+    /// Inserts or replaces an answer; the caller records the change. Returns whether it was kept.
     pub(super) fn insert(&mut self, key: &Arc<CacheKey>, answer: CachedAnswer) -> bool {
         let is_allow = answer.verdict.is_allow();
         self.answers_mut(!is_allow).remove(key);
         self.users.add_answer(key, is_allow);
-        self.changes.record_answer(key, self.settings.max_size);
         let evicted = self.answers_mut(is_allow).insert(key, answer);
         self.handle_evicted(evicted);
         let max = self.settings.max_per_user;

@@ -194,3 +194,20 @@ fn what_exceeds_the_bounds_is_left_out_the_oldest_first() {
     assert_eq!(in_outage(&mut cache, &key("user1", 1), at(21)), Some((false, 1)));
     assert_eq!(in_outage(&mut cache, &key("user2", 1), at(21)), Some((true, 19)));
 }
+
+#[test]
+fn a_restart_that_leaves_nothing_out_writes_nothing() {
+    let mut before = cache(
+        SETTINGS,
+        &[(&key("alice", 1), allow(), 0), (&key("eve", 1), deny(), 0)],
+    );
+    before.revoke_user(&user("carol"), "", at(1));
+    let mut disk = OnDisk::default();
+    disk.apply(take_changes(&mut before));
+    for (now, is_empty) in [(10, true), (1_800, false)] {
+        let mut after = Cache::new(SETTINGS);
+        after.restore(disk.records(), at(now));
+        let changes = take_changes(&mut after);
+        assert_eq!(changes.is_empty(), is_empty, "{changes:?}");
+    }
+}
