@@ -21,6 +21,8 @@ const UNUSABLE: &str = "decision store is unusable: replaced by an empty one, wh
 /// and mounts a file system as the agent's state directory.
 fn mount_state_dir(lab: &Lab, arguments: &[&str]) {
     let state_dir = lab.agent().state_dir();
+    // Before that it may have no state directory yet.
+    lab.agent().wait_for_log("agent is ready", BOUND).unwrap();
     lab.agent().stop().unwrap();
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     run("mount", &["--make-rprivate", "/"]);

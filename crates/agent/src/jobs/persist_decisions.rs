@@ -92,6 +92,11 @@ impl DecisionPersistence {
         if self.failures == 0 {
             self.status.set_complete();
         }
+        // Closing the file syncs it.
+        let close = tokio::task::spawn_blocking(move || drop(self.disk));
+        if let Err(error) = close.await {
+            tracing::debug!(%error, "could not close the decision store");
+        }
     }
 
     async fn write_reporting_a_hang(&mut self, authorizer: &Authorizer) -> Result<(), String> {
