@@ -106,3 +106,28 @@ fn a_change_during_a_copy_of_all_is_in_the_copy() {
     copy.apply(collector.finish());
     assert_eq!(copy, OnDisk::of(&cache));
 }
+
+#[test]
+fn an_allow_that_changes_nothing_about_a_denied_user_is_no_change_of_the_user() {
+    let mut cache = Cache::new(LARGE);
+    let in_scope = |group, host| CacheKey {
+        group: ocserv_agent_model::GroupName::parse(group).ok(),
+        ..key("alice", host)
+    };
+    let users_changed = |cache: &mut Cache| match take_changes(cache) {
+        Changes::Partial { put, .. } => put.revocations.len(),
+        Changes::Full(_) => panic!(),
+    };
+    let steps = [
+        (in_scope("staff", 1), deny(), 1),
+        (in_scope("guests", 1), allow(), 1),
+        (in_scope("guests", 2), allow(), 0),
+        (in_scope("admins", 3), deny(), 1),
+        (in_scope("staff", 3), allow(), 1),
+        (in_scope("staff", 3), allow(), 0),
+    ];
+    for (seconds, (key, verdict, changed)) in (0..).zip(steps) {
+        put(&mut cache, &key, verdict.clone(), Ttl::Default, at(seconds));
+        assert_eq!(users_changed(&mut cache), changed, "{key:?} {verdict:?}");
+    }
+}
