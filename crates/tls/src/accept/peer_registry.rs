@@ -116,3 +116,19 @@ impl Drop for Registration {
         self.registry.state().peers.remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registration_ends_with_its_connection() {
+        let registry = PeerRegistry::default();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = Arc::new(VerifiedPeer::new(Arc::default(), address, &[]));
+        let (first, second) = (registry.register(Arc::clone(&peer)), registry.register(peer));
+        assert_eq!(registry.state().peers.len(), 2);
+        drop((first, second));
+        assert!(registry.state().peers.is_empty());
+    }
+}

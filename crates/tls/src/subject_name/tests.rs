@@ -67,6 +67,11 @@ fn names_of_a_certificate_that_could_imitate_others_are_skipped() {
     ] {
         assert_eq!(SubjectName::of(&name), None, "{name:?}");
     }
+    let email = GeneralName::RFC822Name("Ops@example.com");
+    assert_eq!(
+        SubjectName::of(&email),
+        Some(SubjectName::Email("Ops@example.com".to_owned()))
+    );
     let address = GeneralName::IPAddress(&[10, 9, 8, 7]);
     assert_eq!(
         SubjectName::of(&address),

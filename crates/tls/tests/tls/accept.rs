@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected as _;
 use tracing::subscriber::DefaultGuard;
 
 use crate::pki::{Ca, files, write};
@@ -58,6 +59,10 @@ impl Log {
             .with_writer(move || writer.clone())
             .finish();
         (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
     async fn wait_for(&self, text: &str) {
@@ -410,7 +415,7 @@ async fn reload_without_a_ca_closes_the_connections_it_issued_and_no_other() {
     write(&server.files.ca, &format!("{}{}", staying.pem(), leaving.pem()));
     server.tls.reload().unwrap();
     let mut connections = Vec::new();
-    for ca in [&staying, &leaving] {
+    for ca in [&leaving, &staying] {
         let tls = client(&staying, ca, "portal.test");
         let dialled = bounded(dial(server.address, &tls)).await.unwrap();
         connections.push((dialled, bounded(server.incoming.next()).await.unwrap()));
@@ -418,7 +423,7 @@ async fn reload_without_a_ca_closes_the_connections_it_issued_and_no_other() {
     write(&server.files.ca, &staying.pem());
     server.tls.reload().unwrap();
 
-    let (_, revoked) = &mut connections[1];
+    let (_, revoked) = &mut connections[0];
     // A server is reading meanwhile.
     let error = bounded(revoked.read(&mut [0])).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
@@ -426,7 +431,7 @@ async fn reload_without_a_ca_closes_the_connections_it_issued_and_no_other() {
     log.wait_for("portal.test at 127.0.0.1").await;
     log.wait_for("its certificate was issued by a CA we do not trust")
         .await;
-    let (dialled, trusted) = &mut connections[0];
+    let (dialled, trusted) = &mut connections[1];
     dialled.write_all(b"x").await.unwrap();
     dialled.flush().await.unwrap();
     bounded(trusted.read_exact(&mut [0])).await.unwrap();
@@ -490,4 +495,44 @@ async fn connection_ends_when_its_clients_certificate_expires() {
     dialled.write_all(b"x").await.unwrap();
     dialled.flush().await.unwrap();
     bounded(valid.read_exact(&mut [0])).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_a_stream_for_a_server_with_their_peer_and_vectored_writes() {
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, settings()).await;
+    let tls = client(&ca, &ca, "portal.test");
+    let mut dialled = bounded(dial(server.address, &tls)).await.unwrap();
+    let mut accepted = bounded(server.incoming.next()).await.unwrap();
+    assert_eq!(accepted.connect_info().label(), "portal.test");
+    assert_eq!(accepted.address(), dialled.get_ref().0.local_addr().unwrap());
+    assert!(tokio::io::AsyncWrite::is_write_vectored(&accepted));
+    let parts = [io::IoSlice::new(b"hel"), io::IoSlice::new(b"lo")];
+    assert_eq!(bounded(accepted.write_vectored(&parts)).await.unwrap(), 5);
+    bounded(accepted.shutdown()).await.unwrap();
+    let mut received = Vec::new();
+    bounded(dialled.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received, b"hello", "the shutdown is a clean end");
+
+    let second = bounded(dial(server.address, &tls)).await.unwrap();
+    let streamed = bounded(tokio_stream::StreamExt::next(&mut server.incoming)).await;
+    assert_eq!(
+        streamed.unwrap().unwrap().address(),
+        second.get_ref().0.local_addr().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn peer_that_closes_during_the_handshake_is_no_warning() {
+    let (log, _guard) = Log::capture();
+    let ca = Ca::new("ca");
+    let server = server(&ca, settings()).await;
+    let mut scanner = TcpStream::connect(server.address).await.unwrap();
+    scanner.shutdown().await.unwrap();
+    // Until the server has closed it, too.
+    let _closed = bounded(scanner.read(&mut [0])).await;
+    let mut other = TcpStream::connect(server.address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    log.wait_for("it does not speak TLS").await;
+    assert!(!log.text().contains("unexpectedly"), "{}", log.text());
 }

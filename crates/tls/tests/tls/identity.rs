@@ -27,6 +27,8 @@ fn error_of_a_broken_identity_names_the_file_and_the_fault() {
     let cut_short = fs::read_to_string(&files.cert)
         .unwrap()
         .replace("-----END CERTIFICATE-----", "");
+    let largest = "\n".repeat(4 << 20);
+    let too_large = "\n".repeat((4 << 20) + 1);
     let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let cases = [
         (&files.ca, None, "ca.pem: no such file"),
@@ -45,6 +47,26 @@ fn error_of_a_broken_identity_names_the_file_and_the_fault() {
             &files.ca,
             Some(not_der),
             "ca.pem: certificate 1 in it cannot be used",
+        ),
+        (
+            &files.cert,
+            Some("-----BEGIN CERTIFICATE\n"),
+            "a BEGIN line is malformed",
+        ),
+        (
+            &files.cert,
+            Some("-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n"),
+            "its base64 is damaged",
+        ),
+        (
+            &files.cert,
+            Some(largest.as_str()),
+            "cert.pem: no usable certificate in PEM form: there is none in it",
+        ),
+        (
+            &files.cert,
+            Some(too_large.as_str()),
+            "cert.pem: larger than 4194304 bytes",
         ),
         (
             &files.key,
@@ -71,6 +93,50 @@ fn error_of_a_broken_identity_names_the_file_and_the_fault() {
         );
         write(path, &before);
     }
+    fs::remove_file(&files.ca).unwrap();
+    fs::create_dir(&files.ca).unwrap();
+    let error = Identity::load(&files).unwrap_err().to_string();
+    assert!(error.ends_with("ca.pem: could not be read"), "{error}");
+}
+
+#[test]
+fn certificate_that_is_not_valid_yet_and_a_leaf_among_the_cas_are_warnings() {
+    let ca = Ca::new("ca");
+    let early = ca.leaf_with("agent.test", |params| {
+        params.not_before = rcgen::date_time_ymd(3000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(3001, 1, 1);
+    });
+    let (_dir, files) = files(&ca, &early);
+    write(
+        &files.ca,
+        &format!("{}{}", ca.pem(), ca.expired_leaf("leaf").cert),
+    );
+    let identity = Identity::load(&files).unwrap();
+    let [leaf, not_yet] = identity.warnings() else {
+        panic!("{:?}", identity.warnings())
+    };
+    assert!(
+        leaf.ends_with("ca.pem: certificate 2 in it is not a CA's"),
+        "{leaf}"
+    );
+    assert!(not_yet.contains("not valid before 3000-01-01"), "{not_yet}");
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    assert!(identity.certificate().describe(epoch).ends_with("on 3001-01-01"));
+    assert!(
+        identity.ca().describe(epoch).ends_with("on 2020-02-03"),
+        "the earliest"
+    );
+    assert_eq!(
+        (&identity.certificate().path, &identity.ca().path),
+        (&files.cert, &files.ca)
+    );
+}
+
+#[test]
+fn provider_is_installed_for_the_process() {
+    tls::install_provider();
+    tls::install_provider();
+    assert!(rustls::crypto::CryptoProvider::get_default().is_some());
 }
 
 #[test]
