@@ -13,6 +13,8 @@ use testkit::lab::{IpcRequest, Lab};
 use testkit::wait::{self, BOUND};
 
 const FAILED: &str = "decision store does not work: retrying, a restart would lose decisions and revocations";
+/// A file system of 4 MiB.
+const SMALL: &[&str] = &["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"];
 const RECOVERED: &str = "decision store recovered: everything is written";
 
 const UNUSABLE: &str = "decision store is unusable: replaced by an empty one, what it had of cached decisions and revocations is not used";
@@ -81,7 +83,7 @@ fn store_is(lab: &Lab, up: u8) {
 fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() {
     let options = fast_reconnect("");
     let lab = lab("full-disk").agent(options.clone()).start().unwrap();
-    mount_state_dir(&lab, &["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"]);
+    mount_state_dir(&lab, SMALL);
     lab.agent().start(&options).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     let state_dir = lab.agent().state_dir();
@@ -118,6 +120,47 @@ fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() 
         assert_eq!(response["allowed"], false, "{user}: {response}");
         assert_eq!(last_decision(&lab, user)["source"], "stale");
     }
+}
+
+#[test]
+fn a_start_on_a_full_disk_damages_nothing() {
+    let options = fast_reconnect("");
+    let lab = lab("full-at-start").agent(options.clone()).start().unwrap();
+    mount_state_dir(&lab, SMALL);
+    lab.agent().start(&options).unwrap();
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    for user in ["alice", "bob"] {
+        IpcRequest::login(user).call(&lab).unwrap();
+    }
+    error_of_disconnect(&lab, "bob");
+    lab.agent().kill();
+    lab.portal_dev().kill();
+    let state_dir = lab.agent().state_dir();
+    fill(&state_dir);
+    lab.agent().start(&options).unwrap();
+    for (user, allowed) in [("alice", true), ("bob", false)] {
+        let response = IpcRequest::login(user).call(&lab).unwrap();
+        assert_eq!(response["allowed"], allowed, "{user}: {response}");
+        assert_eq!(last_decision(&lab, user)["source"], "stale", "{user}");
+    }
+    assert!(error_of_disconnect(&lab, "alice").contains("decision store"));
+    store_is(&lab, 0);
+    lab.agent().kill();
+    lab.agent().start(&options).unwrap();
+    assert_eq!(log_lines(&lab, UNUSABLE).len(), 0);
+    free(&state_dir);
+    wait::until("a stored revocation", BOUND, || {
+        (!error_of_disconnect(&lab, "alice").contains("decision store")).then_some(())
+    })
+    .unwrap();
+    lab.agent().kill();
+    lab.agent().start(&options).unwrap();
+    for user in ["alice", "bob"] {
+        let response = IpcRequest::login(user).call(&lab).unwrap();
+        assert_eq!(response["allowed"], false, "{user}: {response}");
+        assert_eq!(last_decision(&lab, user)["source"], "stale", "{user}");
+    }
+    assert_eq!(log_lines(&lab, UNUSABLE).len(), 0);
 }
 
 #[test]
