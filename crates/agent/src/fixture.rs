@@ -63,7 +63,11 @@ impl PolicySource for AllowingPortal {
                 return Err(SourceError::Outage("down".to_owned()));
             }
             let verdict = Verdict::Allow(Grant::default());
-            Ok(PolicyAnswer { verdict, ttl: None })
+            Ok(PolicyAnswer {
+                verdict,
+                ttl: None,
+                disconnect: false,
+            })
         })
     }
 }

@@ -81,6 +81,10 @@ pub enum QueryEnd {
     Invalidated,
     /// Without an answer.
     Outage,
+    /// With an answer that cannot be used.
+    InvalidAnswer,
+    /// With an error that denies the login.
+    Rejected,
     /// The agent stopped before an answer.
     Cancelled,
 }
@@ -93,6 +97,13 @@ pub enum Observation {
     Decided(Arc<DecisionRecord>),
     /// The breaker changed its state.
     Breaker(Transition),
+    /// The source denied a user whose connected sessions must end, too. The deny is stored.
+    DisconnectRequested {
+        /// The user.
+        username: Username,
+        /// The reason of the deny.
+        reason: String,
+    },
     /// A query to a remote source ended.
     QueryEnded {
         /// How it ended.

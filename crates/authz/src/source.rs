@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use ocserv_agent_model::{Login, Source, Verdict};
+use ocserv_agent_model::{Denial, Login, Source, Verdict};
 use tokio::time::Instant;
 
 /// A policy source's answer about a login.
@@ -15,16 +15,26 @@ pub struct PolicyAnswer {
     /// How long the answer is fresh: `None` leaves it to the settings. With zero it decides no
     /// later login while the source answers: an allow is not cached, a deny is kept for outages.
     pub ttl: Option<Duration>,
+    /// Whether the connected sessions of the user must end, too; only with a deny.
+    pub disconnect: bool,
 }
 
 /// Why a policy source gave no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The source is unreachable, late, or its answer is invalid: counts against the breaker, and
-    /// the fail mode decides.
+    /// The source is unreachable, late or fails: counts against the breaker, and the fail mode
+    /// decides.
     #[error("{0}")]
     Outage(String),
+    /// The source answered, and its answer about this login cannot be used: the fail mode decides,
+    /// and the breaker counts a success.
+    #[error("{0}")]
+    InvalidAnswer(String),
+    /// The source works and rejects this login without a verdict: the login is denied, nothing is
+    /// kept, and the breaker counts a success.
+    #[error("{}", .0.reason)]
+    Rejected(Denial),
 }
 
 /// The future of [`PolicySource::check`].

@@ -16,6 +16,7 @@ use crate::*;
 
 mod changes;
 mod denials;
+mod errors;
 mod model_check;
 mod outages;
 mod queries;
@@ -64,6 +65,9 @@ enum SourceBehaviour {
     /// Never answers.
     Hangs,
     Panics,
+    Fails(SourceError),
+    /// Answers, and wants the sessions of the user to end.
+    Disconnects(Verdict),
 }
 
 struct SourceDouble {
@@ -84,10 +88,20 @@ impl PolicySource for SourceDouble {
             match behaviour {
                 SourceBehaviour::Answers { verdict, ttl, after } => {
                     sleep(after).await;
-                    Ok(PolicyAnswer { verdict, ttl })
+                    Ok(PolicyAnswer {
+                        verdict,
+                        ttl,
+                        disconnect: false,
+                    })
                 }
                 SourceBehaviour::Unreachable => Err(SourceError::Outage("not connected".to_owned())),
                 SourceBehaviour::Hangs => std::future::pending().await,
+                SourceBehaviour::Fails(error) => Err(error),
+                SourceBehaviour::Disconnects(verdict) => Ok(PolicyAnswer {
+                    verdict,
+                    ttl: None,
+                    disconnect: true,
+                }),
                 SourceBehaviour::Panics => panic!("a bug in the source"),
             }
         })

@@ -16,7 +16,8 @@ pub struct Route {
 pub enum RouteError {
     /// The part before the slash is not an IPv4 or IPv6 address.
     Address,
-    /// The part after the slash is not a decimal number within the address family's bounds.
+    /// The part after the slash is neither a decimal number within the address family's bounds nor,
+    /// for IPv4, a netmask.
     PrefixLength {
         /// The largest allowed: 32 for IPv4, 128 for IPv6.
         max: u8,
@@ -35,13 +36,15 @@ impl fmt::Display for RouteError {
 impl std::error::Error for RouteError {}
 
 impl Route {
-    /// Parses `address/length`; a bare address is a route to that one host.
+    /// Parses `address/length`, or ocserv's own notation `address/netmask` for IPv4; a bare address
+    /// is a route to that one host. Surrounding white space is ignored, as ocserv does.
     ///
-    /// The length is decimal digits: no sign, no dotted mask.
+    /// The length is decimal digits without a sign; a netmask is contiguous.
     ///
     /// # Errors
     /// [`RouteError`] names the part that is wrong.
     pub fn parse(text: &str) -> Result<Self, RouteError> {
+        let text = text.trim();
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -50,10 +53,9 @@ impl Route {
         let max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_len = match length {
             None => max,
-            Some(digits) => Some(digits)
-                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|digits| digits.parse().ok())
+            Some(length) => decimal(length)
                 .filter(|length| *length <= max)
+                .or_else(|| address.is_ipv4().then(|| netmask(length)).flatten())
                 .ok_or(RouteError::PrefixLength { max })?,
         };
         Ok(Self { address, prefix_len })
@@ -89,6 +91,21 @@ impl Route {
     }
 }
 
+/// Parses decimal digits without a sign.
+fn decimal(digits: &str) -> Option<u8> {
+    let is_unsigned = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_unsigned.then(|| digits.parse().ok()).flatten()
+}
+
+/// Parses a contiguous IPv4 netmask and returns its length.
+fn netmask(text: &str) -> Option<u8> {
+    let bits = text.parse::<Ipv4Addr>().ok()?.to_bits();
+    let length = bits.leading_ones();
+    (length == bits.count_ones())
+        .then(|| u8::try_from(length).ok())
+        .flatten()
+}
+
 /// CIDR notation.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_with_or_without_a_prefix_length_is_a_route() {
+    fn an_address_with_or_without_a_prefix_length_or_a_netmask_is_a_route() {
         for (text, cidr, network) in [
             ("10.0.0.0/8", "10.0.0.0/8", "10.0.0.0/8"),
             ("10.1.2.3/8", "10.1.2.3/8", "10.0.0.0/8"),
@@ -111,6 +128,10 @@ mod tests {
             ("2001:DB8:0:0::1/32", "2001:db8::1/32", "2001:db8::/32"),
             ("fd00::1", "fd00::1/128", "fd00::1/128"),
             ("ff::/0", "ff::/0", "::/0"),
+            ("10.0.0.0/255.0.0.0", "10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3/255.255.255.255", "10.1.2.3/32", "10.1.2.3/32"),
+            ("0.0.0.0/0.0.0.0", "0.0.0.0/0", "0.0.0.0/0"),
+            (" 10.0.0.0/8\t", "10.0.0.0/8", "10.0.0.0/8"),
         ] {
             let route = Route::parse(text).unwrap();
             assert_eq!(route.to_string(), cidr, "{text}");
@@ -128,14 +149,16 @@ mod tests {
             ("", RouteError::Address),
             ("default", RouteError::Address),
             ("10.0.0/8", RouteError::Address),
-            (" 10.0.0.0/8", RouteError::Address),
+            ("10.0.0.0 /8", RouteError::Address),
             ("10.0.0.0/", v4),
             ("10.0.0.0/33", v4),
             ("10.0.0.0/+8", v4),
             ("10.0.0.0/-1", v4),
-            ("10.0.0.0/255.0.0.0", v4),
+            ("10.0.0.0/255.0.255.0", v4),
+            ("10.0.0.0/255.0.0", v4),
             ("10.0.0.0/8/8", v4),
-            ("10.0.0.0/8 ", v4),
+            ("10.0.0.0/ 8", v4),
+            ("fd00::/255.0.0.0", v6),
             ("fd00::/129", v6),
             ("fd00::/999", v6),
         ] {

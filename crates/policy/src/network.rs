@@ -46,11 +46,11 @@ pub(crate) fn is_default(text: &str) -> bool {
     text == DEFAULT
 }
 
-/// Parses `address/length` without a leading zero in the length.
+/// Parses `address/length` without a leading zero in the length and without white space around it.
 fn cidr(text: &str) -> Option<Route> {
     let (_, length) = text.split_once('/')?;
     let network = Route::parse(text).ok()?;
-    (length == network.prefix_len().to_string()).then_some(network)
+    (text.trim() == text && length == network.prefix_len().to_string()).then_some(network)
 }
 
 /// Rejects host bits and IPv4-mapped IPv6.

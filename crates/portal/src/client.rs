@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{Event, Login, OcservId, Username};
 use ocserv_agent_proto::vpn::v1::auth_service_client::AuthServiceClient;
 use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
 use ocserv_agent_proto::vpn::v1::{ReportConnectResponse, ReportDisconnectResponse, ValidateSessionRequest};
 use prost_types::Timestamp;
+use resilience::LogLimiter;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,14 +27,16 @@ use crate::reply::{PolicyReply, SessionValidity};
 use crate::settings::{Settings, SettingsError};
 use crate::text::one_line;
 
-/// Largest message that the portal may send, in bytes.
-const MAX_MESSAGE: usize = 1 << 20;
+/// Log lines about invalid answers: this many at once, then one per interval.
+const INVALID_ANSWER_BURST: NonZeroU32 = NonZeroU32::new(5).unwrap();
+const INVALID_ANSWER_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A handle of the portal; clones share one connection.
 #[derive(Clone)]
 pub struct Portal {
     settings: Arc<Settings>,
     connection: ConnectionHandle,
+    invalid_answers: Arc<LogLimiter>,
 }
 
 impl fmt::Debug for Portal {
@@ -58,7 +62,11 @@ impl Portal {
     ) -> Result<Self, SettingsError> {
         let settings = Arc::new(settings);
         let connection = ConnectionManager::start(Arc::clone(&settings), tls, tracker, token)?;
-        Ok(Self { settings, connection })
+        Ok(Self {
+            settings,
+            connection,
+            invalid_answers: Arc::new(LogLimiter::new(INVALID_ANSWER_BURST, INVALID_ANSWER_INTERVAL)),
+        })
     }
 
     /// Returns a receiver of the connection's state and its changes.
@@ -78,7 +86,7 @@ impl Portal {
     /// `now` is sent to the portal as the time of the request.
     ///
     /// # Errors
-    /// [`CheckError`] when there is no verdict; see [`CheckError::is_outage`].
+    /// [`CheckError`] when there is no verdict; see [`CheckError::meaning`].
     pub async fn check_policy(
         &self,
         login: &Login,
@@ -90,9 +98,15 @@ impl Portal {
         let reply = self
             .bounded(deadline, request, call)
             .await
-            .and_then(|wire| convert::policy_reply(&wire));
-        if let Err(CheckError::Nonsense(problem)) = &reply {
-            tracing::warn!("invalid CheckPolicy reply treated as an outage: {problem}");
+            .and_then(|wire| convert::policy_reply(&wire, &self.settings.limits));
+        match &reply {
+            Ok(reply) if !reply.ignored.is_empty() => {
+                self.warn("portal sent invalid values, ignored", &reply.ignored);
+            }
+            Err(error @ (CheckError::Invalid(_) | CheckError::Contradiction(_))) => {
+                self.warn("invalid CheckPolicy answer", &error.to_string());
+            }
+            Ok(_) | Err(_) => {}
         }
         reply
     }
@@ -119,8 +133,11 @@ impl Portal {
             .bounded(self.call_deadline(), request, call)
             .await
             .and_then(|wire| convert::session_validity(&wire));
-        if let Err(CheckError::Nonsense(problem)) = &validity {
-            tracing::warn!("invalid ValidateSession reply ignored, session continues: {problem}");
+        if let Err(error @ (CheckError::Invalid(_) | CheckError::Contradiction(_))) = &validity {
+            self.warn(
+                "invalid ValidateSession answer, session continues",
+                &error.to_string(),
+            );
         }
         validity
     }
@@ -132,8 +149,7 @@ impl Portal {
     /// [`ReportError`] when the portal may not have received it; report it again later.
     pub async fn report_event(&self, event: &Event) -> Result<(), ReportError> {
         let mut client =
-            EventServiceClient::with_origin(self.grpc_service(false), self.settings.address.clone())
-                .max_decoding_message_size(MAX_MESSAGE);
+            EventServiceClient::with_origin(self.grpc_service(false), self.settings.address.clone());
         let deadline = self.call_deadline();
         let acknowledged = match convert::event_report(event, &self.settings.agent_id) {
             EventReport::Connect(report) => {
@@ -161,11 +177,21 @@ impl Portal {
 
     fn auth_client(&self, request_connect: bool) -> AuthServiceClient<GrpcService> {
         AuthServiceClient::with_origin(self.grpc_service(request_connect), self.settings.address.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
     }
 
     fn grpc_service(&self, request_connect: bool) -> GrpcService {
-        GrpcService::new(self.connection.clone(), request_connect)
+        GrpcService::new(
+            self.connection.clone(),
+            request_connect,
+            self.settings.limits.message_size(),
+        )
+    }
+
+    /// Warns about an answer, unless there were many such lines lately.
+    fn warn(&self, what: &str, problem: &str) {
+        if let Some(suppressed) = self.invalid_answers.admit(clock::now().into_std()) {
+            tracing::warn!(suppressed, "{what}: {problem}");
+        }
     }
 
     fn call_deadline(&self) -> Instant {

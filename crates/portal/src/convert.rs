@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Route, Verdict};
@@ -10,9 +11,11 @@ use prost_types::Timestamp;
 
 use crate::error::CheckError;
 use crate::reply::{PolicyReply, SessionValidity};
+use crate::settings::Limits;
 use crate::text::one_line;
 
-const EMPTY_REPLY: &str = "an empty message, which is not a decision: a deny needs a deny_reason or metadata";
+const EMPTY_REPLY: &str =
+    "an empty message, which is not a decision: a deny needs a deny_reason, should_disconnect or metadata";
 
 pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolicyRequest {
     wire::CheckPolicyRequest {
@@ -26,74 +29,141 @@ pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolic
     }
 }
 
-pub(crate) fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
+/// Converts an answer. A deny is a deny whatever else is in it; an allow must be clear.
+pub(crate) fn policy_reply(
+    wire: &wire::CheckPolicyResponse,
+    limits: &Limits,
+) -> Result<PolicyReply, CheckError> {
     // A deny without any other field has the same empty encoding as the reply of a stub, of a
     // handler that did not fill its response, or of a proxy that dropped the body. So it is not a
     // decision.
     if *wire == wire::CheckPolicyResponse::default() {
-        return Err(CheckError::Nonsense(EMPTY_REPLY));
+        return Err(CheckError::Invalid(EMPTY_REPLY.to_owned()));
     }
+    let mut ignored = Ignored::default();
     let verdict = match (wire.allowed, wire.should_disconnect) {
-        (true, true) => {
-            return Err(CheckError::Nonsense(
-                "a contradiction: allowed and should_disconnect at once",
-            ));
-        }
+        (true, true) => return Err(CheckError::Contradiction("allowed and should_disconnect at once")),
         (true, false) if !wire.deny_reason.is_empty() => {
-            return Err(CheckError::Nonsense(
-                "a contradiction: allowed, with a deny_reason",
-            ));
+            return Err(CheckError::Contradiction("allowed, with a deny_reason"));
         }
-        (true, false) => Verdict::Allow(grant(wire)?),
+        (true, false) => {
+            check_limits(wire, limits)?;
+            Verdict::Allow(grant(wire, &mut ignored)?)
+        }
         (false, _) => Verdict::deny(DenyCode::Policy, one_line(&wire.deny_reason)),
     };
     Ok(PolicyReply {
         verdict,
-        ttl: ttl(&wire.metadata),
+        ttl: ttl(&wire.metadata, &mut ignored),
         policy_version: policy_version(&wire.metadata),
+        disconnect: wire.should_disconnect,
+        ignored: ignored.0,
     })
+}
+
+/// Checks the bounds of an allow; the error names the field.
+fn check_limits(wire: &wire::CheckPolicyResponse, limits: &Limits) -> Result<(), CheckError> {
+    for (field, count, max) in [
+        ("routes", wire.routes.len(), limits.max_routes),
+        ("dns_servers", wire.dns_servers.len(), limits.max_dns),
+    ] {
+        if count > max {
+            return Err(CheckError::Invalid(format!("{count} {field}, more than {max}")));
+        }
+    }
+    let longest = wire
+        .metadata
+        .iter()
+        .flat_map(|(key, value)| [key.len(), value.len()])
+        .max();
+    match longest.filter(|length| *length > limits.max_text) {
+        Some(length) => Err(CheckError::Invalid(format!(
+            "a text of {length} bytes in metadata, more than {}",
+            limits.max_text
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Parses routes and DNS servers; skips invalid entries. Rejects a reply none of whose routes is
 /// valid: without routes the client gets the server's own, which may be more than the portal meant.
-fn grant(wire: &wire::CheckPolicyResponse) -> Result<Grant, CheckError> {
-    let routes: Vec<_> = wire
-        .routes
-        .iter()
-        .filter(|route| check_entry("route", route, |text| Route::parse(text).is_ok()))
-        .cloned()
-        .collect();
+fn grant(wire: &wire::CheckPolicyResponse, ignored: &mut Ignored) -> Result<Grant, CheckError> {
+    let routes: Arc<[String]> = valid(&wire.routes, parse_route, |bad| {
+        ignored.entries("routes", bad);
+    })
+    .into();
     if routes.is_empty() && !wire.routes.is_empty() {
-        return Err(CheckError::Nonsense(
-            "routes of which none is an address or a network",
+        return Err(CheckError::Invalid(
+            "routes of which none is an address or a network".to_owned(),
         ));
     }
-    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
-    let dns_servers = wire
-        .dns_servers
-        .iter()
-        .filter(|server| check_entry("dns server", server, is_address));
-    Ok(Grant {
-        routes: routes.into(),
-        dns_servers: dns_servers.filter_map(|server| server.parse().ok()).collect(),
+    let address = |text: &str| text.trim().parse::<IpAddr>().ok();
+    let dns_servers = valid(&wire.dns_servers, address, |bad| {
+        ignored.entries("dns_servers", bad);
     })
+    .into();
+    Ok(Grant { routes, dns_servers })
 }
 
-fn check_entry(kind: &str, entry: &str, is_valid: impl Fn(&str) -> bool) -> bool {
-    let valid = is_valid(entry);
-    if !valid {
-        tracing::warn!("portal sent an invalid {kind}, skipped: {}", one_line(entry));
+/// ocserv's keyword for a route to everything, or a network in CIDR notation.
+fn parse_route(text: &str) -> Option<String> {
+    match text.trim() {
+        "default" => Some("default".to_owned()),
+        text => Some(Route::parse(text).ok()?.to_string()),
+    }
+}
+
+/// Parses the entries, and passes those that are invalid to `report` if there are any.
+fn valid<T>(
+    entries: &[String],
+    parse: impl Fn(&str) -> Option<T>,
+    report: impl FnOnce(&[&String]),
+) -> Vec<T> {
+    let mut invalid = Vec::new();
+    let valid = entries.iter().filter_map(|entry| {
+        let parsed = parse(entry);
+        if parsed.is_none() {
+            invalid.push(entry);
+        }
+        parsed
+    });
+    let valid = valid.collect();
+    if !invalid.is_empty() {
+        report(&invalid);
     }
     valid
 }
 
+/// Describes the values of one answer that are invalid and ignored.
+#[derive(Default)]
+struct Ignored(String);
+
+impl Ignored {
+    fn entries(&mut self, field: &str, entries: &[&String]) {
+        let first = entries.first().map(|entry| one_line(entry)).unwrap_or_default();
+        self.add(&format!(
+            "{} invalid {field}, the first is {first:?}",
+            entries.len()
+        ));
+    }
+
+    fn add(&mut self, text: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str("; ");
+        }
+        self.0.push_str(text);
+    }
+}
+
 /// Parses the TTL; `None` without one. An invalid value forbids caching: the portal meant a limit,
 /// and the default may be longer.
-fn ttl(metadata: &HashMap<String, String>) -> Option<Duration> {
+fn ttl(metadata: &HashMap<String, String>, ignored: &mut Ignored) -> Option<Duration> {
     let text = metadata.get("cache_ttl_seconds")?;
     let seconds = text.parse().unwrap_or_else(|_| {
         let text = one_line(text);
-        tracing::warn!("portal sent an invalid cache_ttl_seconds, decision not cached: {text:?}");
+        ignored.add(&format!(
+            "invalid cache_ttl_seconds, decision not cached: {text:?}"
+        ));
         0
     });
     Some(Duration::from_secs(seconds))
@@ -108,9 +178,7 @@ fn policy_version(metadata: &HashMap<String, String>) -> Option<String> {
 
 pub(crate) fn session_validity(wire: &wire::ValidateSessionResponse) -> Result<SessionValidity, CheckError> {
     if wire.valid && wire.force_disconnect {
-        return Err(CheckError::Nonsense(
-            "a contradiction: valid and force_disconnect at once",
-        ));
+        return Err(CheckError::Contradiction("valid and force_disconnect at once"));
     }
     Ok(SessionValidity {
         valid: wire.valid,

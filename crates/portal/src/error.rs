@@ -6,6 +6,7 @@ use std::time::Duration;
 use ocserv_agent_model::{Denial, DenyCode, error_chain};
 use tonic::Code;
 
+use crate::answer::AnswerError;
 use crate::text::one_line;
 
 /// Why a call returned no usable reply.
@@ -21,7 +22,10 @@ pub enum CheckError {
     /// The connection broke during the call; the reason.
     #[error("connection to the portal broke: {0}")]
     Transport(String),
-    /// The portal answered with a gRPC error.
+    /// The answer has no gRPC status, so it is not the portal's; its HTTP status.
+    #[error("answer without a gRPC status, such as a proxy sends (HTTP {0})")]
+    NoStatus(u16),
+    /// The portal sent a gRPC status other than OK.
     #[error("portal refused the call as {code:?}: {message}")]
     Refused {
         /// The gRPC status code.
@@ -29,110 +33,126 @@ pub enum CheckError {
         /// The portal's message; one line.
         message: String,
     },
-    /// The portal's reply is empty or contradicts itself.
+    /// The portal answered, and its answer cannot be used; what is wrong with it.
     #[error("portal answered with {0}")]
-    Nonsense(&'static str),
+    Invalid(String),
+    /// The portal's answer allows and denies the login at once.
+    #[error("portal answered with a contradiction: {0}")]
+    Contradiction(&'static str),
 }
 
-/// The meaning of a failed check for the login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+/// The meaning of a failed check for the login. None of them is a decision to keep: an error is not
+/// policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
     /// The portal did not decide: count it against the portal, decide by the fail mode.
     Outage,
-    /// The portal works and rejects the login: deny it in every fail mode.
-    Denied(DenyCode),
+    /// The portal works, and its answer about this login cannot be used: decide by the fail mode.
+    InvalidAnswer,
+    /// The portal works and rejects this login: deny it in every fail mode.
+    Denied(Denial),
 }
 
 impl CheckError {
-    /// Whether the portal failed to decide, so that the fail mode decides and a breaker counts it.
-    /// Otherwise the portal works and [`CheckError::denial`] denies the login.
+    /// Whether the error is an outage of the portal.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         self.meaning() == Meaning::Outage
     }
 
-    /// Returns the denial of the login, unless the error is an outage. Must not be cached: it is an
-    /// error, not policy.
+    /// Returns what the error means for the login.
     #[must_use]
-    pub fn denial(&self) -> Option<Denial> {
-        match self.meaning() {
-            Meaning::Outage => None,
-            Meaning::Denied(code) => Some(Denial {
-                code,
-                reason: self.to_string(),
-            }),
+    pub fn meaning(&self) -> Meaning {
+        match self {
+            Self::NotConnected(_) | Self::Timeout(_) | Self::Transport(_) | Self::NoStatus(_) => {
+                Meaning::Outage
+            }
+            Self::Invalid(_) => Meaning::InvalidAnswer,
+            Self::Contradiction(_) => self.denied(DenyCode::Policy),
+            Self::Refused { code, .. } => match deny_code(*code) {
+                Some(code) => self.denied(code),
+                None => Meaning::Outage,
+            },
         }
     }
 
-    fn meaning(&self) -> Meaning {
-        match self {
-            Self::NotConnected(_) | Self::Timeout(_) | Self::Transport(_) | Self::Nonsense(_) => {
-                Meaning::Outage
-            }
-            Self::Refused { code, .. } => meaning_of(*code),
-        }
+    fn denied(&self, code: DenyCode) -> Meaning {
+        Meaning::Denied(Denial {
+            code,
+            reason: self.to_string(),
+        })
     }
 }
 
-/// Maps a status code. A verdict is carried by a message, so no status is a verdict. Three of them,
-/// though, come from a portal that works, evaluated this very request and rejects it. To call those
-/// an outage would let `open` and `stale` allow a login that the portal rejected, and would let one
-/// odd username trip the breaker for every user.
-fn meaning_of(code: Code) -> Meaning {
+/// Maps a status code that the portal sent to the denial of the login; `None` is an outage. A
+/// verdict is carried by a message, so no status is a verdict. Three of them, though, come from a
+/// portal that works, evaluated this very request and rejects it. To call those an outage would let
+/// `open` and `stale` allow a login that the portal rejected, and would let one odd username trip
+/// the breaker for every user.
+fn deny_code(code: Code) -> Option<DenyCode> {
     match code {
-        // An error that claims success: there is no message with it, so there is no verdict.
-        Code::Ok => Meaning::Outage,
+        // Never an error.
+        Code::Ok => None,
         // The portal, or a proxy before it, cancelled the call.
-        Code::Cancelled => Meaning::Outage,
+        Code::Cancelled => None,
         // The portal failed and could not say how.
-        Code::Unknown => Meaning::Outage,
+        Code::Unknown => None,
         // The portal parsed the request and rejects a value in it, such as a username or an
         // address.
-        Code::InvalidArgument => Meaning::Denied(DenyCode::BadRequest),
+        Code::InvalidArgument => Some(DenyCode::BadRequest),
         // Too slow, by the portal's own clock.
-        Code::DeadlineExceeded => Meaning::Outage,
+        Code::DeadlineExceeded => None,
         // The contract's code for "no such user" where a message has no field for it: unknown users
         // are denied.
-        Code::NotFound => Meaning::Denied(DenyCode::Policy),
+        Code::NotFound => Some(DenyCode::Policy),
         // A check creates nothing: the portal is faulty.
-        Code::AlreadyExists => Meaning::Outage,
+        Code::AlreadyExists => None,
         // The portal rejects this user or this agent. Either way no fail mode overrules it.
-        Code::PermissionDenied => Meaning::Denied(DenyCode::Policy),
+        Code::PermissionDenied => Some(DenyCode::Policy),
         // The portal has too many calls or too little memory.
-        Code::ResourceExhausted => Meaning::Outage,
+        Code::ResourceExhausted => None,
         // The state of the portal as a whole, such as a migration that has not run.
-        Code::FailedPrecondition => Meaning::Outage,
+        Code::FailedPrecondition => None,
         // A transaction of the portal's lost a race.
-        Code::Aborted => Meaning::Outage,
-        // Our side reports this for a reply above the size limit.
-        Code::OutOfRange => Meaning::Outage,
-        // No such service: an old portal, or another server on that port (HTTP 404 maps to this).
-        Code::Unimplemented => Meaning::Outage,
-        // A bug in the portal, or a reply that cannot be decoded.
-        Code::Internal => Meaning::Outage,
+        Code::Aborted => None,
+        // A check has no range: the portal is faulty.
+        Code::OutOfRange => None,
+        // No such service: an old portal, or another server on that port.
+        Code::Unimplemented => None,
+        // A bug in the portal.
+        Code::Internal => None,
         // The portal or a dependency of it is down. The right code for a portal that cannot decide.
-        Code::Unavailable => Meaning::Outage,
+        Code::Unavailable => None,
         // The portal's data is damaged.
-        Code::DataLoss => Meaning::Outage,
+        Code::DataLoss => None,
         // The portal does not know this agent, so it evaluated nothing: the same fault as a
         // certificate that is refused in the TLS handshake, and the same meaning.
-        Code::Unauthenticated => Meaning::Outage,
+        Code::Unauthenticated => None,
     }
 }
 
 impl From<tonic::Status> for CheckError {
     fn from(status: tonic::Status) -> Self {
-        // A status that tonic makes of a broken connection has a source; one that the portal sent
-        // has none.
-        match std::error::Error::source(&status) {
-            Some(source) => match find::<NotConnected>(source) {
-                Some(NotConnected(reason)) => Self::NotConnected(reason.to_string()),
-                None => Self::Transport(one_line(&error_chain(source))),
+        // What went wrong before the message is in the sources. Without one the status on the wire
+        // was OK, and tonic could not decode the message.
+        let Some(source) = std::error::Error::source(&status) else {
+            let problem = one_line(status.message());
+            return Self::Invalid(format!("a message that cannot be decoded: {problem}"));
+        };
+        if let Some(NotConnected(reason)) = find(source) {
+            return Self::NotConnected(reason.to_string());
+        }
+        match find(source) {
+            Some(AnswerError::Status { code, message }) => Self::Refused {
+                code: *code,
+                message: message.clone(),
             },
-            None => Self::Refused {
-                code: status.code(),
-                message: one_line(status.message()),
-            },
+            Some(AnswerError::NoStatus(http)) => Self::NoStatus(http.as_u16()),
+            Some(AnswerError::TooLarge(max)) => {
+                Self::Invalid(format!("more than {max} bytes, which portal.limits allow"))
+            }
+            Some(AnswerError::BrokenOff(error)) => Self::Transport(one_line(&error_chain(error))),
+            None => Self::Transport(one_line(&error_chain(source))),
         }
     }
 }
@@ -195,12 +215,12 @@ mod tests {
                 code,
                 message: String::new(),
             };
-            let expected = denied
-                .iter()
-                .find(|(denied, _)| *denied == code)
-                .map(|(_, deny)| *deny);
-            assert_eq!(error.is_outage(), expected.is_none(), "{code:?}");
-            assert_eq!(error.denial().map(|denial| denial.code), expected, "{code:?}");
+            let expected = denied.iter().find(|(denied, _)| *denied == code);
+            match (error.meaning(), expected) {
+                (Meaning::Denied(denial), Some((_, deny))) => assert_eq!(denial.code, *deny, "{code:?}"),
+                (Meaning::Outage, None) => {}
+                (meaning, _) => panic!("{code:?}: {meaning:?}"),
+            }
         }
     }
 
@@ -210,10 +230,9 @@ mod tests {
             CheckError::NotConnected("connection refused".into()),
             CheckError::Timeout(Duration::from_secs(2)),
             CheckError::Transport("reset".into()),
-            CheckError::Nonsense("an empty message"),
+            CheckError::NoStatus(403),
         ] {
-            assert!(error.is_outage(), "{error}");
-            assert_eq!(error.denial(), None, "{error}");
+            assert_eq!(error.meaning(), Meaning::Outage, "{error}");
         }
     }
 }

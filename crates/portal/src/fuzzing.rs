@@ -2,14 +2,20 @@
 
 use ocserv_agent_proto::vpn::v1::{CheckPolicyResponse, ValidateSessionResponse};
 
-use crate::{CheckError, PolicyReply, SessionValidity, convert};
+use crate::{CheckError, Limits, PolicyReply, SessionValidity, convert};
+
+const LIMITS: Limits = Limits {
+    max_routes: 2_000,
+    max_dns: 16,
+    max_text: 4_096,
+};
 
 /// Converts the portal's answer about a login.
 ///
 /// # Errors
 /// As the conversion.
 pub fn policy_reply(wire: &CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
-    convert::policy_reply(wire)
+    convert::policy_reply(wire, &LIMITS)
 }
 
 /// Converts the portal's answer about a session.

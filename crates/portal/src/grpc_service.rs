@@ -3,26 +3,32 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+
+use crate::answer;
 use crate::connection_manager::ConnectionHandle;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Request = http::Request<tonic::body::Body>;
-type Response = http::Response<hyper::body::Incoming>;
+type Response = http::Response<Full<Bytes>>;
 
 /// Sends each request over the current connection.
 #[derive(Clone)]
 pub(crate) struct GrpcService {
     connection: ConnectionHandle,
     request_connect: bool,
+    max_answer: usize,
 }
 
 impl GrpcService {
-    /// Creates a service. With `request_connect`, a request without a connection may start an
-    /// attempt before it is due.
-    pub(crate) fn new(connection: ConnectionHandle, request_connect: bool) -> Self {
+    /// Creates a service for answers of at most `max_answer` bytes. With `request_connect`, a
+    /// request without a connection may start an attempt before it is due.
+    pub(crate) fn new(connection: ConnectionHandle, request_connect: bool, max_answer: usize) -> Self {
         Self {
             connection,
             request_connect,
+            max_answer,
         }
     }
 
@@ -39,7 +45,7 @@ impl GrpcService {
 }
 
 enum SendOutcome {
-    Response(Response),
+    Response(http::Response<Incoming>),
     /// The connection closed before any part of the request was sent.
     Unsent(Request, hyper::Error),
 }
@@ -53,18 +59,19 @@ impl tower_service::Service<Request> for GrpcService {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends `request`; retries once on the next connection if no part of it was sent.
+    /// Sends `request` and reads the whole answer; retries once on the next connection if no part
+    /// of the request was sent.
     fn call(&mut self, request: Request) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            let unsent = match service.send(request).await? {
-                SendOutcome::Response(response) => return Ok(response),
-                SendOutcome::Unsent(request, _) => request,
+            let response = match service.send(request).await? {
+                SendOutcome::Response(response) => response,
+                SendOutcome::Unsent(request, _) => match service.send(request).await? {
+                    SendOutcome::Response(response) => response,
+                    SendOutcome::Unsent(_, error) => return Err(error.into()),
+                },
             };
-            match service.send(unsent).await? {
-                SendOutcome::Response(response) => Ok(response),
-                SendOutcome::Unsent(_, error) => Err(error.into()),
-            }
+            Ok(answer::read(response, service.max_answer).await?)
         })
     }
 }

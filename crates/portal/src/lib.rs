@@ -6,8 +6,10 @@
 //! at once while the portal is unreachable.
 //!
 //! Depends on `model`, `proto`, `tls` and the backoff of `resilience`. Knows nothing of breakers,
-//! caches and fail modes: it returns a reply, an outage or a denial ([`CheckError::is_outage`]).
+//! caches and fail modes: it returns a reply, or an error with its meaning
+//! ([`CheckError::meaning`]).
 
+mod answer;
 mod client;
 mod clock;
 mod connection;
@@ -25,6 +27,6 @@ mod text;
 
 pub use client::Portal;
 pub use connection_manager::ConnectionState;
-pub use error::{CheckError, ReportError};
+pub use error::{CheckError, Meaning, ReportError};
 pub use reply::{PolicyReply, SessionValidity};
-pub use settings::{ReconnectSettings, Settings, SettingsError};
+pub use settings::{Limits, ReconnectSettings, Settings, SettingsError};

@@ -14,6 +14,10 @@ pub struct PolicyReply {
     pub ttl: Option<Duration>,
     /// The version of the policy that decided, for the decision log; one line.
     pub policy_version: Option<String>,
+    /// Whether the connected sessions of the user must end. Never together with an allow.
+    pub disconnect: bool,
+    /// Values that were invalid and are ignored, for the log; empty when there are none.
+    pub ignored: String,
 }
 
 /// The portal's reply about a connected session.

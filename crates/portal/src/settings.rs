@@ -28,6 +28,34 @@ impl ReconnectSettings {
     }
 }
 
+/// Bounds of one answer about a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most routes.
+    pub max_routes: usize,
+    /// Most name servers.
+    pub max_dns: usize,
+    /// Longest text, in bytes.
+    pub max_text: usize,
+}
+
+impl Limits {
+    /// Longest route or address, in bytes, with its tag and length on the wire: an IPv6 network, or
+    /// IPv4 with a netmask, and some white space.
+    const MAX_ENTRY: usize = 64;
+    /// Metadata that the agent ignores, and everything else.
+    const REST: usize = 64 << 10;
+
+    /// Most bytes of an answer that keeps the bounds.
+    pub(crate) fn message_size(&self) -> usize {
+        let entries = self.max_routes.saturating_add(self.max_dns);
+        let texts = self.max_text.saturating_mul(4);
+        (entries.saturating_mul(Self::MAX_ENTRY))
+            .saturating_add(texts)
+            .saturating_add(Self::REST)
+    }
+}
+
 /// Settings of the client.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -47,6 +75,8 @@ pub struct Settings {
     pub reconnect: ReconnectSettings,
     /// This agent's name, sent with every event.
     pub agent_id: String,
+    /// Bounds of an answer.
+    pub limits: Limits,
 }
 
 /// Why settings cannot be used.
@@ -122,6 +152,11 @@ mod tests {
                 multiplier: 2.0,
             },
             agent_id: "a1".to_owned(),
+            limits: Limits {
+                max_routes: 2000,
+                max_dns: 16,
+                max_text: 4096,
+            },
         })
     }
 

@@ -22,6 +22,13 @@ use tonic::Code;
 /// Statuses that are a deny: the portal is up, so no fail mode applies.
 const DENY_CODES: [Code; 3] = [Code::InvalidArgument, Code::NotFound, Code::PermissionDenied];
 
+/// Whether a reply denies the login in every fail mode, although it is no decision.
+fn is_denial(reply: &Reply<CheckPolicyResponse>) -> bool {
+    let is_contradiction = matches!(reply, Reply::Message(message)
+        if message.allowed && (message.should_disconnect || !message.deny_reason.is_empty()));
+    is_contradiction || DENY_CODES.iter().any(|code| *reply == Reply::code(*code))
+}
+
 /// Replies that are no complete, valid allow.
 fn invalid_replies() -> Vec<Reply<CheckPolicyResponse>> {
     // An allow with a route, truncated after each of its bytes.
@@ -56,6 +63,7 @@ fn invalid_replies() -> Vec<Reply<CheckPolicyResponse>> {
         Reply::Bytes(b"HTTP/1.1 200 OK\r\n\r\n{\"allowed\":true}".to_vec()),
         Reply::Bytes(too_large),
         Reply::Http(200),
+        Reply::Http(403),
         Reply::Http(503),
         Reply::CloseConnection,
     ]);
@@ -96,17 +104,26 @@ fn only_a_complete_allow_allows_and_no_invalid_reply_replaces_an_earlier_decisio
         decide(&lab, &portal, "mallory", Reply::deny("never"));
         portal.on_check(reply.clone());
         assert_eq!(run_script(&lab, "mallory"), 1, "open, {reply:?}");
+        let is_allowed = !is_denial(&reply);
+        assert_eq!(
+            run_script(&lab, "newcomer"),
+            i32::from(!is_allowed),
+            "open, {reply:?}"
+        );
     }
 
     reload(&lab, &options("stale"));
     for reply in invalid_replies() {
         decide(&lab, &portal, "alice", Reply::allow());
-        let is_deny = DENY_CODES.iter().any(|code| reply == Reply::code(*code));
+        let is_deny = is_denial(&reply);
         portal.on_check(reply.clone());
         assert_eq!(run_script(&lab, "alice"), i32::from(is_deny), "stale, {reply:?}");
         let decision = last_decision(&lab, "alice");
         let source = if is_deny { "portal" } else { "stale" };
         assert_eq!(decision["source"], source, "{reply:?}: {decision}");
+        // Nothing of it was kept: the earlier allow still decides in an outage.
+        portal.on_check(Reply::code(Code::Unavailable));
+        assert_eq!(run_script(&lab, "alice"), 0, "after {reply:?}");
     }
 }
 

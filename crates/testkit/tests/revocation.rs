@@ -10,7 +10,7 @@ use testkit::harness::{
     POLICY, decisions, events_of, fast_reconnect, http_get, lab, last_decision, wait_for_event,
     wait_until_empty,
 };
-use testkit::lab::{AgentOptions, ConnectOptions, Lab, PortalOptions};
+use testkit::lab::{AgentOptions, Client, ConnectOptions, Lab, PortalOptions};
 use testkit::portal_double::{PortalDouble, PortalEvent, Reply};
 use testkit::wait::{self, BOUND};
 use tonic::Code;
@@ -135,6 +135,47 @@ fn a_disconnected_user_who_reconnects_at_once_is_checked_again() {
         1,
         "cached decisions of other users stay"
     );
+}
+
+#[test]
+fn a_deny_with_should_disconnect_ends_the_sessions_of_the_user_and_of_no_other() {
+    let lab = Lab::builder("should-disconnect")
+        .users(&["alice", "bob"])
+        .agent(fast_reconnect(""))
+        .start()
+        .unwrap();
+    let portal = double_in(&lab);
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    portal.on_check(Reply::allow_for(Duration::ZERO));
+    let sessions = [
+        lab.server().connect("alice").unwrap(),
+        lab.server().connect("alice").unwrap(),
+    ];
+    let bob = lab.server().connect("bob").unwrap();
+    lab.wait_for_sessions("alice", 2).unwrap();
+    lab.wait_for_sessions("bob", 1).unwrap();
+
+    // A contradiction denies the login in every mode and ends no session.
+    portal.on_check_of("alice", Reply::contradictory());
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
+    assert_eq!(last_decision(&lab, "alice")["source"], "portal");
+    assert!(sessions.iter().all(Client::is_running));
+
+    portal.on_check_of("alice", Reply::deny_and_disconnect("left the company"));
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
+    for session in sessions {
+        session.wait_ended(BOUND).unwrap();
+        let event = portal.wait_for_event("disconnect of alice", BOUND, |event| {
+            matches!(event, PortalEvent::Disconnect(disconnect) if disconnect.reason == DisconnectReason::PolicyViolation as i32)
+        });
+        assert_eq!(event.unwrap().username(), "alice");
+    }
+    assert!(bob.is_running());
+    // Denied in an outage, from any address.
+    portal.stop();
+    assert!(lab.server().connect("alice").unwrap_err().is_session_denied());
+    assert_eq!(last_decision(&lab, "alice")["source"], "stale");
+    assert!(bob.is_running());
 }
 
 /// Denies every user.

@@ -241,5 +241,10 @@ fn portal_settings(config: &Config, address: &Address, tls: &PortalTls) -> porta
             multiplier: portal.reconnect.multiplier,
         },
         agent_id: config.agent_id.clone(),
+        limits: portal::Limits {
+            max_routes: portal.limits.max_routes,
+            max_dns: portal.limits.max_dns,
+            max_text: portal.limits.max_text,
+        },
     }
 }

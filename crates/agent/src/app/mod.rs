@@ -4,6 +4,7 @@
 //! anything is served; `start` starts every part; `run` serves until a signal, then shuts down in
 //! order. Only this module reads the configuration; every part gets its own small settings.
 
+mod announce;
 mod build;
 mod config_source;
 mod live_config;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::shutdown::TaskGroup;
 use crate::clock;
 use crate::config::{self, Config, RESPONSE_MARGIN};
+use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequest};
 use crate::metrics::{DecisionMetrics, Metrics};
 use crate::operations::policy_backend::PolicyBackend;
 use authz::{Authorizer, Dependencies, Observation, Observer, RateLimits, Settings};
@@ -25,11 +26,12 @@ pub(crate) fn build(
     policy: PolicyBackend,
     metrics: &Metrics,
     queries: &TaskGroup,
+    disconnects: DisconnectQueue,
 ) -> Authorizer {
     let dependencies = Dependencies {
         source: Arc::new(policy),
         clock: clock::authz_clock(),
-        observer: observer(metrics.clone()),
+        observer: observer(metrics.clone(), disconnects),
         tasks: queries.tasks.clone(),
         stop: queries.stop.clone(),
     };
@@ -76,16 +78,19 @@ fn rate(rate: config::Rate) -> Rate {
 }
 
 /// Counts and logs what the pipeline does.
-fn observer(metrics: Metrics) -> Observer {
+fn observer(metrics: Metrics, disconnects: DisconnectQueue) -> Observer {
     let decisions = DecisionMetrics::new(&metrics);
-    Observer::new(move |observation| match &observation {
-        Observation::Decided(record) => decisions.login_decided(record),
-        Observation::QueryEnded { end, duration } => metrics.query_ended(*end, *duration),
+    Observer::new(move |observation| match observation {
+        Observation::Decided(record) => decisions.login_decided(&record),
+        Observation::QueryEnded { end, duration } => metrics.query_ended(end, duration),
         Observation::Breaker(transition) => {
             let (from, to) = (transition.from.as_str(), transition.to.as_str());
             let cause = transition.cause.as_str();
             tracing::warn!(service = "portal", from, to, cause, "circuit breaker");
-            metrics.breaker_changed(transition);
+            metrics.breaker_changed(&transition);
+        }
+        Observation::DisconnectRequested { username, reason } => {
+            disconnects.push(DisconnectRequest { username, reason });
         }
         _ => {}
     })

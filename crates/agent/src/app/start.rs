@@ -1,6 +1,5 @@
 //! Starts every part of the agent.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +14,19 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::announce::announce;
 use super::build::{Agent, Context, PolicySetup};
+use super::pipeline;
 use super::reload::Reloader;
 use super::shutdown::Stages;
 use super::signals::Signals;
 use super::status::{ReadinessCheck, Refresh, pages};
 use super::watchdog::Stalled;
-use super::{pipeline, systemd};
-use crate::config::{self, Config};
+use super::systemd;
+use crate::config;
 use crate::ipc;
 use crate::jobs::deliver_events::{EventDelivery, report_to};
+use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequests, disconnect_denied_users};
 use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
@@ -85,7 +87,8 @@ pub(super) async fn start(agent: Agent) -> Started {
         grpc: grpc.as_ref().map(|grpc| grpc.tls.clone()),
     };
     context.start_certificate_watch(certificates);
-    let authorizer = context.start_authorizer(&policy);
+    let (disconnects, requests) = DisconnectQueue::new();
+    let authorizer = context.start_authorizer(&policy, disconnects);
     tokio::join!(
         import_sessions(&ocserv, &recorder),
         context.start_persistence(&authorizer, persistence),
@@ -104,7 +107,7 @@ pub(super) async fn start(agent: Agent) -> Started {
     let stalled = ping.map(|ping| context.start_watchdog(ping, inherited));
     context.start_http(http, stalled, &parts);
     let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
-    context.start_jobs(policy, &operations, &ocserv);
+    context.start_jobs(policy, &operations, requests, &ocserv);
     let grpc = grpc.map(|grpc| {
         let calls = &context.stages.calls;
         let _runtime = context.background.enter();
@@ -181,9 +184,10 @@ impl Context {
         }
     }
 
-    fn start_authorizer(&mut self, policy: &PolicyBackend) -> Authorizer {
+    fn start_authorizer(&mut self, policy: &PolicyBackend, disconnects: DisconnectQueue) -> Authorizer {
         let config = self.config.current();
-        let authorizer = pipeline::build(&config, policy.clone(), &self.metrics, &self.stages.queries);
+        let queries = &self.stages.queries;
+        let authorizer = pipeline::build(&config, policy.clone(), &self.metrics, queries, disconnects);
         let configured = authorizer.clone();
         self.config
             .follow(move |config| configured.configure(pipeline::settings(config)));
@@ -318,8 +322,21 @@ impl Context {
         Box::new(move || show(&metrics, &part))
     }
 
-    fn start_jobs(&self, policy: PolicyBackend, operations: &Operations, ocserv: &Ocserv) {
+    fn start_jobs(
+        &self,
+        policy: PolicyBackend,
+        operations: &Operations,
+        requests: DisconnectRequests,
+        ocserv: &Ocserv,
+    ) {
         let calls = &self.stages.calls;
+        let disconnect = disconnect_denied_users(
+            requests,
+            operations.disconnect_user.clone(),
+            self.metrics.clone(),
+            calls.stop.clone(),
+        );
+        calls.spawn_on(&self.background, disconnect);
         let validator = SessionValidator {
             ocserv: ocserv.clone(),
             policy,
@@ -357,33 +374,6 @@ async fn import_sessions(ocserv: &Ocserv, recorder: &SessionRecorder) {
     };
     recorder.import(sessions.into_iter().filter_map(existing));
     tracing::info!(sessions = recorder.live_count(), "ocserv listed its sessions");
-}
-
-/// Reports that the agent is ready. `grpc` is `None` without a gRPC server, and has no address
-/// while its port is taken.
-fn announce(config: &Config, inherited: bool, grpc: Option<Option<SocketAddr>>) {
-    let policy = match (config.portal.remote(), &config.portal.policy_file) {
-        (Some((address, _)), _) => address.to_string(),
-        (None, Some(file)) => format!("off: {} decides", file.display()),
-        (None, None) => "off".to_owned(),
-    };
-    let grpc = match grpc {
-        Some(Some(address)) => address.to_string(),
-        Some(None) => "waiting for grpc.listen".to_owned(),
-        None => "off: there is no [grpc] section".to_owned(),
-    };
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        agent_id = config.agent_id,
-        hostname = config.hostname(),
-        environment = config.environment.as_str(),
-        portal = policy,
-        fail_mode = %config.resilience.fail_mode.0,
-        ipc = if inherited { "[systemd]".to_owned() } else { config.ipc.socket.display().to_string() },
-        grpc,
-        "agent is ready"
-    );
-    systemd::ready("serving");
 }
 
 fn backoff(reconnect: &config::Reconnect) -> Backoff {

@@ -10,6 +10,12 @@ use super::checker::Checker;
 use super::period::Period;
 use super::tls_files::TlsFiles;
 
+/// Most of what `portal.limits` may allow. ocserv passes the routes to its script in one variable
+/// of the environment, which cannot hold 5,100.
+const MAX_ROUTES: usize = 5_000;
+const MAX_DNS: usize = 256;
+const MAX_TEXT: usize = 64 << 10;
+
 /// The policy source: the portal, or a policy file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +41,9 @@ pub struct Portal {
     /// Delays before a reconnect, and before an event is sent again.
     #[serde(default)]
     pub reconnect: Reconnect,
+    /// Bounds of an answer about a login.
+    #[serde(default)]
+    pub limits: Limits,
     /// The identity towards the portal; required unless the mode is embedded.
     pub tls: Option<PortalTls>,
 }
@@ -192,6 +201,36 @@ impl Default for Reconnect {
     }
 }
 
+/// Bounds of an answer about a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most routes.
+    pub max_routes: usize,
+    /// Most name servers.
+    pub max_dns: usize,
+    /// Longest text, in bytes.
+    pub max_text: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_routes: 2_000,
+            max_dns: 16,
+            max_text: 4_096,
+        }
+    }
+}
+
+impl Limits {
+    fn check(self, checker: &mut Checker) {
+        checker.count("portal.limits.max_routes", self.max_routes, 1..=MAX_ROUTES);
+        checker.count("portal.limits.max_dns", self.max_dns, 1..=MAX_DNS);
+        checker.count("portal.limits.max_text", self.max_text, 1..=MAX_TEXT);
+    }
+}
+
 impl Portal {
     pub(super) fn check(&self, checker: &mut Checker) {
         checker.period("portal.timeout", self.timeout, Duration::from_mins(1));
@@ -234,6 +273,7 @@ impl Portal {
                 format!("{} is not between 1.0 and 10.0", self.reconnect.multiplier),
             );
         }
+        self.limits.check(checker);
         match self.mode {
             Mode::Portal => self.check_remote(checker),
             Mode::Embedded => self.check_embedded(checker),

@@ -1,6 +1,7 @@
 //! The background tasks, one file per job.
 
 pub(crate) mod deliver_events;
+pub(crate) mod disconnect_denied_users;
 pub(crate) mod persist_decisions;
 pub(crate) mod probe_ocserv;
 pub(crate) mod sweep_decisions;

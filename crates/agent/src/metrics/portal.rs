@@ -23,6 +23,8 @@ impl Metrics {
             QueryEnd::Answered => "answered",
             QueryEnd::Invalidated => "overtaken",
             QueryEnd::Outage => "outage",
+            QueryEnd::InvalidAnswer => "invalid",
+            QueryEnd::Rejected => "rejected",
             QueryEnd::Cancelled => "cancelled",
         };
         self.portal_called("CheckPolicy", status, duration);

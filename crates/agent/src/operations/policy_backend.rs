@@ -1,14 +1,14 @@
 //! The policy backend, which decides logins and validates sessions: the portal or a policy file.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use authz::{CheckFuture, PolicyAnswer, PolicySource, SourceError};
 use ocserv::LiveSession;
 use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
 use policy::Policy;
-use portal::{CheckError, Portal};
+use portal::{CheckError, Meaning, Portal};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -85,8 +85,9 @@ impl PolicySource for PolicyBackend {
                     Ok(answer) => Ok(PolicyAnswer {
                         verdict: answer.verdict,
                         ttl: answer.ttl,
+                        disconnect: answer.disconnect,
                     }),
-                    Err(error) => deny_or_outage(&error),
+                    Err(error) => Err(source_error(&error)),
                 }
             }),
             Self::Embedded(policy) => Box::pin(async move {
@@ -96,20 +97,18 @@ impl PolicySource for PolicyBackend {
                 Ok(PolicyAnswer {
                     verdict: answer.verdict,
                     ttl: answer.ttl,
+                    disconnect: false,
                 })
             }),
         }
     }
 }
 
-/// Converts a status with which the portal denies into a verdict that is not cached, and every
-/// other error into an outage.
-fn deny_or_outage(error: &CheckError) -> Result<PolicyAnswer, SourceError> {
-    match error.denial() {
-        Some(denial) => Ok(PolicyAnswer {
-            verdict: Verdict::Deny(denial),
-            ttl: Some(Duration::ZERO),
-        }),
-        None => Err(SourceError::Outage(error.to_string())),
+/// What an error of the portal means for the login.
+fn source_error(error: &CheckError) -> SourceError {
+    match error.meaning() {
+        Meaning::Outage => SourceError::Outage(error.to_string()),
+        Meaning::InvalidAnswer => SourceError::InvalidAnswer(error.to_string()),
+        Meaning::Denied(denial) => SourceError::Rejected(denial),
     }
 }

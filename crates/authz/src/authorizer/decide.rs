@@ -13,7 +13,6 @@ use super::query::SourceQuery;
 use super::{Inner, State};
 use crate::in_flight::{QueryResult, ResultReceiver};
 use crate::observer::{DecisionRecord, Observation};
-use crate::source::SourceError;
 
 /// How often a login is decided when invalidations make its answers unusable.
 const MAX_ATTEMPTS: usize = 3;
@@ -154,7 +153,7 @@ impl Inner {
     async fn decide_embedded(&self, login: &Login, wait_until: Instant) -> Decision {
         match timeout_at(wait_until, self.dependencies.source.check(login, wait_until)).await {
             Ok(Ok(answer)) => decided(answer.verdict, Source::Embedded),
-            Ok(Err(SourceError::Outage(cause))) => fail_close(cause),
+            Ok(Err(error)) => fail_close(error.to_string()),
             Err(_) => fail_close(NO_ANSWER_IN_TIME.to_owned()),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocserv_agent_model::Login;
+use ocserv_agent_model::{Login, Verdict};
 use resilience::{CallOutcome, Now, Query, SharedPermit, StoreResult, Ttl};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -40,6 +40,7 @@ impl SourceQuery {
             }
         };
         let now = dependencies.clock.now();
+        let mut wants_disconnect = false;
         let (outcome, end, ended) = match answer {
             None => {
                 self.finish(|_, _| ());
@@ -51,6 +52,7 @@ impl SourceQuery {
             }
             Some(Ok(answer)) => {
                 let verdict = answer.verdict.clone();
+                wants_disconnect = answer.disconnect;
                 let stored =
                     self.finish(|cache, query| cache.store(query, answer.verdict, Ttl::from(answer.ttl)));
                 match stored {
@@ -66,12 +68,17 @@ impl SourceQuery {
                     ),
                 }
             }
-            Some(Err(SourceError::Outage(cause))) => {
+            Some(Err(error)) => {
                 self.finish(|_, _| ());
-                (CallOutcome::Failure, QueryEnd::Outage, QueryResult::Outage(cause))
+                without_verdict(error)
             }
         };
         let transition = permit.settle(outcome, now.mono);
+        // An invalidated answer is replaced by that to a later query.
+        let disconnect = match &ended {
+            QueryResult::Answered(Verdict::Deny(denial)) if wants_disconnect => Some(denial.reason.clone()),
+            _ => None,
+        };
         result.send_replace(Some(ended));
         let inner = Arc::clone(&self.inner);
         inner.changed.notify_one();
@@ -81,6 +88,13 @@ impl SourceQuery {
             .dependencies
             .observer
             .report(Observation::QueryEnded { end, duration });
+        if let Some(reason) = disconnect {
+            let username = self.login.username.clone();
+            inner
+                .dependencies
+                .observer
+                .report(Observation::DisconnectRequested { username, reason });
+        }
     }
 
     /// Removes the query from those in flight and runs `then` under the same lock, so that every
@@ -90,6 +104,23 @@ impl SourceQuery {
         let mut state = self.inner.lock();
         state.queries.finish(query.key(), self.number);
         Some(then(&mut state.cache, query))
+    }
+}
+
+/// What a query without a verdict means for the breaker, the metrics and the logins that wait.
+fn without_verdict(error: SourceError) -> (CallOutcome, QueryEnd, QueryResult) {
+    match error {
+        SourceError::Outage(cause) => (CallOutcome::Failure, QueryEnd::Outage, QueryResult::Outage(cause)),
+        SourceError::InvalidAnswer(cause) => (
+            CallOutcome::Success,
+            QueryEnd::InvalidAnswer,
+            QueryResult::Outage(cause),
+        ),
+        SourceError::Rejected(denial) => (
+            CallOutcome::Success,
+            QueryEnd::Rejected,
+            QueryResult::Answered(Verdict::Deny(denial)),
+        ),
     }
 }
 

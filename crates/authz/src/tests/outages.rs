@@ -182,7 +182,9 @@ async fn an_open_breaker_decides_at_once_and_one_probe_closes_it() {
     let observed = rig.observed.lock().unwrap();
     let transitions = observed.iter().filter_map(|observation| match observation {
         Observation::Breaker(transition) => Some(transition.cause),
-        Observation::Decided(_) | Observation::QueryEnded { .. } => None,
+        Observation::Decided(_)
+        | Observation::QueryEnded { .. }
+        | Observation::DisconnectRequested { .. } => None,
     });
     assert_eq!(
         transitions.collect::<Vec<_>>(),
@@ -321,7 +323,9 @@ async fn a_probe_that_is_lost_reports_its_transition_with_the_login_that_finds_i
     let observed = rig.observed.lock().unwrap();
     let last = observed.iter().rev().find_map(|observation| match observation {
         Observation::Breaker(transition) => Some(transition.cause),
-        Observation::Decided(_) | Observation::QueryEnded { .. } => None,
+        Observation::Decided(_)
+        | Observation::QueryEnded { .. }
+        | Observation::DisconnectRequested { .. } => None,
     });
     assert_eq!(last, Some(TransitionCause::ProbeLost));
     drop(probe);

@@ -3,11 +3,22 @@ use std::time::UNIX_EPOCH;
 use ocserv_agent_model::{Connected, Disconnected, EventId, OcservId, SessionUid, Source, Usage, Username};
 
 use super::*;
+use crate::error::Meaning;
 
 fn wire(change: impl FnOnce(&mut wire::CheckPolicyResponse)) -> wire::CheckPolicyResponse {
     let mut response = wire::CheckPolicyResponse::default();
     change(&mut response);
     response
+}
+
+const LIMITS: Limits = Limits {
+    max_routes: 10,
+    max_dns: 4,
+    max_text: 64,
+};
+
+fn policy_reply(wire: &wire::CheckPolicyResponse) -> Result<PolicyReply, CheckError> {
+    super::policy_reply(wire, &LIMITS)
 }
 
 fn metadata(key: &str, value: &str) -> HashMap<String, String> {
@@ -22,13 +33,17 @@ fn allow_is_an_allow_and_deny_is_a_deny() {
         PolicyReply {
             verdict: Verdict::Allow(Grant::default()),
             ttl: None,
-            policy_version: None
+            policy_version: None,
+            disconnect: false,
+            ignored: String::new(),
         }
     );
 
     let deny = policy_reply(&wire(|w| w.deny_reason = "account\ndisabled".into())).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, "account disabled"));
+    assert!(!deny.disconnect);
     let deny = policy_reply(&wire(|w| w.should_disconnect = true)).unwrap();
+    assert!(deny.disconnect);
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
     let deny = policy_reply(&wire(|w| w.metadata = metadata("policy_version", "7"))).unwrap();
     assert_eq!(deny.verdict, Verdict::deny(DenyCode::Policy, ""));
@@ -36,17 +51,51 @@ fn allow_is_an_allow_and_deny_is_a_deny() {
 }
 
 #[test]
-fn empty_and_contradictory_replies_are_outages() {
+fn empty_and_unusable_replies_are_the_outage_of_one_login() {
     for response in [
         wire(|_| {}),
-        wire(|w| (w.allowed, w.should_disconnect) = (true, true)),
-        wire(|w| (w.allowed, w.deny_reason) = (true, "no".into())),
         wire(|w| (w.allowed, w.routes) = (true, vec!["everything".into()])),
     ] {
         let error = policy_reply(&response).unwrap_err();
+        assert_eq!(error.meaning(), Meaning::InvalidAnswer, "{response:?}: {error}");
+    }
+}
+
+#[test]
+fn contradictory_replies_are_a_denial() {
+    for response in [
+        wire(|w| (w.allowed, w.should_disconnect) = (true, true)),
+        wire(|w| (w.allowed, w.deny_reason) = (true, "no".into())),
+    ] {
+        let error = policy_reply(&response).unwrap_err();
         assert!(
-            error.is_outage() && matches!(error, CheckError::Nonsense(_)),
+            matches!(error.meaning(), Meaning::Denied(_)),
             "{response:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn an_allow_over_a_limit_names_the_field_and_a_deny_stays_a_deny() {
+    type Change = fn(&mut wire::CheckPolicyResponse);
+    let over: [(&str, Change); 3] = [
+        ("routes", |w| w.routes = vec!["10.0.0.0/8".to_owned(); 11]),
+        ("dns_servers", |w| w.dns_servers = vec!["10.0.0.53".to_owned(); 5]),
+        ("metadata", |w| w.metadata = metadata("note", &"x".repeat(65))),
+    ];
+    for (field, change) in over {
+        let response = |allowed| {
+            wire(|w| {
+                w.allowed = allowed;
+                change(w);
+            })
+        };
+        let error = policy_reply(&response(true)).unwrap_err();
+        assert_eq!(error.meaning(), Meaning::InvalidAnswer, "{error}");
+        assert!(error.to_string().contains(field), "{error}");
+        assert!(
+            !policy_reply(&response(false)).unwrap().verdict.is_allow(),
+            "{field}"
         );
     }
 }
@@ -82,15 +131,32 @@ fn invalid_entries_are_skipped_and_never_widen_the_grant() {
             "x\ny",
             "10.0.0.0/+8",
             "1.2.3.4/",
+            " 172.16.0.0/255.240.0.0 ",
+            "default",
         ]
         .map(str::to_owned)
         .to_vec();
         w.dns_servers = ["10.0.0.53", "dns.test", "fd00::53"].map(str::to_owned).to_vec();
     });
-    let Verdict::Allow(grant) = policy_reply(&response).unwrap().verdict else {
+    let reply = policy_reply(&response).unwrap();
+    assert_eq!(
+        reply.ignored,
+        "4 invalid routes, the first is \"10.0.0.0/33\"; \
+         1 invalid dns_servers, the first is \"dns.test\""
+    );
+    let Verdict::Allow(grant) = reply.verdict else {
         panic!("not an allow")
     };
-    assert_eq!(*grant.routes, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);
+    assert_eq!(
+        *grant.routes,
+        [
+            "10.0.0.0/8",
+            "fd00::/8",
+            "192.0.2.7/32",
+            "172.16.0.0/12",
+            "default"
+        ]
+    );
     assert_eq!(
         *grant.dns_servers,
         [
@@ -107,7 +173,7 @@ fn only_force_disconnect_ends_a_session() {
         invalid_reason: "account disabled".into(),
         force_disconnect,
     };
-    assert!(session_validity(&wire(true, true)).unwrap_err().is_outage());
+    session_validity(&wire(true, true)).unwrap_err();
     assert!(!session_validity(&wire(false, false)).unwrap().force_disconnect);
     let ended = session_validity(&wire(false, true)).unwrap();
     assert_eq!(

@@ -6,11 +6,12 @@ use ocserv_agent_model::{
     Connected, DenyCode, Event, EventId, EventKind, OcservId, SessionUid, Source, Username, Verdict,
 };
 use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
-use portal::{CheckError, ReportError};
+use portal::{CheckError, Meaning, ReportError};
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::double::Reply;
+use crate::log::Log;
 use crate::pki::Ca;
 use crate::proxy::Mode;
 use crate::setup::{BOUND, Setup};
@@ -47,52 +48,44 @@ async fn policy_check_sends_every_field_of_the_login_and_returns_the_verdict() {
 }
 
 #[tokio::test]
-async fn each_status_code_on_the_wire_keeps_its_meaning() {
+async fn answer_over_a_limit_is_the_outage_of_one_login_with_one_log_line() {
+    let (log, _guard) = Log::capture();
     let setup = setup().await;
-    for number in 1..17 {
-        let code = Code::from(number);
-        setup.double.set_reply(Reply::Error(code));
+    let allow = |routes| {
+        Reply::Policy(CheckPolicyResponse {
+            allowed: true,
+            routes,
+            ..Default::default()
+        })
+    };
+    for (count, what) in [(2_001, "2001 routes, more than 2000"), (85_000, "bytes")] {
+        setup
+            .double
+            .set_reply(allow(vec!["not-a-route".to_owned(); count]));
         let error = setup.check_policy().await.unwrap_err();
-        assert_eq!(
-            error,
-            CheckError::Refused {
-                code,
-                message: "because of this".into()
-            }
-        );
-        let denied = matches!(
-            code,
-            Code::InvalidArgument | Code::NotFound | Code::PermissionDenied
-        );
-        assert_eq!(error.is_outage(), !denied, "{code:?}");
+        assert_eq!(error.meaning(), Meaning::InvalidAnswer, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
     }
-    // Success without a message is no reply.
-    setup.double.set_reply(Reply::Error(Code::Ok));
-    assert!(setup.check_policy().await.unwrap_err().is_outage());
+    let mut routes = vec!["not-a-route".to_owned(); 1_999];
+    routes.push("10.0.0.0/255.0.0.0".to_owned());
+    setup.double.set_reply(allow(routes));
+    assert!(setup.check_policy().await.unwrap().verdict.is_allow());
+    log.wait_for("1999 invalid routes").await;
+    assert_eq!(log.count("WARN"), 3);
+    for _ in 0..50 {
+        setup.check_policy().await.unwrap();
+    }
+    assert!(log.count("WARN") < 20, "{} lines", log.count("WARN"));
 }
 
 #[tokio::test]
-async fn oversized_reply_is_an_outage() {
-    let setup = setup().await;
-    let deny_reason = "x".repeat(1 << 20);
-    setup.double.set_reply(Reply::Policy(CheckPolicyResponse {
-        deny_reason,
-        ..Default::default()
-    }));
-    assert!(setup.check_policy().await.unwrap_err().is_outage());
-}
-
-#[tokio::test]
-async fn empty_reply_is_an_outage_and_never_an_allow() {
+async fn empty_reply_is_the_outage_of_one_login_and_never_an_allow() {
     let setup = setup().await;
     setup
         .double
         .set_reply(Reply::Policy(CheckPolicyResponse::default()));
     let error = setup.check_policy().await.unwrap_err();
-    assert!(
-        matches!(error, CheckError::Nonsense(_)) && error.is_outage(),
-        "{error}"
-    );
+    assert_eq!(error.meaning(), Meaning::InvalidAnswer, "{error}");
 }
 
 #[tokio::test]

@@ -16,4 +16,8 @@ mod pki;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod raw;
+#[cfg(test)]
 mod setup;
+#[cfg(test)]
+mod statuses;

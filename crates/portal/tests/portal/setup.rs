@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{Login, OcservId, Username};
-use portal::{CheckError, ConnectionState, PolicyReply, Portal, ReconnectSettings, Settings};
+use portal::{CheckError, ConnectionState, Limits, PolicyReply, Portal, ReconnectSettings, Settings};
 use tls::{ClientTls, ServerTls};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,11 @@ pub(crate) fn settings(address: SocketAddr) -> Settings {
             multiplier: 2.0,
         },
         agent_id: "a1".to_owned(),
+        limits: Limits {
+            max_routes: 2000,
+            max_dns: 16,
+            max_text: 4096,
+        },
     }
 }
 

@@ -84,6 +84,15 @@ impl Reply<CheckPolicyResponse> {
         Self::Message(denial(reason))
     }
 
+    /// Denies the login and ends the connected sessions of the user.
+    #[must_use]
+    pub fn deny_and_disconnect(reason: &str) -> Self {
+        Self::Message(CheckPolicyResponse {
+            should_disconnect: true,
+            ..denial(reason)
+        })
+    }
+
     /// Denies the login, with a TTL as in [`Self::allow_for`].
     #[must_use]
     pub fn deny_for(reason: &str, ttl: Duration) -> Self {
