@@ -22,10 +22,9 @@ use super::shutdown::Stages;
 use super::signals::Signals;
 use super::status::{ReadinessCheck, Refresh, pages};
 use super::watchdog::Stalled;
-use super::systemd;
 use crate::config;
 use crate::ipc;
-use crate::jobs::deliver_events::{EventDelivery, report_to};
+use crate::jobs::deliver_events::{DeliveryLog, EventDelivery, report_to};
 use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequests, disconnect_denied_users};
 use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::probe_ocserv::probe_ocserv;
@@ -216,6 +215,7 @@ impl Context {
             send: report_to(portal.clone(), self.metrics.clone()),
             backoff: backoff(&self.config.current().portal.reconnect),
             connected: connected.clone(),
+            log: DeliveryLog::default(),
         };
         let group = &self.stages.delivery;
         group.spawn_on(&self.background, delivery.run(group.stop.clone()));

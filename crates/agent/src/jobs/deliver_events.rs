@@ -1,10 +1,13 @@
 //! Delivers events to the portal until it acknowledges them.
 //!
-//! The portal identifies an event by its `event_id`, so an event is retried without limit. After an
-//! outage delivery pauses, until a delay is over or the portal is connected again, and then sends a
-//! single event first. An event that the portal defers has a delay of its own, which only its own
-//! session waits for. A shutdown sends each pending event once more, without delays.
+//! The portal identifies an event by its `event_id`, so an event is retried without limit, unless
+//! the portal rejects it as invalid. After an outage delivery pauses, until a delay is over or the
+//! portal is connected again, and then sends a single event first. An event that the portal defers
+//! has a delay of its own, which only its own session waits for; a portal that defers one event
+//! after the other is treated as in an outage. A shutdown sends each pending event once more,
+//! without delays.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,8 +15,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use ocserv_agent_model::{Event, EventId, EventKind};
 use outbox::{Attempt, AttemptId, AttemptResult, Next};
-use portal::{Portal, ReportError};
-use resilience::Backoff;
+use portal::{CheckError, Portal, ReportError};
+use resilience::{Backoff, LogLimiter};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +27,10 @@ use crate::operations::shared_outbox::SharedOutbox;
 
 /// Most attempts in flight while the portal is reachable.
 const MAX_IN_FLIGHT: usize = 16;
+/// This many deferrals without an acknowledgement in between pause the delivery.
+const MAX_DEFERRALS: u32 = 16;
+/// Time between two log lines of one kind about events.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time that a shutdown sends pending events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -38,6 +45,7 @@ pub(crate) struct EventDelivery {
     pub(crate) backoff: Backoff,
     /// Whether the portal is connected.
     pub(crate) connected: watch::Receiver<bool>,
+    pub(crate) log: DeliveryLog,
 }
 
 /// A completed attempt.
@@ -54,8 +62,37 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Completed>>;
 struct DeliveryState {
     /// Consecutive failures to reach the portal; those of attempts in flight together count as one.
     outages: u32,
+    /// Consecutive deferrals; while delivery pauses, those of attempts in flight do not count.
+    deferrals: u32,
     /// Set by the first failure; nothing is sent before this time.
     paused_until: Option<Instant>,
+}
+
+impl DeliveryState {
+    /// How many attempts may be in flight.
+    fn max_in_flight(&self) -> usize {
+        if self.outages > 0 || self.deferrals >= MAX_DEFERRALS {
+            1
+        } else {
+            MAX_IN_FLIGHT
+        }
+    }
+}
+
+/// Limits the log lines about events that are lost or deferred.
+pub(crate) struct DeliveryLog {
+    rejected: LogLimiter,
+    deferred: LogLimiter,
+}
+
+impl Default for DeliveryLog {
+    fn default() -> Self {
+        let limiter = || LogLimiter::new(NonZeroU32::MIN, LOG_INTERVAL);
+        Self {
+            rejected: limiter(),
+            deferred: limiter(),
+        }
+    }
 }
 
 impl EventDelivery {
@@ -74,7 +111,10 @@ impl EventDelivery {
             }
             let not_before = self.send_ready(&mut in_flight, &state, clock::now());
             tokio::select! {
-                Some(completed) = in_flight.next() => self.settle(completed, &mut state),
+                Some(completed) = in_flight.next() => {
+                    self.settle(completed, &mut state);
+                    self.pause_after_deferrals(&mut state);
+                }
                 () = self.outbox.pushed() => {}
                 () = until(not_before) => {}
                 () = stop.cancelled() => {}
@@ -86,8 +126,7 @@ impl EventDelivery {
     /// Sends the events that may be sent at `now`; returns when the next deferred one may be, if
     /// the limit on attempts in flight is not reached.
     fn send_ready(&self, in_flight: &mut InFlight, state: &DeliveryState, now: Instant) -> Option<Instant> {
-        let max = if state.outages > 0 { 1 } else { MAX_IN_FLIGHT };
-        while in_flight.len() < max && state.paused_until.is_none() {
+        while in_flight.len() < state.max_in_flight() && state.paused_until.is_none() {
             match self.outbox.next(now) {
                 Next::Send(attempt) => in_flight.push(self.attempt(*attempt)),
                 Next::Later(time) => return Some(Instant::from_std(time)),
@@ -126,14 +165,26 @@ impl EventDelivery {
             let pending = self.outbox.stats().pending;
             tracing::info!(pending, "event delivery recovered");
         }
+        match attempt_result {
+            AttemptResult::Delivered | AttemptResult::Rejected => state.deferrals = 0,
+            AttemptResult::Deferred(_) if state.paused_until.is_none() => {
+                state.deferrals = state.deferrals.saturating_add(1);
+            }
+            AttemptResult::Deferred(_) | AttemptResult::Unreachable => {}
+        }
         let Err(error) = result else { return };
+        let now = clock::now().into_std();
         match attempt_result {
             AttemptResult::Delivered => {}
             AttemptResult::Rejected => {
-                tracing::error!(%event_id, %error, "event lost: the portal rejected it");
+                if let Some(suppressed) = self.log.rejected.admit(now) {
+                    tracing::error!(%event_id, %error, suppressed, "event lost: the portal rejected it");
+                }
             }
             AttemptResult::Deferred(_) if deferrals == 1 => {
-                tracing::warn!(%event_id, %error, "portal deferred an event: retrying until it is acknowledged");
+                if let Some(suppressed) = self.log.deferred.admit(now) {
+                    tracing::warn!(%event_id, %error, suppressed, "portal deferred an event: retrying until it is acknowledged");
+                }
             }
             AttemptResult::Deferred(_) => {
                 tracing::debug!(%event_id, %error, deferrals, "portal deferred an event again");
@@ -148,11 +199,32 @@ impl EventDelivery {
             Ok(()) => AttemptResult::Delivered,
             // A retry would block every later event of its session for ever.
             Err(error) if error.rejects_event() => AttemptResult::Rejected,
-            Err(ReportError::NotAcknowledged(_)) => {
+            // The portal received it. What fails may be this event alone.
+            Err(ReportError::NotAcknowledged(_) | ReportError::Call(CheckError::Refused { .. })) => {
                 let delay = self.backoff.delay(deferrals, fastrand::f64());
                 AttemptResult::Deferred((clock::now() + delay).into_std())
             }
             Err(_) => AttemptResult::Unreachable,
+        }
+    }
+
+    /// Pauses delivery to a portal that defers one event after the other.
+    fn pause_after_deferrals(&self, state: &mut DeliveryState) {
+        if state.deferrals < MAX_DEFERRALS || state.paused_until.is_some() {
+            return;
+        }
+        let pauses = state.deferrals - MAX_DEFERRALS + 1;
+        let (deferrals, pending) = (state.deferrals, self.outbox.stats().pending);
+        let delay = self.backoff.delay(pauses, fastrand::f64());
+        state.paused_until = Some(clock::now() + delay);
+        if pauses == 1 {
+            tracing::warn!(
+                pending,
+                deferrals,
+                "portal defers every event: sending fewer until it acknowledges one"
+            );
+        } else {
+            tracing::debug!(pending, deferrals, ?delay, "portal defers every event still");
         }
     }
 

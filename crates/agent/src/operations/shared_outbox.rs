@@ -1,11 +1,19 @@
 //! The outbox, shared by the session recorder and the delivery job.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ocserv_agent_model::Event;
 use outbox::{AttemptId, AttemptResult, Next, Outbox, OutboxStats};
+use resilience::LogLimiter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::clock;
+
+/// Time between two log lines about lost events.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Holds the pending events; clones share them.
 #[derive(Debug, Clone)]
@@ -15,6 +23,7 @@ pub(crate) struct SharedOutbox(Arc<Shared>);
 struct Shared {
     outbox: Mutex<Outbox>,
     pushed: Notify,
+    loss_log: LogLimiter,
 }
 
 impl SharedOutbox {
@@ -23,17 +32,24 @@ impl SharedOutbox {
         Self(Arc::new(Shared {
             outbox: Mutex::new(Outbox::new(max)),
             pushed: Notify::new(),
+            loss_log: LogLimiter::new(NonZeroU32::MIN, LOG_INTERVAL),
         }))
     }
 
-    /// Adds an event; logs the one that a full outbox drops.
+    /// Adds an event; logs those that a full outbox drops: at most one line a second, with their
+    /// number since the start.
     pub(crate) fn push(&self, event: Event) {
         let (lost, dropped) = {
             let mut outbox = self.lock();
             (outbox.push(event), outbox.stats().dropped)
         };
-        if let Some(Event { event_id, .. }) = lost {
-            tracing::error!(%event_id, dropped, "event lost: more than events.max_pending are pending");
+        if let Some(Event { event_id, .. }) = lost
+            && let Some(suppressed) = self.0.loss_log.admit(clock::now().into_std())
+        {
+            tracing::error!(
+                %event_id, dropped, suppressed,
+                "event lost: more than events.max_pending are pending"
+            );
         }
         self.0.pushed.notify_one();
     }

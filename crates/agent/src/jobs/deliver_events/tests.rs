@@ -48,6 +48,14 @@ fn rejection() -> ReportError {
     })
 }
 
+/// What the portal's library sends for an exception in a handler.
+fn failure() -> ReportError {
+    ReportError::Call(CheckError::Refused {
+        code: tonic::Code::Unknown,
+        message: "Exception calling application".to_owned(),
+    })
+}
+
 fn deferral() -> ReportError {
     ReportError::NotAcknowledged("not yet".to_owned())
 }
@@ -96,6 +104,7 @@ fn start(max: usize, delay: Duration) -> Harness {
             multiplier: 1.0,
         },
         connected: watching,
+        log: DeliveryLog::default(),
     };
     tasks.spawn(delivery.run(stop.clone()));
     tasks.close();
@@ -298,14 +307,53 @@ async fn a_full_outbox_drops_the_oldest_event_not_in_flight_and_counts_each_once
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_deferred_events_do_not_delay_later_ones() {
-    let mut delivery = start(2_000, NEVER);
-    for number in 1..=300 {
+async fn a_portal_that_refuses_every_event_is_called_less_and_less_and_at_full_rate_after_a_success() {
+    for refusal in [deferral, failure] {
+        let mut delivery = start(2_000, Duration::from_secs(1));
+        for number in 1..=1_000 {
+            delivery.outbox.push(event(number));
+        }
+        let end = clock::now() + Duration::from_mins(1);
+        let mut calls = 0;
+        while let Ok(sent) = timeout_at(end, delivery.next_sent()).await {
+            sent.respond(Err(refusal()));
+            calls += 1;
+        }
+        assert!((30..400).contains(&calls), "{calls} calls in a minute");
+        delivery.respond(1_000, || Ok(())).await;
+        assert_eq!(delivery.shut_down().await, stats(0, 1_000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_about_one_event_delays_its_own_session_only() {
+    let mut delivery = start(100, Duration::from_secs(1));
+    delivery.outbox.push(event(1));
+    delivery.respond(1, || Err(failure())).await;
+    let failed_at = clock::now();
+    for number in 2..=40 {
         delivery.outbox.push(event(number));
     }
-    delivery.respond(300, || Err(deferral())).await;
+    assert_eq!(
+        delivery.respond(39, || Ok(())).await,
+        (2..=40).collect::<Vec<_>>()
+    );
+    assert_eq!(delivery.respond(1, || Ok(())).await, [1]);
+    assert!(clock::now() > failed_at, "after a delay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_deferred_events_do_not_delay_later_ones_and_a_shutdown_sends_all() {
+    let mut delivery = start(2_000, NEVER);
+    for number in 1..=15 {
+        delivery.outbox.push(event(number));
+    }
+    delivery.respond(15, || Err(deferral())).await;
     delivery.outbox.push(event(301));
     assert_eq!(delivery.respond(1, || Ok(())).await, [301]);
+    for number in 16..=300 {
+        delivery.outbox.push(event(number));
+    }
     delivery.stop.cancel();
     delivery.respond(300, || Err(deferral())).await;
     assert_eq!(delivery.shut_down().await, stats(300, 1));
