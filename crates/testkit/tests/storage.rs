@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
@@ -21,7 +21,8 @@ const UNUSABLE: &str = "decision store is unusable: replaced by an empty one, wh
 
 /// Moves this thread, and the agents that it starts from now on, to a mount namespace of their own,
 /// and mounts a file system as the agent's state directory.
-fn mount_state_dir(lab: &Lab, arguments: &[&str]) {
+#[must_use]
+fn mount_state_dir(lab: &Lab, arguments: &[&str]) -> Mounted {
     let state_dir = lab.agent().state_dir();
     // Before that it may have no state directory yet.
     lab.agent().wait_for_log("agent is ready", BOUND).unwrap();
@@ -31,6 +32,16 @@ fn mount_state_dir(lab: &Lab, arguments: &[&str]) {
     fs::remove_dir_all(&state_dir).unwrap();
     fs::create_dir(&state_dir).unwrap();
     run("mount", &[arguments, &[state_dir.to_str().unwrap()]].concat());
+    Mounted(state_dir)
+}
+
+/// Unmounts a file system, so that the lab can remove its directory.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["--lazy", self.0.to_str().unwrap()]);
+    }
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -83,7 +94,7 @@ fn store_is(lab: &Lab, up: u8) {
 fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() {
     let options = fast_reconnect("");
     let lab = lab("full-disk").agent(options.clone()).start().unwrap();
-    mount_state_dir(&lab, SMALL);
+    let _mounted = mount_state_dir(&lab, SMALL);
     lab.agent().start(&options).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     let state_dir = lab.agent().state_dir();
@@ -126,7 +137,7 @@ fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() 
 fn a_start_on_a_full_disk_damages_nothing() {
     let options = fast_reconnect("");
     let lab = lab("full-at-start").agent(options.clone()).start().unwrap();
-    mount_state_dir(&lab, SMALL);
+    let _mounted = mount_state_dir(&lab, SMALL);
     lab.agent().start(&options).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     for user in ["alice", "bob"] {
@@ -203,7 +214,7 @@ fn a_disk_that_hangs_delays_no_login_and_no_disconnect() {
     File::create(&image).unwrap().set_len(16 << 20).unwrap();
     let image = image.to_str().unwrap();
     run("mkfs.ext4", &["-q", "-F", image]);
-    mount_state_dir(&lab, &["-o", "loop", image]);
+    let _mounted = mount_state_dir(&lab, &["-o", "loop", image]);
     lab.agent().start(&options).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     store_is(&lab, 1);
