@@ -16,6 +16,8 @@ async fn after_a_failed_write_all_records_are_taken_again() {
     };
     assert_eq!(taken(rig.authorizer.take_changes()), ("partial", 200));
     assert!(rig.authorizer.take_changes().is_empty());
+    let nothing = tokio::time::timeout(SECOND, rig.authorizer.changed()).await;
+    assert!(nothing.is_err(), "nothing changed since");
     rig.authorizer.mark_all_changed();
     assert_eq!(taken(rig.authorizer.take_changes()), ("full", 200));
     sleep(1_800 * SECOND).await;
