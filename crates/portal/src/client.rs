@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Code, Response, Status};
 
 use crate::clock;
-use crate::connection_manager::{ConnectionHandle, ConnectionManager, ConnectionState};
+use crate::connection_manager::{ConnectionHandle, ConnectionManager, ConnectionState, Purpose};
 use crate::convert::{self, EventReport};
 use crate::error::{CheckError, ReportError};
 use crate::grpc_service::GrpcService;
@@ -31,11 +31,15 @@ use crate::text::one_line;
 const INVALID_ANSWER_BURST: NonZeroU32 = NonZeroU32::new(5).unwrap();
 const INVALID_ANSWER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A handle of the portal; clones share one connection.
+/// A handle of the portal; clones share its connections.
 #[derive(Clone)]
 pub struct Portal {
     settings: Arc<Settings>,
+    /// For logins alone: whatever the portal does with other calls, and however few streams it
+    /// allows at once, no login waits for them.
     connection: ConnectionHandle,
+    /// For everything that no login waits for.
+    background: ConnectionHandle,
     invalid_answers: Arc<LogLimiter>,
 }
 
@@ -61,24 +65,36 @@ impl Portal {
         token: CancellationToken,
     ) -> Result<Self, SettingsError> {
         let settings = Arc::new(settings);
-        let connection = ConnectionManager::start(Arc::clone(&settings), tls, tracker, token)?;
+        let start = |purpose, tls, token| {
+            ConnectionManager::start(Arc::clone(&settings), purpose, tls, tracker, token)
+        };
+        let background = start(Purpose::Background, tls.clone(), token.clone())?;
+        let connection = start(Purpose::Logins, tls, token)?;
         Ok(Self {
             settings,
             connection,
+            background,
             invalid_answers: Arc::new(LogLimiter::new(INVALID_ANSWER_BURST, INVALID_ANSWER_INTERVAL)),
         })
     }
 
-    /// Returns a receiver of the connection's state and its changes.
+    /// Returns a receiver of the state of the logins' connection and its changes.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.connection.state()
     }
 
-    /// Requests a new connection that uses the current certificates; for use after a reload. The
-    /// old connection serves until the new one is established, and calls in progress finish on it.
+    /// Returns a receiver of the state of the connection for all other calls and its changes.
+    #[must_use]
+    pub fn background_state(&self) -> watch::Receiver<ConnectionState> {
+        self.background.state()
+    }
+
+    /// Requests new connections that use the current certificates; for use after a reload. The old
+    /// ones serve until the new ones are established, and calls in progress finish on them.
     pub fn reconnect(&self) {
         self.connection.rotate();
+        self.background.rotate();
     }
 
     /// Checks whether a login is allowed. Ends by `deadline` and within the configured timeout.
@@ -175,16 +191,18 @@ impl Portal {
         }
     }
 
-    fn auth_client(&self, request_connect: bool) -> AuthServiceClient<GrpcService> {
-        AuthServiceClient::with_origin(self.grpc_service(request_connect), self.settings.address.clone())
+    fn auth_client(&self, is_login: bool) -> AuthServiceClient<GrpcService> {
+        AuthServiceClient::with_origin(self.grpc_service(is_login), self.settings.address.clone())
     }
 
-    fn grpc_service(&self, request_connect: bool) -> GrpcService {
-        GrpcService::new(
-            self.connection.clone(),
-            request_connect,
-            self.settings.limits.message_size(),
-        )
+    fn grpc_service(&self, is_login: bool) -> GrpcService {
+        let connection = if is_login {
+            &self.connection
+        } else {
+            &self.background
+        };
+        // Only a login is worth an attempt before it is due.
+        GrpcService::new(connection.clone(), is_login, &self.settings)
     }
 
     /// Warns about an answer, unless there were many such lines lately.

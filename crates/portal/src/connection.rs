@@ -1,11 +1,14 @@
 //! One connection to the portal: TCP, TLS and HTTP/2, and the reason of its end.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,7 @@ const MAX_HEADERS: u32 = 16 << 10;
 pub(crate) struct Connection {
     pub(crate) sender: http2::SendRequest<tonic::body::Body>,
     end_reason: watch::Receiver<Option<Arc<str>>>,
+    read_state: watch::Receiver<ReadState>,
 }
 
 impl Connection {
@@ -51,9 +55,7 @@ impl Connection {
             let tcp = dial(&addresses, deadline, TcpStream::connect)
                 .await
                 .map_err(|error| tls::explain(&error))?;
-            // Frames are small: Nagle's algorithm would only delay them. Failing to disable it is
-            // harmless.
-            let _ = tcp.set_nodelay(true);
+            configure(&tcp, settings).map_err(|error| format!("its socket cannot be configured: {error}"))?;
             enter("TLS handshake not finished");
             let stream = TlsConnector::from(tls.current())
                 .connect(target.name.clone(), tcp)
@@ -81,7 +83,6 @@ impl Connection {
         // Aborts the connection and every call on it; cancelled with the client at the latest.
         let abort = token.child_token();
         let guard = abort.clone().drop_guard();
-        let keepalive_timeout = settings.keepalive_timeout;
         let tasks = TaskTracker::new();
         let executor = TaskExecutor {
             tracker: tracker.clone(),
@@ -92,22 +93,17 @@ impl Connection {
         let stream = Box::new(stream);
         let (sender, connection) = http2::Builder::new(executor)
             .timer(TokioTimer::new())
-            .keep_alive_interval(settings.keepalive_interval)
-            .keep_alive_timeout(keepalive_timeout)
-            .keep_alive_while_idle(true)
             .max_header_list_size(MAX_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| read_state.borrow().end_reason(Some(&error), keepalive_timeout))?;
+            .map_err(|error| read_state.borrow().end_reason(Some(&error)))?;
 
         let (end_sender, end_reason) = watch::channel(None::<Arc<str>>);
         let last_read = read_state.clone();
         let drain_timeout = settings.timeout;
         tracker.spawn(abort.run_until_cancelled_owned(async move {
             let outcome = connection.await;
-            let reason = last_read
-                .borrow()
-                .end_reason(outcome.as_ref().err(), keepalive_timeout);
+            let reason = last_read.borrow().end_reason(outcome.as_ref().err());
             let _ = end_sender.send(Some(reason.into()));
             if outcome.is_ok() {
                 // No new call can start; those in progress may finish within the timeout of one
@@ -118,7 +114,11 @@ impl Connection {
             drop(guard);
         }));
 
-        let mut connection = Self { sender, end_reason };
+        let mut connection = Self {
+            sender,
+            end_reason,
+            read_state: read_state.clone(),
+        };
         tokio::select! {
             biased;
             Ok(_) = read_state.wait_for(ReadState::has_data) => Ok(connection),
@@ -134,10 +134,29 @@ impl Connection {
         }
     }
 
+    /// Whether the portal has sent no data since `start`.
+    pub(crate) fn is_silent_since(&self, start: Instant) -> bool {
+        self.read_state.borrow().is_silent_since(start)
+    }
+
     /// Whether no new call can start on the connection.
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed() || self.end_reason.borrow().is_some()
     }
+}
+
+/// Lets the kernel find a dead link: it probes an idle connection, and closes one whose peer
+/// acknowledges nothing. HTTP/2 pings would do the same, but wake this process, and gRPC servers
+/// close a connection that sends more of them than one in five minutes.
+fn configure(tcp: &TcpStream, settings: &Settings) -> io::Result<()> {
+    let timeout = settings.keepalive_timeout;
+    // Frames are small: Nagle's algorithm would only delay them.
+    tcp.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, settings.keepalive_interval)?;
+    sockopt::set_tcp_keepintvl(tcp, timeout)?;
+    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(tcp, milliseconds)?)
 }
 
 /// Spawns the tasks of one HTTP/2 connection; they end with `abort` at the latest.

@@ -55,6 +55,14 @@ enum Phase {
     Stopped,
 }
 
+/// What a connection is for. The log has the logins' connection; that for background calls is the
+/// same portal's, and its failures are those of the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Logins,
+    Background,
+}
+
 /// Gives calls the current connection; clones share it.
 #[derive(Clone)]
 pub(crate) struct ConnectionHandle(Arc<Shared>);
@@ -118,6 +126,7 @@ impl ConnectionHandle {
 /// Connects, publishes the connection, and reconnects with backoff when it ends.
 pub(crate) struct ConnectionManager {
     settings: Arc<Settings>,
+    purpose: Purpose,
     target: Target,
     resolver: Resolver,
     tls: tls::ClientTls,
@@ -137,6 +146,7 @@ impl ConnectionManager {
     /// When the address can never be dialled.
     pub(crate) fn start(
         settings: Arc<Settings>,
+        purpose: Purpose,
         tls: tls::ClientTls,
         tracker: &TaskTracker,
         token: CancellationToken,
@@ -147,6 +157,7 @@ impl ConnectionManager {
         let requests = Requests::default();
         let manager = Self {
             settings,
+            purpose,
             resolver: Resolver::new(&target),
             target,
             tls,
@@ -190,7 +201,7 @@ impl ConnectionManager {
             let reason = match outcome {
                 Ok(connection) => {
                     self.logged = None;
-                    tracing::info!(address = %self.settings.address, "portal connected");
+                    self.log_established("portal connected");
                     let reason = self.serve(connection).await;
                     if clock::now().saturating_duration_since(attempted) >= stable_after {
                         failures = 0;
@@ -237,7 +248,7 @@ impl ConnectionManager {
             }
             match self.connect().await {
                 Ok(new) => {
-                    tracing::info!(address = %self.settings.address, "portal connection rotated");
+                    self.log_established("portal connection rotated");
                     connection = new;
                     self.publish_connected(&connection);
                     failures = 0;
@@ -246,10 +257,22 @@ impl ConnectionManager {
                 Err(reason) => {
                     failures += 1;
                     let delay = backoff.delay(failures, fastrand::f64());
-                    tracing::warn!("could not rotate the portal connection, keeping the old one: {reason}");
+                    if self.purpose == Purpose::Logins {
+                        tracing::warn!(
+                            "could not rotate the portal connection, keeping the old one: {reason}"
+                        );
+                    }
                     rotate_at = Some(clock::now() + delay);
                 }
             }
+        }
+    }
+
+    fn log_established(&self, message: &str) {
+        let (address, purpose) = (&self.settings.address, self.purpose);
+        match purpose {
+            Purpose::Logins => tracing::info!(%address, "{message}"),
+            Purpose::Background => tracing::debug!(%address, ?purpose, "{message}"),
         }
     }
 
@@ -260,7 +283,8 @@ impl ConnectionManager {
 
     fn publish_down(&mut self, reason: &Arc<str>, delay: Duration, attempts: u64, earliest_attempt: Instant) {
         let address = &self.settings.address;
-        if self.logged.as_ref() == Some(reason) {
+        let is_known = self.logged.as_ref() == Some(reason);
+        if is_known || self.purpose == Purpose::Background {
             tracing::debug!(%address, attempts, "portal still not connected, next attempt in {delay:?}: {reason}");
         } else {
             tracing::warn!(%address, attempts, "portal not connected, next attempt in {delay:?}: {reason}");

@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use ocserv_agent_model::error_chain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,7 +34,7 @@ impl ReadState {
     }
 
     /// Returns why the connection ended, for the operator; `error` is HTTP/2's error.
-    pub(crate) fn end_reason(&self, error: Option<&hyper::Error>, keepalive_timeout: Duration) -> String {
+    pub(crate) fn end_reason(&self, error: Option<&hyper::Error>) -> String {
         match (&self.end, error) {
             (Some(ReadEnd::Error { kind, text }), _) => match kind {
                 io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof if !self.has_data() => {
@@ -45,18 +44,14 @@ impl ReadState {
             },
             (Some(ReadEnd::Eof), _) if self.has_data() => "it closed the connection".to_owned(),
             (Some(ReadEnd::Eof), _) => without_data("it closed the connection"),
-            (None, Some(error)) if !error.is_timeout() => one_line(&error_chain(error)),
-            // hyper reports no error when an idle connection's peer does not answer a ping.
-            (None, _) if self.is_silent(keepalive_timeout) => {
-                format!("no answer to an HTTP/2 keepalive ping within {keepalive_timeout:?}")
-            }
-            (None, _) => "it accepts no more calls on this connection".to_owned(),
+            (None, Some(error)) => one_line(&error_chain(error)),
+            (None, None) => "it accepts no more calls on this connection".to_owned(),
         }
     }
 
-    fn is_silent(&self, keepalive_timeout: Duration) -> bool {
-        self.last_data
-            .is_none_or(|at| clock::now().saturating_duration_since(at) >= keepalive_timeout)
+    /// Whether the portal has sent no data since `start`.
+    pub(crate) fn is_silent_since(&self, start: Instant) -> bool {
+        self.last_data.is_none_or(|at| at < start)
     }
 }
 

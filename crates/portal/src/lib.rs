@@ -1,5 +1,5 @@
-//! The client of the portal: one self-healing connection, the policy check, session validation and
-//! event reports.
+//! The client of the portal: two self-healing connections, one of them for logins alone; the policy
+//! check, session validation and event reports.
 //!
 //! It does not use tonic's channel, which has no reload of the identity, no readable reason for
 //! every failure (in TLS 1.3 a client sees its refusal only when it reads), and no calls that fail

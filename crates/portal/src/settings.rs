@@ -67,9 +67,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// Longest time from name resolution to the portal's first HTTP/2 data.
     pub connect_timeout: Duration,
-    /// Interval of HTTP/2 pings, also while idle.
+    /// Time after which the kernel probes an idle connection, in whole seconds, rounded up.
     pub keepalive_interval: Duration,
-    /// Longest time to the reply to a ping.
+    /// Longest time in which the portal's host may acknowledge nothing.
     pub keepalive_timeout: Duration,
     /// Delays between connection attempts.
     pub reconnect: ReconnectSettings,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use authz::Authorizer;
 use ocserv::{LiveSession, Ocserv};
 use ocserv_agent_model::Username;
-use portal::Portal;
+use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use sessions::ExistingSession;
 use tls::ClientTls;
@@ -209,12 +209,13 @@ impl Context {
 
     /// Starts the delivery of events; returns whether the portal is connected.
     fn start_delivery(&self, portal: &Portal, outbox: &SharedOutbox) -> watch::Receiver<bool> {
-        let connected = self.watch_connected(portal);
+        let connected = self.watch_connected(portal.state());
+        let background = self.watch_connected(portal.background_state());
         let delivery = EventDelivery {
             outbox: outbox.clone(),
             send: report_to(portal.clone(), self.metrics.clone()),
             backoff: backoff(&self.config.current().portal.reconnect),
-            connected: connected.clone(),
+            connected: background,
             log: DeliveryLog::default(),
         };
         let group = &self.stages.delivery;
@@ -223,8 +224,7 @@ impl Context {
     }
 
     /// Whether the portal is connected, as a plain bool.
-    fn watch_connected(&self, portal: &Portal) -> watch::Receiver<bool> {
-        let mut state = portal.state();
+    fn watch_connected(&self, mut state: watch::Receiver<ConnectionState>) -> watch::Receiver<bool> {
         let (sender, connected) = watch::channel(state.borrow().is_connected());
         let failed = self.stages.process.failed.clone();
         self.stages.process.spawn_until_stop(async move {

@@ -32,10 +32,11 @@ pub struct Portal {
     pub timeout: Period,
     /// Longest time of a connection attempt; `timeout` when absent.
     pub connect_timeout: Option<Period>,
-    /// Time between HTTP/2 pings on an idle connection.
+    /// Time after which an idle connection is probed.
     #[serde(default = "ten_seconds")]
     pub keepalive_interval: Period,
-    /// Longest time to wait for a ping's answer before the connection is closed.
+    /// Longest time in which the portal's host may acknowledge nothing before the connection is
+    /// closed.
     #[serde(default = "five_seconds")]
     pub keepalive_timeout: Period,
     /// Delays before a reconnect, and before an event is sent again.

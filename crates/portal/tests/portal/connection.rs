@@ -1,9 +1,12 @@
 //! Connections that break, and when they are re-established.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use ocserv_agent_model::{OcservId, Username};
+use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
 use portal::{CheckError, Settings};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::double::Reply;
 use crate::log::Log;
@@ -119,23 +122,74 @@ async fn portal_that_accepts_and_drops_is_retried_with_backoff() {
 }
 
 #[tokio::test]
-async fn unreachable_portal_is_detected_while_idle_and_reconnected() {
+async fn connection_behind_a_proxy_that_forwards_nothing_is_replaced_after_a_call_timed_out() {
     let (log, _guard) = Log::capture();
     let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |settings| {
-        settings.keepalive_interval = Duration::from_millis(100);
-        settings.keepalive_timeout = Duration::from_millis(100);
+        settings.timeout = Duration::from_millis(200);
         settings.connect_timeout = Duration::from_millis(500);
     })
     .await;
     setup.connected().await;
     setup.proxy.set(Mode::Stall);
-    log.wait_for("no answer to an HTTP/2 keepalive ping within 100ms")
-        .await;
-    // An attempt meanwhile ends at its own timeout and names the stage it reached.
-    setup.down("TLS handshake not finished within 500ms").await;
+    let before = setup.proxy.connections();
+    setup.check_policy().await.unwrap_err();
+    eventually("a new connection was tried", || {
+        setup.proxy.connections() > before
+    })
+    .await;
+    // It ends at its own timeout and names the stage it reached.
+    log.wait_for("TLS handshake not finished within 500ms").await;
     setup.proxy.set(Mode::Forward);
+    let calls = async { while setup.check_policy().await.is_err() {} };
+    tokio::time::timeout(crate::setup::BOUND, calls).await.unwrap();
+}
+
+#[tokio::test]
+async fn connection_of_a_slow_portal_that_sends_data_is_kept() {
+    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |_| {}).await;
     setup.connected().await;
+    eventually("both connections", || setup.proxy.connections() == 2).await;
+    for _ in 0..3 {
+        setup.double.set_reply(Reply::Error(tonic::Code::Unavailable));
+        setup.check_policy().await.unwrap_err();
+    }
+    // A call that is given up early says nothing about the connection.
+    setup.double.set_reply(Reply::Never);
+    let early = Instant::now() + Duration::from_millis(50);
+    setup.check_policy_by(early).await.unwrap_err();
+    setup.double.set_reply(Reply::Policy(CheckPolicyResponse {
+        allowed: true,
+        ..CheckPolicyResponse::default()
+    }));
     setup.check_policy().await.unwrap();
+    assert_eq!(setup.proxy.connections(), 2);
+}
+
+#[tokio::test]
+async fn calls_that_hang_leave_the_streams_of_logins_alone() {
+    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |_| {}).await;
+    setup.connected().await;
+    // More than the portal of the tests allows on one connection.
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let portal = setup.portal.clone();
+            let username = Username::parse("alice").unwrap();
+            let id = OcservId::new(42).unwrap();
+            setup.double.set_reply(Reply::Never);
+            TaskTracker::new()
+                .spawn(async move { portal.validate_session(&username, id, None, UNIX_EPOCH).await })
+        })
+        .collect();
+    eventually("the portal has as many calls as it allows", || {
+        setup.double.calls().len() >= crate::double::MAX_STREAMS as usize
+    })
+    .await;
+    setup.double.set_reply(Reply::Policy(CheckPolicyResponse {
+        allowed: true,
+        ..CheckPolicyResponse::default()
+    }));
+    assert!(setup.check_policy().await.unwrap().verdict.is_allow());
+    assert!(calls.iter().all(|call| !call.is_finished()));
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
+/// Most calls at once on one connection.
+pub(crate) const MAX_STREAMS: u32 = 4;
+
 /// The reply to every call.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
@@ -64,6 +67,7 @@ impl Double {
         };
         let incoming = Incoming::start(listener, tls, settings, tracker, token.clone());
         let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
             .add_service(AuthServiceServer::new(double.clone()))
             .add_service(EventServiceServer::new(double.clone()))
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
