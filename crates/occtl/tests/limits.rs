@@ -1,4 +1,5 @@
 //! Exact limits of frames, identities and values.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
 use std::time::Duration;
