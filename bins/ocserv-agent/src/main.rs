@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket};
-use agent::{ConfigSource, ExitReason};
+use agent::{ConfigSource, ExitReason, StartError, Supervision};
 use clap::{Parser, Subcommand};
 
 /// The agent stopped as requested, or the command succeeded.
@@ -69,19 +69,22 @@ fn run(arguments: Arguments) -> u8 {
     if arguments.check_config {
         return check_config(&source);
     }
-    let config = match source.load() {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("{error}");
-            return EXIT_BAD_CONFIG;
-        }
+    let journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| agent::is_journal(&stream));
+    let supervision = Supervision {
+        notify: std::env::var_os("NOTIFY_SOCKET").is_some(),
+        journal,
     };
-    match agent::run(config, source) {
+    let report = |problem: &str| eprint!("{}", agent::error_lines(problem, journal));
+    match agent::run(source, supervision) {
         Ok(ExitReason::Drained) => EXIT_OK,
         Ok(ExitReason::CutShort) => EXIT_INCOMPLETE_SHUTDOWN,
         Ok(ExitReason::Failed) => EXIT_FAILED,
+        Err(StartError::Config(error)) => {
+            report(&error.to_string());
+            EXIT_BAD_CONFIG
+        }
         Err(error) => {
-            eprintln!("could not start: {:#}", anyhow::Error::new(error));
+            report(&format!("could not start: {:#}", anyhow::Error::new(error)));
             EXIT_FAILED
         }
     }

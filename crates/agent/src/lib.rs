@@ -26,4 +26,6 @@ mod metrics;
 mod operations;
 mod retrying_listener;
 
-pub use app::{ConfigSource, ExitReason, StartError, run};
+pub use telemetry::{error_lines, is_journal};
+
+pub use app::{ConfigSource, ExitReason, StartError, Supervision, run};

@@ -9,18 +9,21 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::journal::prefix;
 use crate::writer::LineSink;
 
 /// The layer that formats events. Fields keep their order, the message first.
 pub(crate) struct JsonLines {
     sink: LineSink,
     clock: fn() -> SystemTime,
+    journal: bool,
 }
 
 impl JsonLines {
-    /// Creates a layer that writes to `sink` with the time of `clock`.
-    pub(crate) fn new(sink: LineSink, clock: fn() -> SystemTime) -> Self {
-        Self { sink, clock }
+    /// Creates a layer that writes to `sink` with the time of `clock`; for the `journal`, each line
+    /// begins with its priority.
+    pub(crate) fn new(sink: LineSink, clock: fn() -> SystemTime, journal: bool) -> Self {
+        Self { sink, clock, journal }
     }
 }
 
@@ -33,6 +36,9 @@ impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // A new buffer in a thread that is ending, and for a value that logs while it is formatted.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
+        if self.journal {
+            line.push_str(prefix(*event.metadata().level()));
+        }
         write_line(&mut line, event, (self.clock)());
         self.sink.push(line.as_bytes());
         line.clear();

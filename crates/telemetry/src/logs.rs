@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry, reload};
 
+use crate::journal::JournalText;
 use crate::json::JsonLines;
 use crate::writer::{self, LineSink};
 
@@ -101,6 +102,9 @@ pub struct LogSettings {
     pub level: Level,
     /// Their format.
     pub format: Format,
+    /// Whether standard error is systemd's journal: lines begin with their priority, and text lines
+    /// have no time of their own.
+    pub journal: bool,
 }
 
 /// Why the log could not be initialised.
@@ -132,7 +136,13 @@ pub fn init(settings: &LogSettings, clock: fn() -> SystemTime) -> Result<Logs, I
     let sink = writer::start(std::io::stderr()).map_err(InitError::Thread)?;
     let (filter, targets) = reload::Layer::new(settings.level.targets.clone());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
-        Format::Json => Box::new(JsonLines::new(sink.clone(), clock)),
+        Format::Json => Box::new(JsonLines::new(sink.clone(), clock, settings.journal)),
+        Format::Text if settings.journal => Box::new(
+            tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(sink.clone())
+                .event_format(JournalText::new()),
+        ),
         Format::Text => Box::new(
             tracing_subscriber::fmt::layer()
                 .with_ansi(false)

@@ -8,6 +8,7 @@ mod grpc;
 mod harness;
 mod metrics;
 mod stalls;
+mod supervised;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -15,7 +15,7 @@ use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
 use super::shutdown::{Stages, TaskGroup};
 use super::signals::Signals;
-use crate::config::{self, Address, Config, PortalTls};
+use crate::config::{self, Address, Config, ConfigError, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
 use crate::jobs::persist_decisions::DecisionPersistence;
@@ -30,6 +30,9 @@ use crate::retrying_listener::RetryingListener;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The configuration is invalid.
+    #[error("{0}")]
+    Config(ConfigError),
     /// The log could not start.
     #[error("the log could not start")]
     Log(#[from] telemetry::InitError),

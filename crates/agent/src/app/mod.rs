@@ -5,6 +5,7 @@
 //! order. Only this module reads the configuration; every part gets its own small settings.
 
 mod announce;
+mod await_config;
 mod build;
 mod config_source;
 mod live_config;
@@ -21,7 +22,6 @@ mod watchdog;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
-use crate::config::Config;
 use crate::ipc::IpcListener;
 use build::Agent;
 
@@ -32,15 +32,32 @@ pub use run::ExitReason;
 /// Threads for blocking work (name lookups, small files), for each of the two runtimes.
 const BLOCKING_THREADS: usize = 4;
 
+/// What systemd has given to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supervision {
+    /// It expects notifications of the state of the service.
+    pub notify: bool,
+    /// It reads standard error as its journal.
+    pub journal: bool,
+}
+
 /// Runs the agent to its end: takes over systemd's socket, if any, starts the log and the runtimes,
-/// builds, serves, shuts down. Must be called before any thread is started.
+/// builds, serves, shuts down. Must be called before any thread is started. Where systemd expects
+/// notifications, an invalid configuration does not end the process: it waits for a valid one.
 ///
 /// # Errors
 /// When it could not start; nothing was served.
-pub fn run(config: Config, source: ConfigSource) -> Result<ExitReason, StartError> {
+pub fn run(source: ConfigSource, supervision: Supervision) -> Result<ExitReason, StartError> {
     let inherited = IpcListener::inherited()?;
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) if supervision.notify => {
+            await_config::await_config(error, &source, inherited.as_ref(), supervision)
+        }
+        Err(error) => return Err(StartError::Config(error)),
+    };
     raise_file_limit();
-    let logs = telemetry::init(&config.log.settings()?, clock::wall)?;
+    let logs = telemetry::init(&config.log.settings(supervision.journal)?, clock::wall)?;
     // This thread serves logins alone; see docs/decisions/0010-login-thread.md.
     let logins = runtime(&mut Builder::new_current_thread())?;
     let background = runtime(

@@ -40,11 +40,11 @@ impl Log {
         }
     }
 
-    /// The settings as `telemetry` takes them.
+    /// The settings as `telemetry` takes them; `journal`: standard error is systemd's journal.
     ///
     /// # Errors
     /// When the level is invalid, which a loaded configuration rules out.
-    pub fn settings(&self) -> Result<telemetry::LogSettings, telemetry::LevelError> {
+    pub fn settings(&self, journal: bool) -> Result<telemetry::LogSettings, telemetry::LevelError> {
         let format = match self.format {
             LogFormat::Json => telemetry::Format::Json,
             LogFormat::Text => telemetry::Format::Text,
@@ -52,6 +52,7 @@ impl Log {
         Ok(telemetry::LogSettings {
             level: self.level.parse()?,
             format,
+            journal,
         })
     }
 }

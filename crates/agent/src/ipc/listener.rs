@@ -7,13 +7,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::connection::Connection;
 use super::ping::Ping;
+use crate::clock;
 
 /// Connections that the kernel queues until they are accepted; at most `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -158,6 +161,23 @@ impl IpcListener {
     /// [`io::ErrorKind::WouldBlock`] when it is empty.
     pub(super) fn accept(&self) -> io::Result<Connection> {
         Connection::accept(&self.listener)
+    }
+
+    /// Closes each connection without an answer, for `time`. Blocks.
+    pub(crate) fn close_connections(&self, time: Duration) {
+        let end = clock::now() + time;
+        let left = || end.saturating_duration_since(clock::now());
+        while !left().is_zero() {
+            let timeout = Timespec::try_from(left()).unwrap_or_default();
+            let mut ready = [PollFd::new(&self.listener, PollFlags::IN)];
+            if rustix::event::poll(&mut ready, Some(&timeout)).is_ok_and(|ready| ready > 0)
+                && let Err(error) = self.accept()
+                && error.kind() != io::ErrorKind::ConnectionAborted
+            {
+                // Such as no free file descriptor.
+                std::thread::sleep(left());
+            }
+        }
     }
 
     /// Whether systemd holds the socket: then its backlog outlives this agent.

@@ -29,7 +29,7 @@ fn clock() -> SystemTime {
 fn lines(clock: fn() -> SystemTime, log: impl FnOnce()) -> String {
     let output = Output::default();
     let sink = writer::start(output.clone()).unwrap();
-    let subscriber = tracing_subscriber::registry().with(JsonLines::new(sink.clone(), clock));
+    let subscriber = tracing_subscriber::registry().with(JsonLines::new(sink.clone(), clock, false));
     tracing::subscriber::with_default(subscriber, log);
     assert!(sink.flush(Duration::from_secs(20)));
     let written = output.0.lock().unwrap().clone();

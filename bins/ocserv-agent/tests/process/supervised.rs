@@ -1,0 +1,82 @@
+//! The process as systemd starts it: with the IPC socket, a socket for notifications and a journal.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Stdio};
+
+use ipc::client::{ClientError, send_request};
+use testkit::wait::{BOUND, until};
+
+use super::harness::{Harness, PROGRAM, request};
+
+#[test]
+fn an_invalid_configuration_neither_ends_the_process_nor_delays_a_login_and_is_read_again() {
+    let harness = Harness::new();
+    let notify = UnixDatagram::bind(harness.path("notify")).unwrap();
+    notify.set_read_timeout(Some(BOUND)).unwrap();
+    fs::create_dir(harness.path("run")).unwrap();
+    let listener = UnixListener::bind(harness.socket()).unwrap();
+    let config = harness.configure("colour = 1\n");
+    let mut agent = harness.spawn(
+        Command::new("sh")
+            .args(["-c", "exec \"$0\" --config \"$1\" 3<&0 0</dev/null", PROGRAM])
+            .arg(config)
+            .env("LISTEN_FDS", "1")
+            .env("NOTIFY_SOCKET", harness.path("notify"))
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap()))),
+    );
+    // A connection was waiting: it must not cause another start.
+    for id in 1..=3 {
+        let answer = send_request(&harness.socket(), BOUND, &request("connect", "alice", id));
+        assert!(matches!(answer, Err(ClientError::Closed)), "{answer:?}");
+    }
+    let mut text = [0; 1024];
+    let length = notify.recv(&mut text).unwrap();
+    let first = String::from_utf8_lossy(&text[..length]).into_owned();
+    assert!(
+        first.starts_with("READY=1") && first.contains("STATUS=no login is decided"),
+        "{first}"
+    );
+    agent.wait_for_log("ipc.colour: unknown key");
+    assert!(agent.child.try_wait().unwrap().is_none(), "it stays");
+
+    harness.configure("");
+    agent.wait_for_log("agent is ready");
+    assert!(harness.login("alice", 7).allowed);
+    drop(listener);
+}
+
+#[test]
+fn lines_for_the_journal_have_a_priority_and_no_time_of_their_own() {
+    for (stream, is_journal) in [("the log's own", true), ("1:1", false)] {
+        let harness = Harness::new();
+        harness.configure("");
+        let log = harness.path("agent.log");
+        let file = fs::File::create(&log).unwrap();
+        let meta = file.metadata().unwrap();
+        let own = format!("{}:{}", meta.dev(), meta.ino());
+        let stream = if is_journal { own } else { stream.to_owned() };
+        let mut agent = Command::new(PROGRAM)
+            .arg("--config")
+            .arg(harness.path("config.toml"))
+            .env("JOURNAL_STREAM", stream)
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let lines = until("a line", BOUND, || {
+            let text = fs::read_to_string(&log).ok()?;
+            text.contains("agent is ready").then_some(text)
+        });
+        drop((agent.kill(), agent.wait()));
+        for line in lines.unwrap().lines() {
+            assert_eq!(
+                line.starts_with("<6>") || line.starts_with("<4>"),
+                is_journal,
+                "{line}"
+            );
+            assert_eq!(!line.starts_with("20"), is_journal, "{line}");
+        }
+    }
+}
