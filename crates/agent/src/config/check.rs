@@ -6,6 +6,13 @@ use super::portal::Mode;
 use super::schema::Config;
 
 pub(super) fn check(config: &Config) -> Vec<(String, String)> {
+    let mut problems = check_each(config);
+    problems.extend(cross_check(config));
+    problems
+}
+
+/// The problems of single values.
+pub(super) fn check_each(config: &Config) -> Vec<(String, String)> {
     let mut checker = Checker::default();
     let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if !(1..=64).contains(&config.agent_id.len()) || !config.agent_id.bytes().all(is_name_byte) {
@@ -34,7 +41,6 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     config.events.check(&mut checker);
     config.log.check(&mut checker);
     check_listeners_differ(config, &mut checker);
-    checker.problems.extend(cross_check(config));
     checker.problems
 }
 

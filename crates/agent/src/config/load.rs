@@ -26,14 +26,14 @@ const MAX_LEVELS: usize = 8;
 /// over it, and checks its values and the files that it names. Blocks on the disk.
 ///
 /// # Errors
-/// Every problem with its location: bad TOML, unknown keys, wrong types, missing keys; once these
-/// are mended, bad values and files that cannot be used.
+/// Every problem with its location: bad TOML; or unknown keys, wrong types, missing keys, bad values
+/// and files that cannot be used. Values are compared with each other only when all have their type.
 pub fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     let document = Document::read(path, environment)?;
-    let config = document.deserialize()?;
+    let config = document.deserialize(of_files_and_values)?;
     let mut problems = check::check(&config);
     problems.extend(preflight(&config).problems);
     document.verdict(config, problems)
@@ -49,7 +49,7 @@ pub fn check_file(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<String, ConfigError> {
     let document = Document::read(path, environment)?;
-    let config = document.deserialize()?;
+    let config = document.deserialize(of_files_and_values)?;
     let mut problems = check::check(&config);
     let mut preflight = preflight(&config);
     problems.append(&mut preflight.problems);
@@ -87,7 +87,7 @@ impl Document {
     /// # Errors
     /// As [`load`], without the files.
     pub fn parse(&self) -> Result<Config, ConfigError> {
-        let config = self.deserialize()?;
+        let config = self.deserialize(check::check_each)?;
         let problems = check::check(&config);
         self.verdict(config, problems)
     }
@@ -97,13 +97,13 @@ impl Document {
         if problems.is_empty() {
             return Ok(config);
         }
-        let by_path = problems
-            .into_iter()
-            .map(|(key, what)| (key.split('.').map(str::to_owned).collect(), what));
+        let by_path = problems.into_iter().map(|(key, what)| (words(&key), what));
         Err(self.error(by_path))
     }
 
-    fn deserialize(&self) -> Result<Config, ConfigError> {
+    /// Returns the configuration, or the problems of its form and those that `others` finds in the
+    /// rest of it.
+    fn deserialize(&self, others: fn(&Config) -> Vec<(String, String)>) -> Result<Config, ConfigError> {
         self.check_syntax()?;
         self.check_levels()?;
         let mut values = self.layers()?;
@@ -115,7 +115,12 @@ impl Document {
         while problems.len() <= MAX_PROBLEMS {
             let error = match Value::from(values.clone()).deserialize::<Config>() {
                 Ok(config) if problems.is_empty() => return Ok(config),
-                Ok(_) => break,
+                Ok(config) => {
+                    let by_path = others(&config).into_iter().map(|(key, what)| (words(&key), what));
+                    let is_meant = |path: &[String]| !seen.iter().any(|bad| depends_on(path, bad));
+                    problems.extend(by_path.filter(|(path, _)| is_meant(path)));
+                    break;
+                }
                 Err(error) => error,
             };
             let path = error_path(&error.path, &error.kind);
@@ -246,6 +251,25 @@ impl Document {
             line,
         }
     }
+}
+
+/// The problems of single values and of files.
+fn of_files_and_values(config: &Config) -> Vec<(String, String)> {
+    let mut problems = check::check_each(config);
+    problems.extend(preflight(config).problems);
+    problems
+}
+
+/// The words of a key.
+fn words(key: &str) -> Vec<String> {
+    key.split('.').map(str::to_owned).collect()
+}
+
+/// Whether what is said about `path` follows from the stand-in for the value of `bad`.
+fn depends_on(path: &[String], bad: &[String]) -> bool {
+    // The mode says which keys its section needs.
+    let section = if bad == ["portal", "mode"] { &bad[..1] } else { bad };
+    path.starts_with(section) || bad.starts_with(path)
 }
 
 struct Variables(Dict);

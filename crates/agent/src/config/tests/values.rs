@@ -254,3 +254,48 @@ fn an_environment_is_one_of_four_so_that_no_other_spelling_skips_the_guard_on_op
         assert!(ConfigDir::new().load(&text, &[]).is_ok(), "{environment}");
     }
 }
+
+#[test]
+fn a_wrong_type_does_not_hide_bad_values_and_missing_files() {
+    let text = MINIMAL.replace(
+        "agent_id = \"a1\"\n",
+        "agent_id = \"a1\"\nstate_dir = \"relative\"\n",
+    );
+    let text = format!(
+        "{text}[ipc]\nmax_connections = \"many\"\nhelper_deadline = \"1ns\"\n\
+         [grpc.tls]\nca = \"/missing/ca\"\ncert = \"/missing/cert\"\nkey = \"/missing/key\"\n"
+    );
+    let problems = ConfigDir::new().load(&text, &[]).unwrap_err();
+    for expected in [
+        "state_dir: \"relative\" does not begin with a slash",
+        "ipc.max_connections: expected a whole number",
+        "ipc.helper_deadline: 1ns is not between",
+        "grpc.tls.ca: /missing/ca cannot be read",
+    ] {
+        assert!(problems.contains(expected), "{expected} is not in {problems}");
+    }
+}
+
+#[test]
+fn nothing_is_said_about_a_stand_in_for_a_malformed_value() {
+    for (more, problem) in [
+        ("[ipc]\ndeadline = 3\nhelper_deadline = \"2s\"\n", "ipc.deadline"),
+        (
+            "[http]\nlisten = 9090\n[grpc]\nlisten = 7\n[grpc.tls]\n@TLS",
+            ".listen",
+        ),
+    ] {
+        let problems = problems(more);
+        assert!(
+            problems
+                .lines()
+                .all(|line| line.contains(problem) && line.contains("expected")),
+            "{problems}"
+        );
+    }
+    let text = MINIMAL
+        .replace("[portal.tls]\n@TLS", "portal.mode = \"embeded\"\n")
+        .replace("portal.address = \"https://portal.test:8443\"\n", "");
+    let problems = ConfigDir::new().load(&text, &[]).unwrap_err();
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+}
