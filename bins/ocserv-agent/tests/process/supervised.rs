@@ -80,3 +80,54 @@ fn lines_for_the_journal_have_a_priority_and_no_time_of_their_own() {
         }
     }
 }
+
+/// The shell command of `ExecReload=` in the unit, for this program and this configuration.
+fn reload_command(harness: &Harness) -> String {
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../deploy/systemd/ocserv-agent.service"
+    );
+    let unit = fs::read_to_string(unit).unwrap();
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecReload=/bin/sh -c "));
+    let config = harness.path("config.toml");
+    line.expect("a reload by the shell")
+        .trim_matches('\'')
+        .replace("/usr/bin/ocserv-agent", PROGRAM)
+        .replace("/etc/ocserv-agent/config.toml", config.to_str().unwrap())
+}
+
+#[test]
+fn the_units_reload_fails_for_a_broken_file_and_says_why() {
+    let harness = Harness::new();
+    let agent = harness.start("");
+    let reload = || {
+        Command::new("/bin/sh")
+            .args(["-c", &reload_command(&harness)])
+            .env("MAINPID", agent.child.id().to_string())
+            .output()
+            .unwrap()
+    };
+    let good = reload();
+    assert!(good.status.success() && good.stdout.is_empty(), "{good:?}");
+    agent.wait_for_log("reloaded");
+    harness.configure("deadline = \"soon\"\n");
+    let broken = reload();
+    let error = String::from_utf8(broken.stderr).unwrap();
+    assert_eq!(broken.status.code(), Some(2), "{error}");
+    assert!(error.contains("ipc.deadline"), "{error}");
+    agent.wait_for_log("could not reload");
+}
+
+#[test]
+fn an_ocserv_that_is_not_there_at_the_start_is_no_warning_yet() {
+    let harness = Harness::new();
+    harness.configure("");
+    harness.edit_config("occtl.sock", "not-yet.sock");
+    let agent = harness.start_configured();
+    let line = agent.wait_for_log("ocserv does not list its sessions");
+    assert!(line.contains(" INFO "), "{line}");
+    let line = agent.wait_for_log("ocserv's control socket is unavailable");
+    assert!(line.contains(" WARN "), "{line}");
+}

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::config_source::ConfigSource;
-use super::{Supervision, systemd};
+use super::systemd::{self, Supervision};
 use crate::config::{Config, ConfigError};
 use crate::ipc::IpcListener;
 

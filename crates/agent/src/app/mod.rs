@@ -28,18 +28,10 @@ use build::Agent;
 pub use build::StartError;
 pub use config_source::ConfigSource;
 pub use run::ExitReason;
+pub use systemd::Supervision;
 
 /// Threads for blocking work (name lookups, small files), for each of the two runtimes.
 const BLOCKING_THREADS: usize = 4;
-
-/// What systemd has given to the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Supervision {
-    /// It expects notifications of the state of the service.
-    pub notify: bool,
-    /// It reads standard error as its journal.
-    pub journal: bool,
-}
 
 /// Runs the agent to its end: takes over systemd's socket, if any, starts the log and the runtimes,
 /// builds, serves, shuts down. Must be called before any thread is started. Where systemd expects

@@ -7,6 +7,15 @@ use sd_notify::NotifyState;
 /// Added to the time that systemd is asked to wait for a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What systemd has given to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supervision {
+    /// It expects notifications of the state of the service.
+    pub notify: bool,
+    /// It reads standard error as its journal.
+    pub journal: bool,
+}
+
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "could not notify systemd");

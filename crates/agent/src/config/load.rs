@@ -26,8 +26,9 @@ const MAX_LEVELS: usize = 8;
 /// over it, and checks its values and the files that it names. Blocks on the disk.
 ///
 /// # Errors
-/// Every problem with its location: bad TOML; or unknown keys, wrong types, missing keys, bad values
-/// and files that cannot be used. Values are compared with each other only when all have their type.
+/// Every problem with its location: bad TOML; or unknown keys, wrong types, missing keys, bad
+/// values and files that cannot be used. Values are compared with each other when all have their
+/// type.
 pub fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
