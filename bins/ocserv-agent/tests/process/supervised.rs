@@ -92,7 +92,7 @@ fn reload_command(harness: &Harness) -> String {
         .lines()
         .find_map(|line| line.strip_prefix("ExecReload=/bin/sh -c "));
     let config = harness.path("config.toml");
-    line.expect("a reload by the shell")
+    line.unwrap()
         .trim_matches('\'')
         .replace("/usr/bin/ocserv-agent", PROGRAM)
         .replace("/etc/ocserv-agent/config.toml", config.to_str().unwrap())
