@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use rustix::io::retry_on_intr;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
@@ -249,16 +252,11 @@ impl ControlSocket {
 
     /// Sends the request and reads one whole frame with the expected number.
     async fn exchange(&self, command: Command, request: &[u8]) -> Result<Vec<u8>, ControlError> {
-        let mut stream =
-            UnixStream::connect(&self.path)
-                .await
-                .map_err(|source| ControlError::NotReachable {
-                    path: self.path.clone(),
-                    source: Arc::new(source),
-                })?;
-        write_at_once(&stream, request)
-            .await
-            .map_err(|error| closed_or_failed(command, error))?;
+        let socket = connect(&self.path).map_err(|source| ControlError::NotReachable {
+            path: self.path.clone(),
+            source: Arc::new(source),
+        })?;
+        let mut stream = send_at_once(socket, request).map_err(|error| closed_or_failed(command, error))?;
 
         let mut reply = Vec::new();
         loop {
@@ -296,18 +294,22 @@ fn is_complete(reply: &[u8], command: Command) -> Result<bool, DecodeError> {
     Ok(frame_end(reply)?.is_some_and(|end| reply.len() >= end))
 }
 
-/// Writes the request in one system call, or fails: without an await in between, a dropped call
+/// Connects without waiting: a Unix socket accepts at once, or its backlog is full.
+fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// Sends the request in one system call, or fails: without an await in between, a dropped call
 /// cannot leave half a request behind. A new socket's buffer has room for the at most 261 bytes.
-async fn write_at_once(stream: &UnixStream, request: &[u8]) -> io::Result<()> {
-    loop {
-        stream.writable().await?;
-        match stream.try_write(request) {
-            Ok(count) if count == request.len() => return Ok(()),
-            Ok(_) => return Err(ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+fn send_at_once(socket: OwnedFd, request: &[u8]) -> io::Result<UnixStream> {
+    let count = retry_on_intr(|| rustix::net::send(&socket, request, SendFlags::NOSIGNAL))?;
+    if count < request.len() {
+        return Err(ErrorKind::WriteZero.into());
     }
+    UnixStream::from_std(socket.into())
 }
 
 /// `Refused` for a connection that the peer closed without reading the request, else `Io`.
