@@ -51,6 +51,7 @@ fn login(user: &str, group: &str) -> CheckPolicyRequest {
             seconds: 1_700_000_000,
             nanos: 0,
         }),
+        vhost: String::new(),
     }
 }
 

@@ -123,6 +123,14 @@ name!(
     MAX_HOST_LEN
 );
 
+impl VhostName {
+    /// Whether it is ocserv's main virtual host.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.as_str() == "default"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,12 @@ pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolic
         session_id: login.id.to_string(),
         device: login.device.clone(),
         request_time: Some(Timestamp::from(now)),
+        vhost: login
+            .vhost
+            .as_ref()
+            .filter(|vhost| !vhost.is_default())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 

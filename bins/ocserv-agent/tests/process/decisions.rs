@@ -33,7 +33,7 @@ fn the_table_has_a_line_per_decision_and_can_be_filtered_by_user() {
     assert_eq!(
         columns,
         [
-            "TIME", "USER", "GROUP", "FROM", "RESULT", "SOURCE", "AGE", "DURATION", "REASON"
+            "TIME", "USER", "GROUP", "VHOST", "FROM", "RESULT", "SOURCE", "AGE", "DURATION", "REASON"
         ]
     );
     for part in ["mallory", "10.77.0.2", "denied", "portal", "not you"] {

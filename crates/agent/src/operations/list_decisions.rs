@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use authz::{Authorizer, DecisionRecord};
-use ocserv_agent_model::{GroupName, Username, one_line};
+use ocserv_agent_model::{GroupName, Username, VhostName, one_line};
 
 /// Longest table, in bytes: well below the size limit of a response.
 const MAX_TABLE: usize = 512 << 10;
@@ -42,8 +42,8 @@ fn table(records: &[Arc<DecisionRecord>], user: Option<&Username>) -> String {
         };
     }
     let mut text = format!(
-        "{:<24} {:<20} {:<12} {:<24} {:<7} {:<10} {:>8} {:>9}  {}\n",
-        "TIME", "USER", "GROUP", "FROM", "RESULT", "SOURCE", "AGE", "DURATION", "REASON"
+        "{:<24} {:<20} {:<12} {:<16} {:<24} {:<7} {:<10} {:>8} {:>9}  {}\n",
+        "TIME", "USER", "GROUP", "VHOST", "FROM", "RESULT", "SOURCE", "AGE", "DURATION", "REASON"
     );
     for record in records {
         if text.len() > MAX_TABLE {
@@ -63,10 +63,11 @@ fn write_line(text: &mut String, record: &DecisionRecord) {
     let reason = one_line(&reasons.join("; "), MAX_REASON);
     let _infallible = writeln!(
         text,
-        "{:<24} {:<20} {:<12} {:<24} {:<7} {:<10} {:>7}s {:>7}ms  {reason}",
+        "{:<24} {:<20} {:<12} {:<16} {:<24} {:<7} {:<10} {:>7}s {:>7}ms  {reason}",
         humantime::format_rfc3339_millis(record.at),
         record.username.as_str(),
         record.group.as_ref().map_or("-", GroupName::as_str),
+        record.vhost.as_ref().map_or("-", VhostName::as_str),
         record.client_ip,
         if record.allowed() { "allowed" } else { "denied" },
         record.source.as_str(),

@@ -24,6 +24,9 @@ pub struct CheckPolicyRequest {
     /// Time of the request, by the agent's clock.
     #[prost(message, optional, tag = "7")]
     pub request_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Virtual host of ocserv that the client connects to; empty for the default one.
+    #[prost(string, tag = "8")]
+    pub vhost: ::prost::alloc::string::String,
 }
 /// The decision about a login. A deny must carry `deny_reason`, `should_disconnect` or metadata: a
 /// message without any field is no decision, since it cannot be distinguished from a lost one, and

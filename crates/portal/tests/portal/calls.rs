@@ -37,6 +37,7 @@ async fn policy_check_sends_every_field_of_the_login_and_returns_the_verdict() {
 
     let call = setup.double.calls().remove(0);
     let request = call.policy.unwrap();
+    assert_eq!(request.vhost, "vpn.example.com");
     assert_eq!((&*request.username, &*request.session_id), ("alice", "42"));
     assert_eq!(
         (&*request.client_ip, &*request.vpn_ip, &*request.device),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ocserv_agent_model::{Login, OcservId, Username};
+use ocserv_agent_model::{Login, OcservId, Username, VhostName};
 use portal::{CheckError, ConnectionState, Limits, PolicyReply, Portal, ReconnectSettings, Settings};
 use tls::{ClientTls, ServerTls};
 use tokio::time::Instant;
@@ -149,7 +149,7 @@ pub(crate) fn login() -> Login {
         username: Username::parse("alice").unwrap(),
         group: None,
         client_ip: "192.0.2.1".parse().unwrap(),
-        vhost: None,
+        vhost: Some(VhostName::parse("vpn.example.com").unwrap()),
         id: OcservId::new(42).unwrap(),
         vpn_ip: Some("10.0.0.7".parse().unwrap()),
         device: "vpns0".to_owned(),

@@ -75,5 +75,6 @@ fn check_request(number: usize) -> CheckPolicyRequest {
         session_id: (number + 2).to_string(),
         device: "vpns0".to_owned(),
         request_time: None,
+        vhost: String::new(),
     }
 }
