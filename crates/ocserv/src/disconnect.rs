@@ -12,12 +12,19 @@ use crate::session::{ConfirmedSession, LiveSession};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Ocserv {
-    /// Checks that `session` is still connected: ocserv may have reused its id since it was listed.
-    /// Returns `None` when the session has ended.
+    /// Waits for the turn to disconnect `session`, then checks that it is still connected: ocserv
+    /// may have reused its id since it was listed. Turns are at most 50 a second, in the order of
+    /// the calls. Returns `None` when the session has ended.
     ///
     /// # Errors
     /// When ocserv does not reply.
     pub async fn confirm(&self, session: &LiveSession) -> Result<Option<ConfirmedSession>, ControlError> {
+        // Not after the check, which would be as old as the wait is long.
+        self.disconnects.turn().await;
+        self.check_connected(session).await
+    }
+
+    async fn check_connected(&self, session: &LiveSession) -> Result<Option<ConfirmedSession>, ControlError> {
         let current = self.connection(session.id).await?;
         let confirmed = current.filter(|current| current.row.is_connected() && current.is_same(session));
         Ok(confirmed.map(ConfirmedSession))
@@ -25,20 +32,18 @@ impl Ocserv {
 
     /// Disconnects a session, which invalidates its cookie in every release of ocserv. From 1.4.2
     /// on also waits up to 5 s until the session is no longer listed and invalidates its cookie
-    /// explicitly; logs a failure of that. Returns `false` when the session had ended. Disconnects
-    /// are at most 50 a second, in the order of the calls.
+    /// explicitly; logs a failure of that. Returns `false` when the session had ended.
     ///
     /// # Errors
     /// When ocserv does not reply; the session may be disconnected all the same.
     /// [`ControlError::Declined`] when ocserv did nothing and the session is still connected.
     pub async fn disconnect(&self, session: &ConfirmedSession) -> Result<bool, ControlError> {
         let ConfirmedSession(session) = session;
-        self.disconnects.turn().await;
         if self.control.disconnect_id(session.id.get()).await? {
             self.invalidate_cookie_of(session).await;
             return Ok(true);
         }
-        match self.confirm(session).await? {
+        match self.check_connected(session).await? {
             None => Ok(false),
             Some(_) => {
                 let (id, uid) = (session.id, &session.uid);

@@ -3,7 +3,6 @@ use std::path::Path;
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, Terminated, command};
 
 use super::*;
-use crate::session::ConfirmedSession;
 
 mod mass;
 
