@@ -20,6 +20,7 @@ async fn events_are_written_before_they_are_acknowledged_and_repetitions_are_mar
             ("session_uid", "vpn1/27015/1"),
             ("agent_id", "vpn1"),
             ("decision_source", "portal"),
+            ("vhost", ""),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
@@ -99,6 +100,7 @@ async fn events_are_written_before_they_are_acknowledged_and_repetitions_are_mar
         ("connected_at", "2023-11-14T22:13:20.000Z"),
         ("client_ip", "192.0.2.7"),
         ("groupname", "staff"),
+        ("vhost", "default"),
     ] {
         assert_eq!(lines[0][field], expected, "{field}");
     }

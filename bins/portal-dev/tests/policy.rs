@@ -360,3 +360,24 @@ async fn a_session_of_unknown_group_is_invalid_only_when_every_group_is_denied()
     let lines = portal.wait_for_events("validate_session", 2).await;
     assert_eq!(lines[0]["session_known"], false);
 }
+
+#[tokio::test]
+async fn the_virtual_host_of_a_login_decides_it() {
+    let on = |vhost: &str| {
+        format!("version = 1\n[[rules]]\nverdict = \"allow\"\nusers = [\"alice\"]\nvhosts = [\"{vhost}\"]\n")
+    };
+    for (vhost, sent) in [("default", ""), ("vh.example.com", "vh.example.com")] {
+        for (policy_vhost, allowed) in [(vhost, true), ("other.example.com", false)] {
+            let portal = Portal::start(&on(policy_vhost));
+            let mut client = portal.client().await;
+            let request = CheckPolicyRequest {
+                vhost: sent.to_owned(),
+                ..login("alice", "")
+            };
+            let answer = client.auth.check_policy(request).await.unwrap().into_inner();
+            assert_eq!(answer.allowed, allowed, "{policy_vhost} for {vhost}");
+            let line = &portal.wait_for_events("check_policy", 1).await[0];
+            assert_eq!(line["vhost"], vhost);
+        }
+    }
+}

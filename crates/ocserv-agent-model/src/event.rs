@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::decision::Source;
 use crate::disconnect_reason::DisconnectReason;
-use crate::name::{GroupName, Username};
+use crate::name::{GroupName, Username, VhostName};
 use crate::session::{OcservId, SessionUid, Usage};
 
 /// The ID of an event: the same over every retry, so that a receiver can drop duplicates.
@@ -52,6 +52,8 @@ pub struct Event {
     pub uid: SessionUid,
     /// How its login was decided; `None` when this agent did not decide it.
     pub decision_source: Option<Source>,
+    /// The virtual host that the client connected to; `None` when it is unknown.
+    pub vhost: Option<VhostName>,
     /// Kind and payload.
     pub kind: EventKind,
 }

@@ -123,11 +123,21 @@ name!(
     MAX_HOST_LEN
 );
 
+/// What ocserv calls its main virtual host.
+const DEFAULT_VHOST: &str = "default";
+
 impl VhostName {
     /// Whether it is ocserv's main virtual host.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        self.as_str() == "default"
+        self.as_str() == DEFAULT_VHOST
+    }
+}
+
+impl Default for VhostName {
+    /// Returns ocserv's main virtual host.
+    fn default() -> Self {
+        Self(DEFAULT_VHOST.into())
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) enum Problem {
         /// The supported version.
         supported: i64,
     },
-    /// Not a name of a user or group.
+    /// Not a name of a user, a group or a virtual host.
     #[error("{text:?} {error}")]
     Name {
         /// The text in the file.

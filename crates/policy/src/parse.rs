@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict};
+use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict, VhostName};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -53,6 +53,7 @@ struct RawRule {
     verdict: VerdictKeyword,
     users: Option<Spanned<Vec<Spanned<String>>>>,
     groups: Option<Spanned<Vec<Spanned<String>>>>,
+    vhosts: Option<Spanned<Vec<Spanned<String>>>>,
     networks: Option<Spanned<Vec<Spanned<String>>>>,
     reason: Option<Spanned<String>>,
     routes: Option<Spanned<Vec<Spanned<String>>>>,
@@ -177,6 +178,7 @@ fn rule(raw: RawRule, file_ttl: Option<Duration>) -> Result<Rule, LocatedProblem
     Ok(Rule {
         users: names(raw.users, Username::parse)?,
         groups: names(raw.groups, GroupName::parse)?,
+        vhosts: names(raw.vhosts, VhostName::parse)?,
         networks: raw.networks.map(networks).transpose()?,
         outcome,
     })

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
+use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict, VhostName};
 
 /// The result of evaluating a policy for one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +30,10 @@ pub struct Policy {
 /// One rule: conditions, all of which must hold, and an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// `None` matches every user; likewise for groups and networks.
+    /// `None` matches every user; likewise for groups, virtual hosts and networks.
     pub(crate) users: Option<HashSet<Username>>,
     pub(crate) groups: Option<HashSet<GroupName>>,
+    pub(crate) vhosts: Option<HashSet<VhostName>>,
     pub(crate) networks: Option<Vec<IpNetwork>>,
     pub(crate) outcome: Outcome,
 }
@@ -65,11 +66,11 @@ impl Outcome {
 impl Rule {
     /// Whether the rule matches every login.
     pub(crate) fn matches_all(&self) -> bool {
-        self.users.is_none() && self.groups.is_none() && self.networks.is_none()
+        self.users.is_none() && self.groups.is_none() && self.vhosts.is_none() && self.networks.is_none()
     }
 
     /// Whether the conditions on user and address hold.
-    fn matches_except_group(&self, username: &Username, client_ip: IpAddr) -> bool {
+    fn matches_user_and_address(&self, username: &Username, client_ip: IpAddr) -> bool {
         self.users.as_ref().is_none_or(|users| users.contains(username))
             && self
                 .networks
@@ -83,37 +84,81 @@ impl Rule {
             .as_ref()
             .is_none_or(|groups| group.is_some_and(|group| groups.contains(group)))
     }
+
+    /// Whether the condition on the virtual host holds.
+    fn matches_vhost(&self, vhost: &VhostName) -> bool {
+        self.vhosts.as_ref().is_none_or(|vhosts| vhosts.contains(vhost))
+    }
 }
 
 impl Policy {
     /// Evaluates the policy for a login: the first matching rule decides, else the default. Names
     /// are compared exactly, case included. IPv4-mapped IPv6 addresses are canonicalised.
     #[must_use]
-    pub fn evaluate(&self, username: &Username, group: Option<&GroupName>, client_ip: IpAddr) -> Evaluation {
+    pub fn evaluate(
+        &self,
+        username: &Username,
+        group: Option<&GroupName>,
+        vhost: &VhostName,
+        client_ip: IpAddr,
+    ) -> Evaluation {
         let client_ip = client_ip.to_canonical();
-        let matches =
-            |rule: &Rule| rule.matches_except_group(username, client_ip) && rule.matches_group(group);
+        self.first_match(|rule| {
+            rule.matches_user_and_address(username, client_ip)
+                && rule.matches_group(group)
+                && rule.matches_vhost(vhost)
+        })
+    }
+
+    /// Evaluates the policy for a login whose virtual host is unknown; `None` when the verdict
+    /// depends on it.
+    #[must_use]
+    pub fn evaluate_without_vhost(
+        &self,
+        username: &Username,
+        group: Option<&GroupName>,
+        client_ip: IpAddr,
+    ) -> Option<Evaluation> {
+        let client_ip = client_ip.to_canonical();
+        let may_match =
+            |rule: &Rule| rule.matches_user_and_address(username, client_ip) && rule.matches_group(group);
+        self.unambiguous(may_match, |rule| may_match(rule) && rule.vhosts.is_none())
+    }
+
+    /// Evaluates the policy for a login whose group and virtual host are unknown; `None` when the
+    /// verdict depends on one of them. The result is that of a user in none of the groups, and on
+    /// none of the virtual hosts, that the file names.
+    #[must_use]
+    pub fn evaluate_without_group(&self, username: &Username, client_ip: IpAddr) -> Option<Evaluation> {
+        let client_ip = client_ip.to_canonical();
+        let may_match = |rule: &Rule| rule.matches_user_and_address(username, client_ip);
+        self.unambiguous(may_match, |rule| {
+            may_match(rule) && rule.groups.is_none() && rule.vhosts.is_none()
+        })
+    }
+
+    /// Returns the outcome of the first rule that matches for certain, if every rule before it that
+    /// may match has the same verdict.
+    fn unambiguous(
+        &self,
+        may_match: impl Fn(&Rule) -> bool,
+        matches: impl Fn(&Rule) -> bool,
+    ) -> Option<Evaluation> {
+        let evaluation = self.first_match(matches);
+        let before = evaluation.rule.unwrap_or(self.rules.len());
+        self.rules
+            .iter()
+            .take(before)
+            .filter(|rule| may_match(rule))
+            .all(|rule| rule.outcome.verdict.is_allow() == evaluation.verdict.is_allow())
+            .then_some(evaluation)
+    }
+
+    fn first_match(&self, matches: impl Fn(&Rule) -> bool) -> Evaluation {
         match self.rules.iter().enumerate().find(|(_, rule)| matches(rule)) {
             Some((index, rule)) => rule.outcome.evaluation(Some(index)),
             None => self.default.evaluation(None),
         }
-    }
-
-    /// Evaluates the policy for a login whose group is unknown; `None` when the verdict depends on
-    /// the group. The result is that of a user in none of the groups that the file names.
-    #[must_use]
-    pub fn evaluate_without_group(&self, username: &Username, client_ip: IpAddr) -> Option<Evaluation> {
-        let evaluation = self.evaluate(username, None, client_ip);
-        let address = client_ip.to_canonical();
-        // For a member of some group an earlier rule could match instead.
-        let before = self
-            .rules
-            .iter()
-            .take(evaluation.rule.unwrap_or(self.rules.len()));
-        before
-            .filter(|rule| rule.matches_except_group(username, address))
-            .all(|rule| rule.outcome.verdict.is_allow() == evaluation.verdict.is_allow())
-            .then_some(evaluation)
     }
 
     /// Returns the fingerprint of the policy's text: 16 hexadecimal digits, the same for the same

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict};
+use ocserv_agent_model::{DenyCode, GroupName, Username, Verdict, VhostName};
 
 use crate::{Evaluation, Policy};
 
 mod errors;
 mod model_check;
 mod policy_file;
+mod vhosts;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/policy.toml");
 
@@ -29,6 +30,7 @@ fn evaluate(policy: &Policy, user: &str, group: Option<&str>, from: &str) -> Eva
     policy.evaluate(
         &Username::parse(user).unwrap(),
         group.as_ref(),
+        &VhostName::default(),
         from.parse().unwrap(),
     )
 }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ocserv_agent_model::{DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Route, Verdict};
+use ocserv_agent_model::{
+    DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Route, Verdict, VhostName,
+};
 use ocserv_agent_proto::vpn::v1 as wire;
 use prost_types::Timestamp;
 
@@ -26,12 +28,16 @@ pub(crate) fn policy_request(login: &Login, now: SystemTime) -> wire::CheckPolic
         session_id: login.id.to_string(),
         device: login.device.clone(),
         request_time: Some(Timestamp::from(now)),
-        vhost: login
-            .vhost
-            .as_ref()
-            .filter(|vhost| !vhost.is_default())
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        vhost: login.vhost.as_ref().map(vhost_text).unwrap_or_default(),
+    }
+}
+
+/// The virtual host on the wire: empty for the default one.
+fn vhost_text(vhost: &VhostName) -> String {
+    if vhost.is_default() {
+        String::new()
+    } else {
+        vhost.to_string()
     }
 }
 
@@ -208,6 +214,9 @@ pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
     ]);
     if let Some(source) = event.decision_source {
         metadata.insert("decision_source".to_owned(), source.to_string());
+    }
+    if let Some(vhost) = &event.vhost {
+        metadata.insert("vhost".to_owned(), vhost_text(vhost));
     }
     match &event.kind {
         EventKind::Connected(connected) => EventReport::Connect(wire::ReportConnectRequest {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ocserv_agent_model::{
     Connected, DisconnectReason, Disconnected, Event, EventId, EventKind, Login, OcservId, SessionUid,
-    Source, Usage, Username,
+    Source, Usage, Username, VhostName,
 };
 
 /// Most logins and sessions in the store: above ocserv's practical limits, so that only entries
@@ -32,6 +32,8 @@ pub struct ExistingSession {
     pub username: Username,
     /// When ocserv accepted the connection, in seconds since 1970.
     pub connected_at: u64,
+    /// The virtual host; `None` when it is unknown.
+    pub vhost: Option<VhostName>,
 }
 
 /// The report of a disconnect-script.
@@ -45,6 +47,8 @@ pub struct DisconnectReport {
     pub usage: Option<Usage>,
     /// Duration since the TCP accept.
     pub duration: Option<Duration>,
+    /// The virtual host; `None` when it is unknown.
+    pub vhost: Option<VhostName>,
 }
 
 /// Holds the logins in progress and the live sessions of one server; evicts the oldest when full.
@@ -79,6 +83,7 @@ enum State {
     Live {
         uid: SessionUid,
         source: Option<Source>,
+        vhost: Option<VhostName>,
         reason: DisconnectReason,
     },
     /// Allowed, but its helper exited before it read the allow.
@@ -111,6 +116,7 @@ impl SessionStore {
         let state = State::Live {
             uid: SessionUid::new(&self.agent_id, existing.id, existing.connected_at),
             source: None,
+            vhost: existing.vhost,
             reason: DisconnectReason::Unspecified,
         };
         self.insert(existing.id, existing.username, state);
@@ -191,10 +197,19 @@ impl SessionStore {
             device: login.device.clone(),
             group: login.group.clone(),
         });
-        let mut events = vec![event(&username, login.id, &uid, Some(source), connected)];
+        let vhost = login.vhost.clone();
+        let mut events = vec![event(
+            &username,
+            login.id,
+            &uid,
+            Some(source),
+            vhost.clone(),
+            connected,
+        )];
         let state = State::Live {
             uid,
             source: Some(source),
+            vhost,
             reason,
         };
         match ended {
@@ -257,7 +272,14 @@ impl SessionStore {
             usage: report.usage,
             duration: report.duration,
         });
-        event(&report.username, report.id, &uid, None, disconnected)
+        event(
+            &report.username,
+            report.id,
+            &uid,
+            None,
+            report.vhost.clone(),
+            disconnected,
+        )
     }
 
     /// Sets the reason of the next disconnect event of the session with this id, since ocserv
@@ -326,7 +348,13 @@ impl State {
         usage: Option<Usage>,
         duration: Option<Duration>,
     ) -> Option<Event> {
-        let Self::Live { uid, source, reason } = self else {
+        let Self::Live {
+            uid,
+            source,
+            vhost,
+            reason,
+        } = self
+        else {
             return None;
         };
         let disconnected = EventKind::Disconnected(Disconnected {
@@ -335,7 +363,7 @@ impl State {
             usage,
             duration,
         });
-        Some(event(username, id, &uid, source, disconnected))
+        Some(event(username, id, &uid, source, vhost, disconnected))
     }
 }
 
@@ -344,6 +372,7 @@ fn event(
     id: OcservId,
     uid: &SessionUid,
     decision_source: Option<Source>,
+    vhost: Option<VhostName>,
     kind: EventKind,
 ) -> Event {
     Event {
@@ -352,6 +381,7 @@ fn event(
         id,
         uid: uid.clone(),
         decision_source,
+        vhost,
         kind,
     }
 }

@@ -20,12 +20,17 @@ fn an_allowed_user_connects_and_the_portal_receives_connect_and_disconnect() {
     assert_eq!(connect["vpn_ip"], alice.vpn_ip().to_string());
     assert_eq!(connect["agent_id"], "lab-agent");
     assert_eq!(connect["decision_source"], "portal");
+    assert_eq!(
+        (&check["vhost"], &connect["vhost"]),
+        (&"default".into(), &"default".into())
+    );
     assert!(!connect["connected_at"].is_null());
 
     alice.disconnect(BOUND).unwrap();
     let disconnect = wait_for_event(&lab, "disconnect", "alice");
     assert_eq!(disconnect["session_uid"], connect["session_uid"]);
     assert_ne!(disconnect["event_id"], connect["event_id"]);
+    assert_eq!(disconnect["vhost"], "default");
     assert_eq!(decisions(&lab, "alice").len(), 1);
     assert_eq!(decisions(&lab, "alice")[0]["outcome"], "allow");
 }

@@ -38,20 +38,25 @@ impl Auth {
     ) -> Result<(CheckPolicyResponse, JournalEntry), BadField> {
         let username = fields::username(&request.username)?;
         let group = fields::groupname(&request.groupname)?;
+        let vhost = fields::vhost(&request.vhost)?;
         let client_ip = fields::client_ip(&request.client_ip)?;
         let vpn_ip = fields::vpn_ip(&request.vpn_ip)?;
         let id = fields::session_id(&request.session_id)?;
         let request_time = fields::time("request_time", request.request_time)?;
 
         let policy = self.policy.borrow().clone();
-        let evaluation = policy.evaluate(&username, group.as_ref(), client_ip);
+        let evaluation = policy.evaluate(&username, group.as_ref(), &vhost, client_ip);
         let (allowed, deny_reason, grant) = match evaluation.verdict {
             Verdict::Allow(grant) => (true, None, grant),
             Verdict::Deny(denial) => (false, Some(denial.reason), Grant::default()),
         };
         if allowed {
-            self.sessions
-                .insert((peer.to_owned(), username, id), SessionInfo { group, client_ip });
+            let session = SessionInfo {
+                group,
+                vhost: Some(vhost.clone()),
+                client_ip,
+            };
+            self.sessions.insert((peer.to_owned(), username, id), session);
         }
         let ttl_seconds = evaluation.ttl.map(|ttl| ttl.as_secs());
         let policy_version = policy.fingerprint().to_owned();
@@ -71,6 +76,7 @@ impl Auth {
             peer: peer.to_owned(),
             username: request.username,
             groupname: Some(request.groupname).filter(|group| !group.is_empty()),
+            vhost: vhost.to_string(),
             client_ip,
             vpn_ip,
             session_id: request.session_id,
@@ -98,11 +104,11 @@ impl Auth {
         let request_time = fields::time("request_time", request.request_time)?;
 
         let policy = self.policy.borrow().clone();
-        // The request has no group. A session that started before the portal is valid unless it is
-        // denied with every group.
+        // The request has no group and no virtual host. A session that started before the portal is
+        // valid unless it is denied with every group on every virtual host.
         let session = self.sessions.get(&(peer.to_owned(), username.clone(), id));
         let evaluation = match &session {
-            Some(session) => Some(policy.evaluate(&username, session.group.as_ref(), client_ip)),
+            Some(session) => session.evaluate(&policy, &username, client_ip),
             None => policy.evaluate_without_group(&username, client_ip),
         };
         let invalid_reason = evaluation.and_then(|evaluation| match evaluation.verdict {

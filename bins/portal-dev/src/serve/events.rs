@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ocserv_agent_model::{DisconnectReason, Verdict};
+use ocserv_agent_model::{DisconnectReason, Verdict, VhostName};
 use ocserv_agent_proto::vpn::v1::event_service_server::EventService;
 use ocserv_agent_proto::vpn::v1::{
     DisconnectReason as WireReason, ReportConnectRequest, ReportConnectResponse, ReportDisconnectRequest,
@@ -47,8 +47,15 @@ impl Events {
         let vpn_ip = fields::vpn_ip(&request.vpn_ip)?;
         let group = fields::groupname(&request.groupname)?;
         let connected_at = fields::time("connected_at", request.connected_at)?;
-        self.sessions
-            .insert((peer.to_owned(), username, id), SessionInfo { group, client_ip });
+        let vhost = request.metadata.get("vhost");
+        let vhost = vhost.map(|text| fields::vhost(text)).transpose()?;
+        let key = (peer.to_owned(), username, id);
+        let session = SessionInfo {
+            group,
+            vhost: vhost.or_else(|| self.sessions.get(&key).and_then(|session| session.vhost)),
+            client_ip,
+        };
+        self.sessions.insert(key, session);
         Ok(JournalEntry::Connect {
             peer: peer.to_owned(),
             event: event(request.username, request.session_id, request.metadata),
@@ -89,13 +96,9 @@ impl Events {
             .map(|stats| checked("current_stats", stats))
             .transpose()?;
         let session = self.sessions.get(&(peer.to_owned(), username.clone(), id));
-        let verdict = session.map(|SessionInfo { group, client_ip }| {
-            self.policy
-                .borrow()
-                .evaluate(&username, group.as_ref(), client_ip)
-                .verdict
-        });
-        let disconnect_reason = match verdict {
+        let evaluation =
+            session.and_then(|session| session.evaluate(&self.policy.borrow(), &username, session.client_ip));
+        let disconnect_reason = match evaluation.map(|evaluation| evaluation.verdict) {
             Some(Verdict::Deny(denial)) => Some(denial.reason),
             Some(Verdict::Allow(_)) | None => None,
         };
@@ -182,7 +185,17 @@ fn event(username: String, session_id: String, mut metadata: HashMap<String, Str
         session_uid: metadata.remove("session_uid"),
         agent_id: metadata.remove("agent_id"),
         decision_source: metadata.remove("decision_source"),
+        vhost: metadata.remove("vhost").map(vhost_name),
         duplicate: false,
+    }
+}
+
+/// Names the default virtual host, for which the agent sends an empty text.
+fn vhost_name(text: String) -> String {
+    if text.is_empty() {
+        VhostName::default().to_string()
+    } else {
+        text
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use ocserv_agent_model::{GroupName, OcservId, Username};
+use ocserv_agent_model::{GroupName, OcservId, Username, VhostName};
 use prost_types::Timestamp;
 use tonic::Status;
 
@@ -42,6 +42,14 @@ pub(super) fn username(text: &str) -> Result<Username, BadField> {
 pub(super) fn groupname(text: &str) -> Result<Option<GroupName>, BadField> {
     let parse = || GroupName::parse(text).map_err(|error| BadField::new("groupname", error));
     (!text.is_empty()).then(parse).transpose()
+}
+
+/// Empty: the default virtual host.
+pub(super) fn vhost(text: &str) -> Result<VhostName, BadField> {
+    if text.is_empty() {
+        return Ok(VhostName::default());
+    }
+    VhostName::parse(text).map_err(|error| BadField::new("vhost", error))
 }
 
 pub(super) fn session_id(text: &str) -> Result<OcservId, BadField> {

@@ -24,6 +24,7 @@ pub(super) enum JournalEntry {
         peer: String,
         username: String,
         groupname: Option<String>,
+        vhost: String,
         client_ip: IpAddr,
         vpn_ip: Option<IpAddr>,
         session_id: String,
@@ -103,6 +104,7 @@ pub(super) struct Event {
     pub(super) session_uid: Option<String>,
     pub(super) agent_id: Option<String>,
     pub(super) decision_source: Option<String>,
+    pub(super) vhost: Option<String>,
     /// Whether an event with this id was written before.
     pub(super) duplicate: bool,
 }

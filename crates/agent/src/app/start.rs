@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authz::Authorizer;
 use ocserv::{LiveSession, Ocserv};
-use ocserv_agent_model::Username;
+use ocserv_agent_model::{Username, VhostName};
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use sessions::ExistingSession;
@@ -371,6 +371,11 @@ async fn import_sessions(ocserv: &Ocserv, recorder: &SessionRecorder) {
             id: session.id,
             username: Username::parse(session.row.username.as_deref()?).ok()?,
             connected_at: session.connected_at,
+            vhost: session
+                .row
+                .vhost
+                .as_deref()
+                .and_then(|name| VhostName::parse(name).ok()),
         })
     };
     recorder.import(sessions.into_iter().filter_map(existing));

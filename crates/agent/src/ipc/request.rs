@@ -100,6 +100,11 @@ fn disconnect_report(request: &ipc::Request) -> Result<DisconnectReport, BadRequ
             .zip(request.bytes_out)
             .map(|(received, sent)| Usage { received, sent }),
         duration: request.duration_seconds.map(Duration::from_secs),
+        // An invalid name is unknown: the end of a session must be reported.
+        vhost: request
+            .vhost
+            .as_deref()
+            .and_then(|name| VhostName::parse(name).ok()),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use authz::{CheckFuture, PolicyAnswer, PolicySource, SourceError};
 use ocserv::LiveSession;
-use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict};
+use ocserv_agent_model::{GroupName, Login, Source, Username, Verdict, VhostName};
 use policy::Policy;
 use portal::{CheckError, Meaning, Portal};
 use tokio::time::Instant;
@@ -64,9 +64,18 @@ fn validate_embedded(policy: &Policy, username: &Username, session: &LiveSession
         Ok(group) => group,
         Err(error) => return SessionValidity::Unknown(format!("its group {error}")),
     };
-    match policy.evaluate(username, group.as_ref(), client_ip).verdict {
-        Verdict::Allow(_) => SessionValidity::Valid,
-        Verdict::Deny(denial) => SessionValidity::Revoked(denial.reason),
+    let vhost = match session.row.vhost.as_deref().map(VhostName::parse).transpose() {
+        Ok(vhost) => vhost,
+        Err(error) => return SessionValidity::Unknown(format!("its virtual host {error}")),
+    };
+    let evaluation = match &vhost {
+        Some(vhost) => Some(policy.evaluate(username, group.as_ref(), vhost, client_ip)),
+        None => policy.evaluate_without_vhost(username, group.as_ref(), client_ip),
+    };
+    match evaluation.map(|evaluation| evaluation.verdict) {
+        Some(Verdict::Allow(_)) => SessionValidity::Valid,
+        Some(Verdict::Deny(denial)) => SessionValidity::Revoked(denial.reason),
+        None => SessionValidity::Unknown("ocserv reports no virtual host".to_owned()),
     }
 }
 
@@ -91,9 +100,11 @@ impl PolicySource for PolicyBackend {
                 }
             }),
             Self::Embedded(policy) => Box::pin(async move {
-                let answer = policy
-                    .load()
-                    .evaluate(&login.username, login.group.as_ref(), login.client_ip);
+                let vhost = login.vhost.clone().unwrap_or_default();
+                let answer =
+                    policy
+                        .load()
+                        .evaluate(&login.username, login.group.as_ref(), &vhost, login.client_ip);
                 Ok(PolicyAnswer {
                     verdict: answer.verdict,
                     ttl: answer.ttl,

@@ -1513,7 +1513,8 @@ pub struct ReportConnectRequest {
     #[prost(string, tag = "7")]
     pub groupname: ::prost::alloc::string::String,
     /// Metadata. The agent sets `event_id` (unique, the same in all repetitions), `session_uid`,
-    /// `agent_id` and `decision_source` (how the login was decided).
+    /// `agent_id`, `decision_source` (how the login was decided) and, where it is known, `vhost`
+    /// (virtual host of ocserv; empty for the default one).
     #[prost(map = "string, string", tag = "8")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -1552,7 +1553,7 @@ pub struct ReportDisconnectRequest {
     #[prost(message, optional, tag = "5")]
     pub stats: ::core::option::Option<SessionStats>,
     /// Metadata. The agent sets `event_id` (unique, the same in all repetitions), `session_uid` (the
-    /// same as in `ReportConnectRequest`), `agent_id` and `decision_source`.
+    /// same as in `ReportConnectRequest`), `agent_id`, `decision_source` and `vhost`, where it is known.
     #[prost(map = "string, string", tag = "6")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,

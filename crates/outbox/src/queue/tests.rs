@@ -21,6 +21,7 @@ fn event(session: i32, number: i32) -> Event {
         id,
         uid,
         decision_source: None,
+        vhost: None,
         kind,
     }
 }

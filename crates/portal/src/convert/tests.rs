@@ -194,6 +194,7 @@ fn event(kind: EventKind) -> Event {
         id: OcservId::new(42).unwrap(),
         uid,
         decision_source: Some(Source::Stale),
+        vhost: None,
         kind,
     }
 }
@@ -233,6 +234,30 @@ fn connect_report_carries_user_addresses_and_decision_source() {
         ("decision_source", "stale"),
     ] {
         assert_eq!(report.metadata.get(key).map(String::as_str), Some(value));
+    }
+}
+
+#[test]
+fn a_report_has_the_virtual_host_where_it_is_known_and_none_for_the_default_one() {
+    let disconnected = Disconnected {
+        at: UNIX_EPOCH,
+        reason: DisconnectReason::Unspecified,
+        usage: None,
+        duration: None,
+    };
+    for (vhost, expected) in [
+        (None, None),
+        (Some("default"), Some("")),
+        (Some("vh.example.com"), Some("vh.example.com")),
+    ] {
+        let event = Event {
+            vhost: vhost.map(|name| VhostName::parse(name).unwrap()),
+            ..event(EventKind::Disconnected(disconnected.clone()))
+        };
+        let EventReport::Disconnect(report) = event_report(&event, "a1") else {
+            panic!("not a disconnect")
+        };
+        assert_eq!(report.metadata.get("vhost").map(String::as_str), expected);
     }
 }
 

@@ -172,6 +172,7 @@ fn event() -> Event {
         id,
         uid,
         decision_source: Some(Source::Portal),
+        vhost: None,
         kind,
     }
 }

@@ -1,4 +1,4 @@
-use ocserv_agent_model::GroupName;
+use ocserv_agent_model::{GroupName, VhostName};
 
 use super::*;
 
@@ -28,6 +28,7 @@ fn report(number: i32, name: &str, duration: Option<u64>) -> DisconnectReport {
         username: Username::parse(name).unwrap(),
         usage: Some(Usage { received: 7, sent: 9 }),
         duration: duration.map(Duration::from_secs),
+        vhost: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn events_of(steps: Vec<Step>) -> Vec<String> {
                     id: id(number),
                     username,
                     connected_at,
+                    vhost: None,
                 });
             }
             Started(number, name, now) => {
@@ -293,6 +295,7 @@ fn a_full_store_evicts_the_oldest() {
             id: id(number),
             username,
             connected_at: 1,
+            vhost: None,
         });
     }
     assert_eq!(store.live_count(), 3);
@@ -303,4 +306,37 @@ fn a_full_store_evicts_the_oldest() {
     };
     assert_eq!(uid_of(1), "a1/1/98", "evicted: the uid comes from the duration");
     assert_eq!([2, 3, 4].map(&mut uid_of), ["a1/2/1", "a1/3/1", "a1/4/1"]);
+}
+
+#[test]
+fn events_have_the_virtual_host_of_the_login_the_list_or_the_report() {
+    let vhost = |name: &str| Some(VhostName::parse(name).unwrap());
+    let mut store = SessionStore::with_max("a1", 3);
+    let login = Arc::new(Login {
+        vhost: vhost("vh.example.com"),
+        ..(*login(1, "alice")).clone()
+    });
+    let (handle, _) = store.login_started(&login, at(100));
+    store.import(ExistingSession {
+        id: id(2),
+        username: Username::parse("alice").unwrap(),
+        connected_at: 1,
+        vhost: vhost("default"),
+    });
+    let of_report = DisconnectReport {
+        vhost: vhost("other.example.com"),
+        ..report(3, "alice", None)
+    };
+    let mut events = store.session_started(handle, Source::Portal, None);
+    for report in [report(1, "alice", None), report(2, "alice", None), of_report] {
+        events.extend(store.session_ended(report, at(158)));
+    }
+    let vhosts: Vec<_> = events
+        .iter()
+        .map(|event| event.vhost.as_ref().map_or("-", VhostName::as_str))
+        .collect();
+    assert_eq!(
+        vhosts,
+        ["vh.example.com", "vh.example.com", "default", "other.example.com"]
+    );
 }

@@ -28,6 +28,7 @@ fn event_of(session: i32, number: i32) -> Event {
         id,
         uid,
         decision_source: None,
+        vhost: None,
         kind,
     }
 }

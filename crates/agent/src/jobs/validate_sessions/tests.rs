@@ -10,11 +10,11 @@ use crate::fixture;
 
 const COUNT: i32 = 60;
 
-/// Validates the sessions of `fake` by a policy that denies everyone, until the guard is dropped.
-fn validator(fake: &FakeControl, interval: Duration) -> SessionValidator {
+/// Validates the sessions of `fake` by a policy, until the guard is dropped.
+fn validator(fake: &FakeControl, policy: &str, interval: Duration) -> SessionValidator {
     let ocserv = fixture::ocserv(fake.path());
     let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
-    let policy = Policy::parse("version = 1\ndefault = \"deny\"\n", "test").unwrap();
+    let policy = Policy::parse(policy, "test").unwrap();
     SessionValidator {
         disconnect_user: DisconnectUser::new(ocserv.clone(), fixture::recorder(), authorizer, None),
         ocserv,
@@ -37,7 +37,11 @@ async fn revoked_sessions_are_asked_to_end_without_waiting_for_the_end_of_others
     // No session ends by itself: each disconnect takes its longest time, 5 s.
     fake.set_linger(u32::MAX);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let validator = validator(&fake, Duration::from_millis(100));
+    let validator = validator(
+        &fake,
+        "version = 1\ndefault = \"deny\"\n",
+        Duration::from_millis(100),
+    );
     tasks.spawn(validator.run(tasks.clone(), stop.clone()));
     until("the end of every session", BOUND, || {
         fake.sessions().is_empty().then_some(())
@@ -58,5 +62,36 @@ async fn revoked_sessions_are_asked_to_end_without_waiting_for_the_end_of_others
     assert!(
         asked >= COUNT as usize,
         "{asked} were asked before the first ended"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_policy_validates_a_session_by_its_virtual_host() {
+    const POLICY: &str = r#"
+        version = 1
+        default = "allow"
+        rules = [{ verdict = "deny", vhosts = ["guests.example.com"] }]
+    "#;
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeControl::start(&dir.path().join("occtl.sock")).unwrap();
+    let session = |(id, vhost): (i32, &str)| FakeSession {
+        vhost: vhost.to_owned(),
+        ..FakeSession::connected(id, "alice")
+    };
+    let sessions = [(1, "default"), (2, "guests.example.com"), (3, "a/b")];
+    fake.set_sessions(sessions.map(session).into());
+    let validator = validator(&fake, POLICY, Duration::from_millis(100));
+    let listed = validator.ocserv.sessions().await.unwrap();
+    let mut validities = Vec::new();
+    for session in &listed {
+        validities.push(validator.policy.validate(session, clock::wall()).await);
+    }
+    assert_eq!(
+        validities,
+        [
+            SessionValidity::Valid,
+            SessionValidity::Revoked("denied by policy".to_owned()),
+            SessionValidity::Unknown("its virtual host contains a slash".to_owned()),
+        ]
     );
 }

@@ -30,6 +30,7 @@ fn no_disconnect_enters_the_outbox_before_its_connect() {
                     username: Username::parse("alice").unwrap(),
                     usage: None,
                     duration: None,
+                    vhost: None,
                 });
             }
         });
