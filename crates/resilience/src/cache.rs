@@ -16,7 +16,7 @@
 //! **Bounds.** Allows and denies have `max_size` each, and users that are denied have another, so
 //! that no number of allows evicts a deny. A user has at most `max_per_user` allows and as many
 //! denies. A deny that is evicted denies its user instead; where there is no room for that either,
-//! [`Cache::forgot_denies`] is true from then on.
+//! [`Cache::forgot_denies`] is true from then on, also after a restart with the same bound.
 //!
 //! Time: see [`Now::since`]. An answer from the wall clock's future (the clock was set back) is
 //! stale. An answer that was [restored](Cache::restore) is stale too, however young: between the
@@ -273,11 +273,8 @@ impl Cache {
                 answer.is_none_or(|answer| answer.is_past_use(now, stale_ttl))
             };
             answers.extend(keys.map(|answer| &answer.key).filter(is_past_use).cloned());
-            if user
-                .denied
-                .as_ref()
-                .is_some_and(|denied| denied.is_over(now, stale_ttl))
-            {
+            let denied = user.denied.as_ref().filter(|_| !self.has_forgotten);
+            if denied.is_some_and(|denied| denied.is_over(now, stale_ttl)) {
                 users.push(username.clone());
             }
             last = (visited + 1 == SWEEP_STEP).then(|| username.clone());

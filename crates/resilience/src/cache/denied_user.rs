@@ -14,7 +14,8 @@ use super::records::Revocation;
 use super::results::StaleAnswer;
 use crate::time::Now;
 
-/// Most scopes of each kind per user. In further scopes the user stays denied.
+/// Most scopes of each kind per user. A user who was denied in as many stays denied in all in which
+/// no allow is on record: there may have been more.
 const MAX_SCOPES: usize = 16;
 /// Longest reason that is kept, in bytes.
 const MAX_REASON: usize = 512;
@@ -66,7 +67,9 @@ impl DeniedUser {
             return false;
         }
         let denied = self.denied_in.len();
-        self.denied_in.retain(|scope| !key.is_in(scope));
+        if denied < MAX_SCOPES {
+            self.denied_in.retain(|scope| !key.is_in(scope));
+        }
         let is_new = !self.allowed_since.iter().any(|scope| key.is_in(scope));
         let is_added = is_new && self.allowed_since.len() < MAX_SCOPES;
         if is_added {

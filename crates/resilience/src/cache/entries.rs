@@ -92,7 +92,8 @@ impl Cache {
             return;
         };
         if denied.allow(key, asked) {
-            if denied.is_over(asked, self.settings.stale_ttl) {
+            // With denies forgotten, all stay: a later process knows by their number.
+            if !self.has_forgotten && denied.is_over(asked, self.settings.stale_ttl) {
                 self.users.remove_denied(&key.username);
             }
             self.changes.record_user(&key.username, self.settings.max_size);

@@ -104,10 +104,12 @@ impl Cache {
 
     fn restore_denied(&mut self, mut records: Vec<Revocation>, now: Now) {
         records.sort_by_key(|record| std::cmp::Reverse(record.at));
+        // An earlier process may have had no room for more. A later one must find that out too.
+        self.has_forgotten |= records.len() >= self.settings.max_size;
         for record in records {
             let (username, at) = (record.username.clone(), record.at);
             let denied = DeniedUser::restored(record, now);
-            let is_over = denied.is_over(now, self.settings.stale_ttl);
+            let is_over = !self.has_forgotten && denied.is_over(now, self.settings.stale_ttl);
             if is_over || at > now.wall {
                 self.changes.record_user(&username, self.settings.max_size);
             }
@@ -115,7 +117,6 @@ impl Cache {
                 self.add_denied(&username, denied);
             }
         }
-        // An earlier process may have had no room for more.
         self.has_forgotten |= self.users.denied_count() >= self.settings.max_size;
     }
 }

@@ -2,6 +2,7 @@
 
 use ocserv_agent_model::{GroupName, VhostName};
 
+use super::restart::OnDisk;
 use super::*;
 
 /// Returns a login with the given address, group and vhost.
@@ -235,4 +236,44 @@ fn a_long_reason_is_cut_and_the_scopes_of_a_user_are_bounded() {
     assert_eq!((record.denied_in.len(), record.allowed_since.len()), (16, 16));
     assert_eq!(record.reason, "ö".repeat(256));
     assert_eq!(record.revoked_at, None);
+}
+
+#[test]
+fn a_deny_in_one_scope_too_many_outlives_allows_in_all_the_others() {
+    let mut cache = Cache::new(settings(StaleMatch::Exact));
+    let in_group = |number, host| CacheKey {
+        group: GroupName::parse(&format!("group{number}")).ok(),
+        ..key("alice", host)
+    };
+    for number in 0..17 {
+        put(&mut cache, &in_group(number, 1), deny(), Ttl::Default, at(0));
+    }
+    for number in 0..16 {
+        put(&mut cache, &in_group(number, 1), allow(), Ttl::Zero, at(1));
+    }
+    assert_eq!(in_outage(&mut cache, &in_group(16, 2), at(2)), Some((false, 2)));
+    assert_eq!(in_outage(&mut cache, &in_group(15, 2), at(2)), None);
+}
+
+#[test]
+fn forgotten_denies_are_known_after_each_restart_until_there_is_more_room() {
+    let mut cache = Cache::new(SETTINGS);
+    for number in 0..=SETTINGS.max_size {
+        let login = key(&format!("user{number}"), 1);
+        put(&mut cache, &login, deny(), Ttl::Default, at(0));
+    }
+    put(&mut cache, &key("user0", 1), allow(), Ttl::Zero, at(1));
+    for restart in 0..3 {
+        assert!(cache.forgot_denies(), "after {restart} restarts");
+        while cache.sweep(at(2)) {}
+        let records = OnDisk::of(&cache).records();
+        cache = Cache::new(SETTINGS);
+        cache.restore(records, at(3));
+    }
+    let mut larger = Cache::new(CacheSettings {
+        max_size: SETTINGS.max_size + 1,
+        ..SETTINGS
+    });
+    larger.restore(OnDisk::of(&cache).records(), at(4));
+    assert!(!larger.forgot_denies());
 }
