@@ -13,6 +13,7 @@ use super::check;
 use super::environment::{read, variable_name, variables};
 use super::error::{ConfigError, Location, Problem};
 use super::locate::Lines;
+use super::nested::{insert, replace};
 use super::preflight::preflight;
 use super::schema::Config;
 
@@ -109,10 +110,11 @@ impl Document {
         self.check_levels()?;
         let mut values = self.layers()?;
         // serde stops at the first error: the bad value is removed or replaced, and the next pass
-        // finds the next one. No key is reported twice, so the loop ends.
+        // finds the next one. No key is reported twice and stand-ins run out, so the loop ends.
         let mut problems = Vec::new();
         let mut seen: Vec<Vec<String>> = Vec::new();
         let mut retyped: Vec<Vec<String>> = Vec::new();
+        let mut stand_ins = BTreeMap::new();
         while problems.len() <= MAX_PROBLEMS {
             let error = match Value::from(values.clone()).deserialize::<Config>() {
                 Ok(config) if problems.is_empty() => return Ok(config),
@@ -132,18 +134,20 @@ impl Document {
                 retyped.push(path);
                 continue;
             }
-            if seen.contains(&path) {
-                // A required key whose bad value was removed: reported already.
+            let is_required = matches!(error.kind, Kind::MissingField(_)) || seen.contains(&path);
+            // What is missing in the stand-in for a section was reported with the section.
+            if !seen.iter().any(|bad| path.starts_with(bad)) {
+                let what = describe(&error.kind) + hint(&path, &error.kind);
+                problems.push((path.clone(), what));
+                seen.push(path.clone());
+            }
+            if is_required {
+                let left = stand_ins.entry(path.clone()).or_insert_with(of_every_type);
+                let Some(value) = left.next() else { break };
+                insert(&mut values, &path, value);
+            } else if !replace(&mut values, &path, None) {
                 break;
             }
-            let what = describe(&error.kind) + hint(&path, &error.kind);
-            problems.push((path.clone(), what));
-            match error.kind {
-                Kind::MissingField(_) => insert(&mut values, &path, Value::from("")),
-                _ if replace(&mut values, &path, None) => {}
-                _ => break,
-            }
-            seen.push(path);
         }
         Err(self.error(problems))
     }
@@ -266,11 +270,19 @@ fn words(key: &str) -> Vec<String> {
     key.split('.').map(str::to_owned).collect()
 }
 
+/// Stand-ins for a required value: serde does not say which type it needs.
+fn of_every_type() -> impl Iterator<Item = Value> {
+    let section = Value::from(Dict::new());
+    [Value::from(""), Value::from("1s"), Value::from(1_u32), section].into_iter()
+}
+
 /// Whether what is said about `path` follows from the stand-in for the value of `bad`.
 fn depends_on(path: &[String], bad: &[String]) -> bool {
     // The mode says which keys its section needs.
     let section = if bad == ["portal", "mode"] { &bad[..1] } else { bad };
-    path.starts_with(section) || bad.starts_with(path)
+    // A role that was removed leaves the names of the others as they were.
+    let is_section_of = |bad: &[String]| bad.starts_with(path) && path != ["grpc", "roles"];
+    path.starts_with(section) || is_section_of(bad)
 }
 
 struct Variables(Dict);
@@ -364,37 +376,5 @@ fn found_text(found: &Actual) -> String {
         Actual::Seq => "a list".to_owned(),
         Actual::Map => "a section".to_owned(),
         other => other.to_string(),
-    }
-}
-
-fn insert(dict: &mut Dict, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [last] => {
-            dict.insert(last.clone(), value);
-        }
-        [first, rest @ ..] => {
-            let inner = dict
-                .entry(first.clone())
-                .or_insert_with(|| Value::from(Dict::new()));
-            if let Value::Dict(_, inner) = inner {
-                insert(inner, rest, value);
-            }
-        }
-    }
-}
-
-/// Sets or removes the value at `path`; `false` when there was none.
-fn replace(dict: &mut Dict, path: &[String], value: Option<Value>) -> bool {
-    match path {
-        [] => false,
-        [last] => match value {
-            Some(value) => dict.get_mut(last).map(|old| *old = value).is_some(),
-            None => dict.remove(last).is_some(),
-        },
-        [first, rest @ ..] => match dict.get_mut(first) {
-            Some(Value::Dict(_, inner)) => replace(inner, rest, value),
-            _ => false,
-        },
     }
 }

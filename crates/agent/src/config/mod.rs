@@ -16,6 +16,7 @@ mod ipc_socket;
 mod load;
 mod locate;
 mod log;
+mod nested;
 mod ocserv;
 mod period;
 mod portal;

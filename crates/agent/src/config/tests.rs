@@ -7,6 +7,7 @@ use testkit::pki::{Pki, Validity};
 use super::*;
 
 mod documents;
+mod every_problem;
 mod hostile;
 mod ipc_socket;
 mod reloading;
@@ -94,6 +95,7 @@ fn every_problem_is_reported_at_once_with_its_location_and_key() {
     DIR/config.toml:5: portal.timeout: expected a time with its unit such as "2s" or "500ms", found 2
     DIR/config.toml:6: portal.tls.ca: is required and missing
     DIR/config.toml:6: portal.tls.key: is required and missing
+    DIR/config.toml:7: portal.tls.cert: /nowhere cannot be read: No such file or directory (os error 2)
     DIR/config.toml:9: ipc.deadline: expected a time with its unit such as "2s" or "500ms", found the text "soon"
     DIR/config.toml:10: ipc.allowed_uids: expected a whole number, found the text "root"
     DIR/config.toml:11: ipc.socket_mode: "0999" is no mode for a socket, expected octal digits in quotes such as "0600" or "0660"
