@@ -48,11 +48,13 @@ pub(crate) fn disconnect(args: DisconnectArgs) -> anyhow::Result<ExitCode> {
         cli::print_stderr(&format!("{user}: nothing was disconnected{why}"));
         Ok(ExitCode::from(NO_SESSION))
     };
+    let disconnected = |count: u32| {
+        let sessions = if count == 1 { "session" } else { "sessions" };
+        format!("{user}: {count} {sessions} disconnected")
+    };
     match response {
         Ok(response) if response.success => {
-            let count = response.sessions_disconnected;
-            let sessions = if count == 1 { "session" } else { "sessions" };
-            cli::print(&format!("{user}: {count} {sessions} disconnected\n"))?;
+            cli::print(&format!("{}\n", disconnected(response.sessions_disconnected)))?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(response) => {
@@ -62,7 +64,7 @@ pub(crate) fn disconnect(args: DisconnectArgs) -> anyhow::Result<ExitCode> {
             };
             match response.sessions_disconnected {
                 0 => no_session(&why),
-                some => bail!("{user}: only {some} of the sessions disconnected{why}"),
+                some => bail!("{}, but not all is done{why}", disconnected(some)),
             }
         }
         Err(status) if status.code() == Code::NotFound => no_session(": no such session"),

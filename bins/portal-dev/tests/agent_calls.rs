@@ -208,7 +208,7 @@ async fn the_exit_code_of_disconnect_distinguishes_success_no_session_and_failur
         (
             "half",
             2,
-            "portal-dev: half: only 1 of the sessions disconnected: ocserv refused\n",
+            "portal-dev: half: 1 session disconnected, but not all is done: ocserv refused\n",
         ),
     ] {
         let failed = agent.call(&["disconnect", user]).await;
