@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use ocserv_agent_model::{DisconnectReason, Username, error_chain};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -12,6 +13,9 @@ use crate::operations::disconnect_user::DisconnectUser;
 
 /// Most requests that wait.
 const MAX_WAITING: usize = 1_024;
+/// Most users whose sessions are disconnected at once. An ocserv that does not answer takes half a
+/// minute per user, in which the next ones would not even be revoked.
+const MAX_CONCURRENT: usize = 64;
 /// How often the sessions of one user are tried to be disconnected, and the pause in between.
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -47,22 +51,32 @@ impl DisconnectQueue {
     }
 }
 
-/// Works on `requests`, one after the other, until `stop`.
+/// Works on `requests` until `stop`.
 pub(crate) async fn disconnect_denied_users(
     mut requests: DisconnectRequests,
     disconnect_user: DisconnectUser,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
-        for attempt in 1..=MAX_ATTEMPTS {
-            let is_last = attempt == MAX_ATTEMPTS;
-            if disconnect(&request, &disconnect_user, &metrics, is_last).await || is_last {
-                break;
-            }
-            if stop.run_until_cancelled(sleep(RETRY_INTERVAL)).await.is_none() {
-                return;
-            }
+    let requests = stream::poll_fn(|cx| requests.poll_recv(cx)).take_until(stop.cancelled());
+    let work =
+        |request| async { disconnect_with_retries(request, &disconnect_user, &metrics, &stop).await };
+    requests.for_each_concurrent(MAX_CONCURRENT, work).await;
+}
+
+async fn disconnect_with_retries(
+    request: DisconnectRequest,
+    disconnect_user: &DisconnectUser,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) {
+    for attempt in 1..=MAX_ATTEMPTS {
+        let is_last = attempt == MAX_ATTEMPTS;
+        if disconnect(&request, disconnect_user, metrics, is_last).await || is_last {
+            return;
+        }
+        if stop.run_until_cancelled(sleep(RETRY_INTERVAL)).await.is_none() {
+            return;
         }
     }
 }
@@ -97,3 +111,6 @@ async fn disconnect(
     }
     false
 }
+
+#[cfg(test)]
+mod tests;
