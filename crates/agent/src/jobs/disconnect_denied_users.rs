@@ -59,8 +59,7 @@ pub(crate) async fn disconnect_denied_users(
     stop: CancellationToken,
 ) {
     let requests = stream::poll_fn(|cx| requests.poll_recv(cx)).take_until(stop.cancelled());
-    let work =
-        |request| async { disconnect_with_retries(request, &disconnect_user, &metrics, &stop).await };
+    let work = |request| async { disconnect_with_retries(request, &disconnect_user, &metrics, &stop).await };
     requests.for_each_concurrent(MAX_CONCURRENT, work).await;
 }
 
