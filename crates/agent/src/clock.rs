@@ -1,8 +1,9 @@
 //! The only reader of clocks in this crate.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Reads the time of day, for timestamps; it may jump, also backwards.
 #[must_use]
@@ -16,6 +17,18 @@ pub(crate) fn wall() -> SystemTime {
 #[expect(clippy::disallowed_methods, reason = "the agent's clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Waits until the next multiple of `interval` since the first call. So parts that do something at
+/// the same interval wake an idle process together.
+pub(crate) async fn tick(interval: Duration) {
+    static START: LazyLock<Instant> = LazyLock::new(now);
+    let start = *START;
+    let now = now();
+    let since = now.saturating_duration_since(start);
+    let rest = since.as_nanos() % interval.as_nanos().max(1);
+    let rest = Duration::from_nanos(u64::try_from(rest).unwrap_or_default());
+    sleep_until(now + interval.saturating_sub(rest)).await;
 }
 
 /// Reads the time since the system's start, in which the helper's deadline is measured; `None`

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::build::Context;
 use super::systemd;
+use crate::clock;
 use crate::ipc::{Ping, Pong};
 
 /// Longest time between two checks, and longest wait for the answer of one. Each wakes an idle
@@ -58,7 +58,7 @@ impl Watchdog {
     async fn run(self, stop: CancellationToken) {
         let check = async || {
             self.check().await;
-            sleep(self.interval).await;
+            clock::tick(self.interval).await;
         };
         while stop.run_until_cancelled(check()).await.is_some() {}
     }

@@ -13,10 +13,12 @@ use crate::clock;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 
-/// Time between two looks at the allows that wait for their helpers.
-const POLL_INTERVAL: Duration = Duration::from_millis(8);
+/// Time between two looks at the allows that wait for their helpers. With a shorter one, logins
+/// that come one after another feel the looks; with a longer one, the open connections cost
+/// throughput.
+const POLL_INTERVAL: Duration = Duration::from_millis(12);
 /// A batch is complete when no further allow was read for this long: a burst of logins goes first.
-const QUIET_PERIOD: Duration = Duration::from_millis(8);
+const QUIET_PERIOD: Duration = Duration::from_millis(12);
 /// Longest time that a burst delays the registration of its sessions.
 const MAX_BATCH_DELAY: Duration = Duration::from_secs(2);
 /// Most sessions in a batch.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use ocserv::Ocserv;
 use ocserv_agent_model::error_chain;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two probes. One costs ocserv far less than a millisecond.
+use crate::clock;
+
+/// Time between two probes. One costs ocserv far less than a millisecond.
 const INTERVAL: Duration = if cfg!(test) {
     Duration::from_millis(10)
 } else {
@@ -18,7 +19,7 @@ const INTERVAL: Duration = if cfg!(test) {
 pub(crate) async fn probe_ocserv(ocserv: Ocserv, stop: CancellationToken) {
     let mut is_up = true;
     let probe = async || {
-        sleep(INTERVAL).await;
+        clock::tick(INTERVAL).await;
         ocserv.status().await
     };
     while let Some(status) = stop.run_until_cancelled(probe()).await {
