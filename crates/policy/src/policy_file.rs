@@ -11,7 +11,7 @@ use crate::error::PolicyError;
 use crate::rules::{Policy, fingerprint};
 
 /// The largest policy file, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// Why a policy file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ pub enum PolicyFileError {
 pub struct PolicyFile {
     path: PathBuf,
     reads: StableRead,
+    /// The text of the last valid policy; empty before the first.
+    text: Arc<str>,
 }
 
 impl PolicyFile {
@@ -53,13 +55,30 @@ impl PolicyFile {
     /// # Errors
     /// [`PolicyFileError`] when the file cannot be read or is not a valid policy.
     pub fn open(path: &Path) -> Result<(Self, Arc<Policy>), PolicyFileError> {
-        let text = read(path)?;
-        let policy = parse(&text, path)?;
-        let file = Self {
+        let (file, policy) = Self::watch(path);
+        Ok((file, policy?))
+    }
+
+    /// Reads the file for the first time; watches it also when it cannot be used. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn watch(path: &Path) -> (Self, Result<Arc<Policy>, PolicyFileError>) {
+        let content = read(path);
+        let mut file = Self {
             path: path.to_owned(),
-            reads: StableRead::new(Ok(fingerprint(&text))),
+            reads: StableRead::new(reading(&content)),
+            text: Arc::default(),
         };
-        Ok((file, policy))
+        let policy = content.and_then(|text| file.accept(text));
+        (file, policy)
+    }
+
+    /// Returns the text of the last valid policy that was returned; empty before the first.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// Returns the path of the file.
@@ -76,12 +95,22 @@ impl PolicyFile {
     /// should stay in effect.
     pub fn poll(&mut self) -> Option<Result<Arc<Policy>, PolicyFileError>> {
         let content = read(&self.path);
-        let read = match &content {
-            Ok(text) => Ok(fingerprint(text)),
-            Err(error) => Err(error_chain(error)),
-        };
-        let changed = self.reads.observe(read);
-        changed.then(|| content.and_then(|text| parse(&text, &self.path)))
+        let changed = self.reads.observe(reading(&content));
+        changed.then(|| content.and_then(|text| self.accept(text)))
+    }
+
+    /// Parses `text`, and keeps it when it is valid.
+    fn accept(&mut self, text: String) -> Result<Arc<Policy>, PolicyFileError> {
+        let policy = Policy::parse(&text, &self.path.display().to_string())?;
+        self.text = text.into();
+        Ok(Arc::new(policy))
+    }
+}
+
+fn reading(content: &Result<String, PolicyFileError>) -> Reading {
+    match content {
+        Ok(text) => Ok(fingerprint(text)),
+        Err(error) => Err(error_chain(error)),
     }
 }
 
@@ -99,10 +128,6 @@ fn read(path: &Path) -> Result<String, PolicyFileError> {
         });
     }
     Ok(text)
-}
-
-fn parse(text: &str, path: &Path) -> Result<Arc<Policy>, PolicyFileError> {
-    Ok(Arc::new(Policy::parse(text, &path.display().to_string())?))
 }
 
 /// The result of one read: the fingerprint of the content, or the error.

@@ -9,6 +9,7 @@ use crate::{Evaluation, Policy};
 
 mod errors;
 mod model_check;
+mod policy_copy;
 mod policy_file;
 mod vhosts;
 

@@ -7,6 +7,7 @@ mod decisions;
 mod grpc;
 mod harness;
 mod metrics;
+mod refusals;
 mod stalls;
 mod supervised;
 

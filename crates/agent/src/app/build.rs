@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use ocserv::Ocserv;
-use policy::{PolicyFile, PolicyFileError};
+use policy::PolicyFileError;
 use portal::Portal;
 use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 use tokio::runtime::Handle;
@@ -19,10 +19,10 @@ use crate::config::{self, Address, Config, ConfigError, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
 use crate::jobs::persist_decisions::DecisionPersistence;
-use crate::jobs::watch_policy;
+use crate::jobs::watch_policy::PolicyWatch;
 use crate::metrics::Metrics;
-use crate::operations::policy_backend::CurrentPolicy;
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::refused_reloads::RefusedReloads;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::retrying_listener::RetryingListener;
 
@@ -72,6 +72,7 @@ pub enum StartError {
 pub(super) struct Context {
     pub(super) config: LiveConfig,
     pub(super) metrics: Metrics,
+    pub(super) refused: RefusedReloads,
     pub(super) stages: Stages,
     /// The runtime of what no login waits for.
     pub(super) background: Handle,
@@ -99,7 +100,7 @@ pub(super) enum PolicySetup {
     /// decisions.
     Portal(Portal, ClientTls, DecisionPersistence),
     /// The policy file.
-    Embedded(PolicyFile, CurrentPolicy),
+    Embedded(PolicyWatch),
 }
 
 /// The gRPC server and its identity.
@@ -143,7 +144,8 @@ impl Agent {
         let signals = Signals::register().map_err(StartError::Signals)?;
         let stages = Stages::default();
         let guard = stages.process.stop.clone().drop_guard();
-        let policy = PolicySetup::open(&config, &stages.process)?;
+        let refused = RefusedReloads::default();
+        let policy = PolicySetup::open(&config, &refused, &stages.process)?;
         let metrics = Metrics::new(&config.agent_id)?;
         let ocserv = Ocserv::new(ocserv::Settings {
             socket: config.ocserv.occtl_socket.clone(),
@@ -167,6 +169,7 @@ impl Agent {
             context: Context {
                 config: live,
                 metrics,
+                refused,
                 stages,
                 background,
             },
@@ -175,7 +178,7 @@ impl Agent {
 }
 
 impl PolicySetup {
-    fn open(config: &Config, process: &TaskGroup) -> Result<Self, StartError> {
+    fn open(config: &Config, refused: &RefusedReloads, process: &TaskGroup) -> Result<Self, StartError> {
         if let Some((address, tls)) = config.portal.remote() {
             let store = DecisionPersistence::start(&config.state_dir, &config.agent_id);
             let section = "portal.tls";
@@ -187,8 +190,8 @@ impl PolicySetup {
             return Ok(Self::Portal(portal, identity, store));
         }
         let path = config.portal.policy_file.clone().unwrap_or_default();
-        let (file, policy) = watch_policy::open(&path)?;
-        Ok(Self::Embedded(file, policy))
+        let watch = PolicyWatch::open(&path, &config.state_dir, refused.clone())?;
+        Ok(Self::Embedded(watch))
     }
 }
 

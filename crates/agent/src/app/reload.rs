@@ -9,6 +9,7 @@ use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
 use super::{build, systemd};
 use crate::config::{Config, needing_restart};
+use crate::operations::refused_reloads::{RefusedReloads, Reloaded};
 
 /// Reloads the configuration and the identities.
 pub(super) struct Reloader {
@@ -16,6 +17,7 @@ pub(super) struct Reloader {
     pub(super) source: ConfigSource,
     pub(super) portal: Option<(Portal, ClientTls)>,
     pub(super) grpc: Option<ServerTls>,
+    pub(super) refused: RefusedReloads,
 }
 
 /// The results of reading everything again.
@@ -40,6 +42,8 @@ impl Reloader {
         let status = match self.apply(logs).await {
             Ok(refused) if refused.is_empty() => {
                 tracing::info!("reloaded");
+                self.refused.set(Reloaded::Config, None);
+                self.refused.set(Reloaded::Certificates, None);
                 "serving".to_owned()
             }
             Ok(refused) => {
@@ -47,19 +51,19 @@ impl Reloader {
                     tracing::error!(problem, "could not reload an identity: the old one stays in use");
                 }
                 tracing::info!("reloaded, except for the identities named above");
-                format!(
-                    "serving with an old identity, the new one is bad: {}",
-                    refused.join("; ")
-                )
+                let problems = refused.join("; ");
+                self.refused.set(Reloaded::Config, None);
+                self.refused.set(Reloaded::Certificates, Some(problems.clone()));
+                format!("serving with an old identity, the new one is bad: {problems}")
             }
             Err(problems) => {
                 for problem in &problems {
                     tracing::error!(problem, "could not reload: the old settings stay in use");
                 }
-                format!(
-                    "serving on old settings, the reload failed: {}",
-                    problems.join("; ")
-                )
+                // The certificates were not read.
+                let problems = problems.join("; ");
+                self.refused.set(Reloaded::Config, Some(problems.clone()));
+                format!("serving on old settings, the reload failed: {problems}")
             }
         };
         systemd::ready(&status);

@@ -31,12 +31,13 @@ use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
 use crate::jobs::watch_certificates::{Certificates, watch_certificates};
-use crate::jobs::watch_policy::watch_policy;
+use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::refused_reloads::Reloaded;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 use crate::retrying_listener::RetryingListener;
@@ -125,6 +126,7 @@ pub(super) async fn start(agent: Agent) -> Started {
             source,
             portal,
             grpc,
+            refused: context.refused,
         },
         signals,
     }
@@ -174,10 +176,9 @@ impl Context {
                 Some((portal, tls)),
                 Some(store),
             ),
-            PolicySetup::Embedded(file, policy) => {
-                let process = &self.stages.process;
-                let watch = watch_policy(file, Arc::clone(&policy), process.stop.clone());
-                process.spawn_on(&self.background, watch);
+            PolicySetup::Embedded(watch) => {
+                let (process, policy) = (&self.stages.process, watch.current());
+                process.spawn_on(&self.background, watch.run(process.stop.clone()));
                 (PolicyBackend::Embedded(policy), None, None)
             }
         }
@@ -276,6 +277,7 @@ impl Context {
             connected: parts.connected.clone(),
             fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
             store: parts.store.clone(),
+            refused: self.refused.clone(),
             draining: self.stages.logins.stop.clone(),
         };
         let refreshes: Vec<Refresh> = vec![
@@ -301,6 +303,11 @@ impl Context {
                     metrics.set_decision_store_up(store.problem().is_none());
                 }
             }),
+            self.refresh(&self.refused, |metrics, refused| {
+                for what in Reloaded::ALL {
+                    metrics.set_reload_failed(what.label(), refused.is_refused(what));
+                }
+            }),
         ];
         let pages = pages(&self.metrics, stalled, readiness, refreshes);
         let process = &self.stages.process;
@@ -316,7 +323,7 @@ impl Context {
     fn refresh<T: Clone + Send + Sync + 'static>(
         &self,
         part: &T,
-        show: impl Fn(&crate::metrics::Metrics, &T) + Send + Sync + 'static,
+        show: impl Fn(&Metrics, &T) + Send + Sync + 'static,
     ) -> Refresh {
         let (metrics, part) = (self.metrics.clone(), part.clone());
         Box::new(move || show(&metrics, &part))

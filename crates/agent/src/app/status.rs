@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::watchdog::Stalled;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::operations::refused_reloads::RefusedReloads;
 use crate::operations::store_status::StoreStatus;
 
 /// Brings the metrics of one part up to date; called for each scrape.
@@ -20,6 +21,7 @@ pub(super) struct ReadinessCheck {
     pub(super) fail_mode: Live<FailMode>,
     /// The decision store; `None` where decisions are not stored.
     pub(super) store: Option<StoreStatus>,
+    pub(super) refused: RefusedReloads,
     /// Cancelled when the shutdown begins.
     pub(super) draining: CancellationToken,
 }
@@ -36,11 +38,21 @@ impl ReadinessCheck {
             Readiness::NotReady("the agent is stopping".to_owned())
         } else if disconnected && *self.fail_mode.current() == FailMode::Close {
             Readiness::NotReady("the portal is not connected, and the fail mode is close".to_owned())
-        } else if let Some(problem) = self.store.as_ref().and_then(StoreStatus::problem) {
-            Readiness::Degraded(format!("the decision store does not work: {problem}"))
         } else {
-            Readiness::Ready
+            let problems = self.problems();
+            if problems.is_empty() {
+                Readiness::Ready
+            } else {
+                Readiness::Degraded(problems.join("; "))
+            }
         }
+    }
+
+    /// What does not work although logins are decided as configured.
+    fn problems(&self) -> Vec<String> {
+        let store = self.store.as_ref().and_then(StoreStatus::problem);
+        let store = store.map(|problem| format!("the decision store does not work: {problem}"));
+        store.into_iter().chain(self.refused.problems()).collect()
     }
 }
 
@@ -63,6 +75,7 @@ pub(super) fn pages(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::refused_reloads::Reloaded;
 
     #[test]
     fn an_agent_whose_decision_store_fails_is_ready_and_names_it() {
@@ -72,6 +85,7 @@ mod tests {
             connected: Some(connected),
             fail_mode: Live::fixed(FailMode::Stale),
             store: Some(store.clone()),
+            refused: RefusedReloads::default(),
             draining: CancellationToken::new(),
         };
         assert_eq!(check.check(), Readiness::Ready);
@@ -80,6 +94,18 @@ mod tests {
             panic!("{:?}", check.check());
         };
         assert_eq!(problem, "the decision store does not work: no space");
+        check
+            .refused
+            .set(Reloaded::Policy, Some("policy.toml:2".to_owned()));
+        assert_eq!(
+            check.check(),
+            Readiness::Degraded(
+                "the decision store does not work: no space; \
+                 the policy file was refused, the last good policy is in effect: policy.toml:2"
+                    .to_owned()
+            )
+        );
+        check.refused.set(Reloaded::Policy, None);
         check.fail_mode = Live::fixed(FailMode::Close);
         assert!(matches!(check.check(), Readiness::NotReady(_)), "that is worse");
         check.fail_mode = Live::fixed(FailMode::Stale);

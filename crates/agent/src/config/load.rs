@@ -45,7 +45,7 @@ pub fn load(
 /// effective value, and the warnings. Blocks on the disk.
 ///
 /// # Errors
-/// As [`load`], and when a certificate has expired.
+/// As [`load`], and when a certificate has expired or the policy file cannot be used.
 pub fn check_file(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -55,7 +55,7 @@ pub fn check_file(
     let mut problems = check::check(&config);
     let mut preflight = preflight(&config);
     problems.append(&mut preflight.problems);
-    problems.append(&mut preflight.expired);
+    problems.append(&mut preflight.tolerated);
     let config = document.verdict(config, problems)?;
     Ok(config.summary(path, &preflight))
 }

@@ -17,9 +17,10 @@ use crate::clock;
 pub struct Preflight {
     /// What keeps the agent from starting: key, and a fragment that fits after it.
     pub problems: Vec<(String, String)>,
-    /// Certificates that have expired: key, and a fragment that fits after it. The agent starts all
-    /// the same, because it decides logins by what it knows.
-    pub expired: Vec<(String, String)>,
+    /// What the agent starts with all the same, because it decides logins by what it knows: key,
+    /// and a fragment that fits after it. Certificates that have expired, and a policy file that
+    /// cannot be used while there is a copy of the last good policy.
+    pub tolerated: Vec<(String, String)>,
     /// What works but is hardly meant, such as a key that everyone can read; one line each.
     pub warnings: Vec<String>,
 }
@@ -40,7 +41,7 @@ pub fn preflight(config: &Config) -> Preflight {
         }
     }
     if let (true, Some(path)) = (config.portal.is_embedded(), &config.portal.policy_file) {
-        findings.policy_file(path);
+        findings.policy_file(path, &config.state_dir);
     }
     findings.state_dir(&config.state_dir);
     findings
@@ -82,16 +83,24 @@ impl Preflight {
         let text = format!("{} {}", expiry.path.display(), expiry.describe(now));
         match expiry.stage(now) {
             None => {}
-            Some(ExpiryStage::Expired) if is_own => self.expired.push((key.to_owned(), text)),
+            Some(ExpiryStage::Expired) if is_own => self.tolerated.push((key.to_owned(), text)),
             Some(_) => self.warnings.push(format!("{key}: {text}")),
         }
     }
 
-    fn policy_file(&mut self, path: &Path) {
-        if path.is_absolute()
-            && let Err(error) = policy::PolicyFile::open(path)
-        {
-            self.problem("portal.policy_file", error_chain(&error));
+    fn policy_file(&mut self, path: &Path, state_dir: &Path) {
+        const KEY: &str = "portal.policy_file";
+        if !path.is_absolute() {
+            return;
+        }
+        let Err(error) = policy::PolicyFile::open(path) else {
+            return;
+        };
+        let error = error_chain(&error);
+        match policy::PolicyCopy::in_directory(state_dir).load() {
+            Ok(Some(_)) => self.tolerated.push((KEY.to_owned(), error)),
+            Ok(None) => self.problem(KEY, error),
+            Err(copy) => self.problem(KEY, format!("{error}; {}", error_chain(&copy))),
         }
     }
 

@@ -13,6 +13,7 @@ mod ipc;
 mod ocserv;
 mod outbox;
 mod portal;
+mod reloads;
 mod sessions;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(crate) fn declared() -> Vec<MetricSpec> {
         decisions::DECLARED,
         portal::DECLARED,
         certificates::DECLARED,
+        reloads::DECLARED,
         breaker::DECLARED,
         cache::DECLARED,
         outbox::DECLARED,

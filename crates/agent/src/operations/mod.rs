@@ -7,6 +7,7 @@ pub(crate) mod list_decisions;
 pub(crate) mod list_sessions;
 pub(crate) mod policy_backend;
 pub(crate) mod record_session;
+pub(crate) mod refused_reloads;
 pub(crate) mod register_sessions;
 pub(crate) mod shared_outbox;
 pub(crate) mod store_status;
