@@ -20,7 +20,10 @@ use crate::settings::{RateLimits, Settings};
 use crate::source::PolicySource;
 
 mod decide;
+mod failures;
 mod query;
+
+use failures::Failures;
 
 /// Decides logins; clones are the same pipeline.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ struct State {
     per_user: Option<RateLimiter<Username>>,
     per_address: Option<RateLimiter<IpAddr>>,
     recent: RecentDecisions,
+    failures: Failures,
 }
 
 /// Counters since the pipeline was created, and its state.
@@ -80,6 +84,7 @@ impl Authorizer {
             per_user: limiter(settings.rates.per_user, settings.rates),
             per_address: limiter(settings.rates.per_address, settings.rates),
             recent: RecentDecisions::default(),
+            failures: Failures::default(),
         };
         let breaker = SharedBreaker::new(settings.breaker);
         Self(Arc::new(Inner {

@@ -47,6 +47,9 @@ pub enum CheckError {
 pub enum Meaning {
     /// The portal did not decide: count it against the portal, decide by the fail mode.
     Outage,
+    /// The portal says that it failed: decide by the fail mode. It is an outage if it happens to
+    /// more than one user; for one user it may be a bug that this user triggers.
+    Failed,
     /// The portal works, and its answer about this login cannot be used: decide by the fail mode.
     InvalidAnswer,
     /// The portal works and rejects this login: deny it in every fail mode.
@@ -54,10 +57,10 @@ pub enum Meaning {
 }
 
 impl CheckError {
-    /// Whether the error is an outage of the portal.
+    /// Whether the portal did not decide, for whatever reason.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        self.meaning() == Meaning::Outage
+        matches!(self.meaning(), Meaning::Outage | Meaning::Failed)
     }
 
     /// Returns what the error means for the login.
@@ -69,6 +72,11 @@ impl CheckError {
             }
             Self::Invalid(_) => Meaning::InvalidAnswer,
             Self::Contradiction(_) => self.denied(DenyCode::Policy),
+            // What gRPC libraries send for an exception in a handler.
+            Self::Refused {
+                code: Code::Unknown | Code::Internal,
+                ..
+            } => Meaning::Failed,
             Self::Refused { code, .. } => match deny_code(*code) {
                 Some(code) => self.denied(code),
                 None => Meaning::Outage,
@@ -218,6 +226,7 @@ mod tests {
             let expected = denied.iter().find(|(denied, _)| *denied == code);
             match (error.meaning(), expected) {
                 (Meaning::Denied(denial), Some((_, deny))) => assert_eq!(denial.code, *deny, "{code:?}"),
+                (Meaning::Failed, None) => assert!(matches!(code, Code::Unknown | Code::Internal)),
                 (Meaning::Outage, None) => {}
                 (meaning, _) => panic!("{code:?}: {meaning:?}"),
             }

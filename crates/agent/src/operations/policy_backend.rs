@@ -119,6 +119,7 @@ impl PolicySource for PolicyBackend {
 fn source_error(error: &CheckError) -> SourceError {
     match error.meaning() {
         Meaning::Outage => SourceError::Outage(error.to_string()),
+        Meaning::Failed => SourceError::Failed(error.to_string()),
         Meaning::InvalidAnswer => SourceError::InvalidAnswer(error.to_string()),
         Meaning::Denied(denial) => SourceError::Rejected(denial),
     }

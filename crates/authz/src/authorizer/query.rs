@@ -41,6 +41,11 @@ impl SourceQuery {
         };
         let now = dependencies.clock.now();
         let mut wants_disconnect = false;
+        let fails_for_many = answer.as_ref().is_some_and(|answer| {
+            let mut state = self.inner.lock();
+            state.failures.record(&self.login.username, answer);
+            state.failures.are_of_many_users()
+        });
         let (outcome, end, ended) = match answer {
             None => {
                 self.finish(|_, _| ());
@@ -70,7 +75,7 @@ impl SourceQuery {
             }
             Some(Err(error)) => {
                 self.finish(|_, _| ());
-                without_verdict(error)
+                without_verdict(error, fails_for_many)
             }
         };
         let transition = permit.settle(outcome, now.mono);
@@ -108,9 +113,19 @@ impl SourceQuery {
 }
 
 /// What a query without a verdict means for the breaker, the metrics and the logins that wait.
-fn without_verdict(error: SourceError) -> (CallOutcome, QueryEnd, QueryResult) {
+fn without_verdict(error: SourceError, fails_for_many: bool) -> (CallOutcome, QueryEnd, QueryResult) {
     match error {
         SourceError::Outage(cause) => (CallOutcome::Failure, QueryEnd::Outage, QueryResult::Outage(cause)),
+        // About one user it may be wrong with the user: that says nothing about the source.
+        SourceError::Failed(cause) => (
+            if fails_for_many {
+                CallOutcome::Failure
+            } else {
+                CallOutcome::Cancelled
+            },
+            QueryEnd::Outage,
+            QueryResult::Outage(cause),
+        ),
         SourceError::InvalidAnswer(cause) => (
             CallOutcome::Success,
             QueryEnd::InvalidAnswer,

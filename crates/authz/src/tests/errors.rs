@@ -30,6 +30,51 @@ async fn an_error_about_one_login_never_opens_the_breaker() {
     }
 }
 
+fn failed() -> SourceBehaviour {
+    SourceBehaviour::Fails(SourceError::Failed("UNKNOWN".to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_for_one_user_keeps_the_breaker_closed() {
+    let rig = Rig::new(SETTINGS);
+    for host in 0..50 {
+        rig.set_source(failed());
+        let denied = rig.outcome(&login("mallory", host)).await;
+        assert_eq!(denied, (false, Source::FailClose));
+    }
+    assert_eq!(rig.authorizer.stats().breaker_state, BreakerState::Closed);
+    assert_eq!(rig.authorizer.stats().breaker.failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_for_many_users_and_answers_others_keeps_the_breaker_closed() {
+    let rig = Rig::new(SETTINGS);
+    for host in 0..50 {
+        rig.set_source(failed());
+        assert!(!rig.outcome(&login(&format!("odd{host}"), host)).await.0);
+        rig.set_source(answers(allow()));
+        assert!(rig.outcome(&login("alice", host)).await.0);
+    }
+    assert_eq!(rig.authorizer.stats().breaker.failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_for_every_user_opens_the_breaker_and_no_probe_closes_it() {
+    let rig = Rig::new(SETTINGS);
+    rig.set_source(failed());
+    for host in 0..50 {
+        assert!(!rig.outcome(&login(&format!("user{host}"), host)).await.0);
+    }
+    assert_eq!(rig.authorizer.stats().breaker_state, BreakerState::Open);
+    sleep(400 * SECOND).await;
+    assert!(!rig.outcome(&login("user1", 1)).await.0);
+    assert_eq!(rig.authorizer.stats().breaker_state, BreakerState::Open);
+    rig.set_source(answers(allow()));
+    sleep(400 * SECOND).await;
+    assert!(rig.outcome(&login("user1", 1)).await.0);
+    assert_eq!(rig.authorizer.stats().breaker_state, BreakerState::Closed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rejection_denies_this_login_in_every_fail_mode_and_keeps_nothing() {
     for fail_mode in [FailMode::Open, FailMode::Close, FailMode::Stale] {
