@@ -156,7 +156,7 @@ async fn session_validation_returns_force_disconnect_and_no_error_is_a_validity(
         .unwrap_err();
 }
 
-fn event() -> Event {
+pub(crate) fn event() -> Event {
     let kind = EventKind::Connected(Connected {
         at: UNIX_EPOCH,
         client_ip: "192.0.2.1".parse().unwrap(),

@@ -4,10 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{OcservId, Username};
 use ocserv_agent_proto::vpn::v1::CheckPolicyResponse;
-use portal::{CheckError, Settings};
+use portal::{CheckError, Portal, Settings};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::calls::event;
 use crate::double::Reply;
 use crate::log::Log;
 use crate::pki::Ca;
@@ -167,19 +169,28 @@ async fn connection_of_a_slow_portal_that_sends_data_is_kept() {
 
 #[tokio::test]
 async fn calls_that_hang_leave_the_streams_of_logins_alone() {
-    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |_| {}).await;
-    setup.connected().await;
-    // More than the portal of the tests allows on one connection.
-    let calls: Vec<_> = (0..8)
-        .map(|_| {
-            let portal = setup.portal.clone();
+    let validate = |portal: Portal| {
+        TaskTracker::new().spawn(async move {
             let username = Username::parse("alice").unwrap();
             let id = OcservId::new(42).unwrap();
-            setup.double.set_reply(Reply::Never);
-            TaskTracker::new()
-                .spawn(async move { portal.validate_session(&username, id, None, UNIX_EPOCH).await })
+            portal
+                .validate_session(&username, id, None, UNIX_EPOCH)
+                .await
+                .is_ok()
         })
-        .collect();
+    };
+    let report =
+        |portal: Portal| TaskTracker::new().spawn(async move { portal.report_event(&event()).await.is_ok() });
+    logins_are_decided_while_calls_hang(validate).await;
+    logins_are_decided_while_calls_hang(report).await;
+}
+
+/// Makes more calls that hang than the portal of the tests allows on one connection.
+async fn logins_are_decided_while_calls_hang(call: impl Fn(Portal) -> JoinHandle<bool>) {
+    let setup = Setup::new(&Ca::new("ca"), Mode::Forward, |_| {}).await;
+    setup.connected().await;
+    setup.double.set_reply(Reply::Never);
+    let calls: Vec<_> = (0..8).map(|_| call(setup.portal.clone())).collect();
     eventually("the portal has as many calls as it allows", || {
         setup.double.calls().len() >= crate::double::MAX_STREAMS as usize
     })
