@@ -12,6 +12,6 @@ mod writer;
 
 pub use http::{Endpoints, Readiness, serve};
 pub use journal::{error_lines, is_journal};
-pub use logs::{Format, InitError, Level, LevelError, LogSettings, Logs, init};
+pub use logs::{DroppedLines, Format, InitError, Level, LevelError, LogSettings, Logs, init};
 pub use metrics::{Counter, Histogram};
 pub use registry::{Kind, LabelValue, MetricSpec, Registry, RegistryError};

@@ -163,10 +163,22 @@ impl Logs {
         let _gone = self.targets.reload(level.targets.clone());
     }
 
-    /// Returns the number of lines dropped because the reader of standard error was too slow.
+    /// Returns the counter of the lines dropped because the reader of standard error was too slow.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.sink.dropped()
+    pub fn dropped_lines(&self) -> DroppedLines {
+        DroppedLines(self.sink.clone())
+    }
+}
+
+/// Counts the log lines that were dropped; clones share the count.
+#[derive(Debug, Clone)]
+pub struct DroppedLines(LineSink);
+
+impl DroppedLines {
+    /// Returns the number of dropped lines since the start.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.dropped()
     }
 }
 

@@ -6,6 +6,7 @@ mod certificates;
 mod decisions;
 mod grpc;
 mod harness;
+mod losses;
 mod metrics;
 mod refusals;
 mod stalls;

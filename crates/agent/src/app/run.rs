@@ -31,7 +31,7 @@ impl Agent {
             ipc_ended,
             mut reloader,
             mut signals,
-        } = start(self).await;
+        } = start(self, logs.map(Logs::dropped_lines)).await;
         let failed = serve(
             &ipc_ended,
             &stages.process.failed,

@@ -9,6 +9,7 @@ use ocserv_agent_model::{Username, VhostName};
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use sessions::ExistingSession;
+use telemetry::DroppedLines;
 use tls::ClientTls;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -59,7 +60,7 @@ pub(super) struct Started {
 }
 
 /// Starts every part; reports to systemd that the agent is ready at the end.
-pub(super) async fn start(agent: Agent) -> Started {
+pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> Started {
     let Agent {
         mut context,
         guard,
@@ -103,6 +104,7 @@ pub(super) async fn start(agent: Agent) -> Started {
         outbox: outbox.clone(),
         connected,
         store: store.clone(),
+        dropped_lines,
     };
     let stalled = ping.map(|ping| context.start_watchdog(ping, inherited));
     context.start_http(http, stalled, &parts);
@@ -141,6 +143,7 @@ struct ObservedParts {
     connected: Option<watch::Receiver<bool>>,
     /// `None` where decisions are not stored.
     store: Option<StoreStatus>,
+    dropped_lines: Option<DroppedLines>,
 }
 
 impl Context {
@@ -296,6 +299,11 @@ impl Context {
                 // Without a portal there is no such metric: nothing is disconnected.
                 if let Some(connected) = connected {
                     metrics.set_portal_connected(*connected.borrow());
+                }
+            }),
+            self.refresh(&parts.dropped_lines, |metrics, lines| {
+                if let Some(lines) = lines {
+                    metrics.set_log_lines_dropped(lines.count());
                 }
             }),
             self.refresh(&parts.store, |metrics, store| {

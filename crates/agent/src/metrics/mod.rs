@@ -10,6 +10,7 @@ mod certificates;
 mod decisions;
 mod handle;
 mod ipc;
+mod log;
 mod ocserv;
 mod outbox;
 mod portal;
@@ -38,6 +39,7 @@ pub(crate) fn declared() -> Vec<MetricSpec> {
         outbox::DECLARED,
         ipc::DECLARED,
         ocserv::DECLARED,
+        log::DECLARED,
     ]
     .concat()
 }
