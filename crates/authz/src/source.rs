@@ -27,8 +27,8 @@ pub enum SourceError {
     /// decides.
     #[error("{0}")]
     Outage(String),
-    /// The source itself says that it failed on this login: the fail mode decides. It counts against
-    /// the breaker once the source fails for a second user without an answer between.
+    /// The source itself says that it failed on this login: the fail mode decides. It counts
+    /// against the breaker once the source fails for a second user without an answer between.
     #[error("{0}")]
     Failed(String),
     /// The source answered, and its answer about this login cannot be used: the fail mode decides,

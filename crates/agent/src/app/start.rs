@@ -1,22 +1,19 @@
 //! Starts every part of the agent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use authz::Authorizer;
-use ocserv::{LiveSession, Ocserv};
-use ocserv_agent_model::{Username, VhostName};
+use ocserv::Ocserv;
 use portal::{ConnectionState, Portal};
 use resilience::Backoff;
-use sessions::ExistingSession;
 use telemetry::DroppedLines;
 use tls::ClientTls;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::build::{Agent, Context, PolicySetup};
+use super::import_sessions::import_sessions;
 use super::pipeline;
 use super::reload::Reloader;
 use super::shutdown::Stages;
@@ -42,10 +39,6 @@ use crate::operations::refused_reloads::Reloaded;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 use crate::retrying_listener::RetryingListener;
-
-/// Longest time that the start waits for ocserv's list of sessions: a hung ocserv must not delay
-/// logins.
-const LIST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An agent that serves.
 pub(super) struct Started {
@@ -363,38 +356,6 @@ impl Context {
         calls.spawn_on(&self.background, validate);
         calls.spawn_on(&self.background, probe_ocserv(ocserv.clone(), calls.stop.clone()));
     }
-}
-
-/// Imports the sessions that are connected already, so that they keep the uids that an earlier run
-/// gave them.
-async fn import_sessions(ocserv: &Ocserv, recorder: &SessionRecorder) {
-    const WITHOUT: &str = "sessions that are connected already are unknown until they disconnect";
-    let sessions = match timeout(LIST_TIMEOUT, ocserv.sessions()).await {
-        Ok(Ok(sessions)) => sessions,
-        Ok(Err(error)) => {
-            // The agent starts first; a probe warns when ocserv is not there 10 s later.
-            tracing::info!(%error, "ocserv does not list its sessions: {WITHOUT}");
-            return;
-        }
-        Err(_) => {
-            tracing::warn!(limit = ?LIST_TIMEOUT, "ocserv does not list its sessions in time: {WITHOUT}");
-            return;
-        }
-    };
-    let existing = |session: LiveSession| {
-        Some(ExistingSession {
-            id: session.id,
-            username: Username::parse(session.row.username.as_deref()?).ok()?,
-            connected_at: session.connected_at,
-            vhost: session
-                .row
-                .vhost
-                .as_deref()
-                .and_then(|name| VhostName::parse(name).ok()),
-        })
-    };
-    recorder.import(sessions.into_iter().filter_map(existing));
-    tracing::info!(sessions = recorder.live_count(), "ocserv listed its sessions");
 }
 
 fn backoff(reconnect: &config::Reconnect) -> Backoff {
