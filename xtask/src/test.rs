@@ -23,6 +23,10 @@ use report::{Report, Tally};
 
 pub use release::names as release_names;
 
+/// A test that needs loop devices, which a Debian root has not: ocserv's release does not matter
+/// to it.
+const NEEDS_LOOP_DEVICES: &str = "a_disk_that_hangs_delays_no_login_and_no_disconnect";
+
 /// Where the tests and the demo find the programs that they start.
 pub const BIN_DIR: &str = "OCSERV_AGENT_BIN_DIR";
 
@@ -113,7 +117,9 @@ impl Runner<'_> {
         );
         if self.options.smoke {
             let mut command = Command::new("sh");
-            command.args(["-c", &self.lab_script()]).env(BIN_DIR, &self.bins);
+            command
+                .args(["-c", &self.lab_script(&[])])
+                .env(BIN_DIR, &self.bins);
             return smoke::check(report::count(&mut command, tally), tally);
         }
         // All programs, also when one fails, so that one run shows all failures.
@@ -132,7 +138,9 @@ impl Runner<'_> {
         let files = tempfile::Builder::new().prefix("oa-").tempdir()?;
         let mut command = system.command(&[self.root, &self.bins], files.path());
         command.arg(format!("--setenv={BIN_DIR}={}", self.bins.display()));
-        let result = report::count(command.args(["sh", "-c", &self.lab_script()]), tally);
+        eprintln!("-- not run in Debian {suite}, which has no loop devices: {NEEDS_LOOP_DEVICES}");
+        let script = self.lab_script(&["--skip".into(), NEEDS_LOOP_DEVICES.into()]);
+        let result = report::count(command.args(["sh", "-c", &script]), tally);
         if fs::read_dir(files.path())?.next().is_some() {
             // The files of failed labs; their output says which.
             let _ = files.keep();
@@ -143,14 +151,15 @@ impl Runner<'_> {
         result
     }
 
-    /// Returns the shell script that runs the lab's tests as the options select them.
-    fn lab_script(&self) -> String {
+    /// Returns the shell script that runs the lab's tests as the options select them, with `more`
+    /// arguments of the test programs.
+    fn lab_script(&self, more: &[OsString]) -> String {
         let smoke = smoke::arguments();
         let arguments = if self.options.smoke {
             &smoke
         } else {
             &self.options.arguments
         };
-        programs::script(self.root, &self.lab, arguments)
+        programs::script(self.root, &self.lab, &[more, arguments.as_slice()].concat())
     }
 }
