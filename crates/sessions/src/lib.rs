@@ -11,5 +11,6 @@
 //! lock.
 
 mod store;
+mod time;
 
 pub use store::{DisconnectReport, ExistingSession, LoginHandle, SessionStore};

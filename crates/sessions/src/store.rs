@@ -9,6 +9,8 @@ use ocserv_agent_model::{
     Source, Usage, Username, VhostName,
 };
 
+use crate::time::{end_time, seconds};
+
 /// Most logins and sessions in the store: above ocserv's practical limits, so that only entries
 /// whose end was never reported are evicted.
 const MAX_SESSIONS: usize = 16_384;
@@ -82,6 +84,8 @@ enum State {
     },
     Live {
         uid: SessionUid,
+        /// Seconds since 1970.
+        connected_at: u64,
         source: Option<Source>,
         vhost: Option<VhostName>,
         reason: DisconnectReason,
@@ -115,6 +119,7 @@ impl SessionStore {
         }
         let state = State::Live {
             uid: SessionUid::new(&self.agent_id, existing.id, existing.connected_at),
+            connected_at: existing.connected_at,
             source: None,
             vhost: existing.vhost,
             reason: DisconnectReason::Unspecified,
@@ -208,6 +213,7 @@ impl SessionStore {
         )];
         let state = State::Live {
             uid,
+            connected_at: second,
             source: Some(source),
             vhost,
             reason,
@@ -350,6 +356,7 @@ impl State {
     ) -> Option<Event> {
         let Self::Live {
             uid,
+            connected_at,
             source,
             vhost,
             reason,
@@ -358,7 +365,7 @@ impl State {
             return None;
         };
         let disconnected = EventKind::Disconnected(Disconnected {
-            at,
+            at: end_time(connected_at, duration, at),
             reason,
             usage,
             duration,
@@ -384,10 +391,6 @@ fn event(
         vhost,
         kind,
     }
-}
-
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

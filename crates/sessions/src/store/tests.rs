@@ -117,6 +117,22 @@ fn a_session_has_a_connect_event_once_its_allow_is_read_and_a_disconnect_event()
 }
 
 #[test]
+fn an_end_that_is_reported_late_has_the_time_that_follows_from_its_duration() {
+    let end_of = |duration, reported| {
+        let steps = vec![Import(5, "alice", 98), Ended(5, "alice", duration, reported)];
+        events_of(steps).remove(0)
+    };
+    let at = |seconds| format!("alice a1/5/98 - disconnect at {seconds} unspecified usage");
+    // The agent was stopped meanwhile.
+    assert_eq!(end_of(Some(60), 900), at(158));
+    // The script's own time, a clock that was set back, an unknown duration.
+    assert_eq!(end_of(Some(60), 161), at(161));
+    assert_eq!(end_of(Some(600), 161), at(161));
+    assert_eq!(end_of(Some(u64::MAX), 161), at(161));
+    assert_eq!(end_of(None, 900), at(900));
+}
+
+#[test]
 fn without_ocservs_connect_time_the_uid_has_the_logins_time() {
     assert_eq!(
         events_of(vec![Started(5, "alice", 100), Delivered(5, None)]),
@@ -214,7 +230,7 @@ fn the_end_of_an_unknown_session_has_a_uid_from_its_duration() {
 #[test]
 fn an_imported_session_keeps_its_uid() {
     assert_eq!(
-        events_of(vec![Import(5, "alice", 42), Ended(5, "alice", Some(60), 158)]),
+        events_of(vec![Import(5, "alice", 42), Ended(5, "alice", Some(116), 158)]),
         ["alice a1/5/42 - disconnect at 158 unspecified usage"]
     );
     assert_eq!(
