@@ -269,10 +269,11 @@ impl ConnectionManager {
     }
 
     fn log_established(&self, message: &str) {
-        let (address, purpose) = (&self.settings.address, self.purpose);
-        match purpose {
+        let address = &self.settings.address;
+        match self.purpose {
             Purpose::Logins => tracing::info!(%address, "{message}"),
-            Purpose::Background => tracing::debug!(%address, ?purpose, "{message}"),
+            // Another text: whoever waits for the portal in the log waits for logins.
+            Purpose::Background => tracing::debug!(%address, "connection for events is established"),
         }
     }
 
