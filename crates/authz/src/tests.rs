@@ -53,6 +53,18 @@ const SETTINGS: Settings = Settings {
     },
 };
 
+/// The defaults with a fail mode and a matching of stale decisions.
+fn in_mode(fail_mode: FailMode, stale_match: StaleMatch) -> Settings {
+    Settings {
+        fail_mode,
+        cache: CacheSettings {
+            stale_match,
+            ..SETTINGS.cache
+        },
+        ..SETTINGS
+    }
+}
+
 /// How the source behaves.
 #[derive(Debug, Clone)]
 enum SourceBehaviour {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{AgentOptions, IpcRequest, Lab, LabBuilder, Node};
+use crate::lab::{AgentOptions, Client, ConnectOptions, IpcRequest, Lab, LabBuilder, Node, Rejected};
 use crate::wait::{self, BOUND};
 
 /// Allows every user but mallory.
@@ -32,6 +32,19 @@ pub fn lab(name: &str) -> LabBuilder {
         .users(&["alice", "bob", "mallory"])
         .portal_dev(POLICY)
         .agent(AgentOptions::default())
+}
+
+/// Logs alice in and returns a function that connects with the cookie.
+///
+/// # Panics
+/// When she cannot log in.
+pub fn connect_by_cookie(lab: &Lab) -> impl Fn() -> Result<Client, Rejected> + '_ {
+    let cookie = lab.server().authenticate("alice");
+    let options = ConnectOptions {
+        cookie: Some(cookie.unwrap_or_else(|error| panic!("alice cannot log in: {error}"))),
+        ..ConnectOptions::default()
+    };
+    move || lab.server().connect_with("alice", &options)
 }
 
 /// Returns settings of an agent that reconnects to its portal without delay, with further TOML.

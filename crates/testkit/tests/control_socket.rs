@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use occtl::{ControlError, ControlSocket, Cookie, LoginState, SafeId};
-use testkit::lab::{Client, ConnectOptions, Lab, OcservVersion, Rejected, ocserv_version};
+use testkit::harness::connect_by_cookie;
+use testkit::lab::{Lab, OcservVersion, ocserv_version};
 use testkit::wait::{BOUND, until};
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,15 +42,6 @@ impl Control {
 
 fn lab(name: &str) -> Lab {
     Lab::builder(name).users(&["alice", "bob"]).start().unwrap()
-}
-
-/// Logs alice in and returns a function that connects with the cookie.
-fn connect_by_cookie(lab: &Lab) -> impl Fn() -> Result<Client, Rejected> + '_ {
-    let options = ConnectOptions {
-        cookie: Some(lab.server().authenticate("alice").unwrap()),
-        ..ConnectOptions::default()
-    };
-    move || lab.server().connect_with("alice", &options)
 }
 
 #[test]

@@ -1,23 +1,13 @@
 //! After a disconnect, a user does not reconnect with the cookie of an earlier login. ocserv
 //! invalidates the cookie of a connected client; that of a client without a connection it can since
 //! 1.4.2, by `terminate session`. With older releases, the portal decides again.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Release};
-use testkit::harness::{decisions, lab, last_decision, wait_until_empty};
-use testkit::lab::{AgentOptions, Client, ConnectOptions, Lab, OcservVersion, Rejected, ocserv_version};
+use testkit::harness::{connect_by_cookie, decisions, lab, last_decision, wait_until_empty};
+use testkit::lab::{AgentOptions, Lab, OcservVersion, ocserv_version};
 use testkit::wait::BOUND;
 
 const DETACHED: &str = "ZR2mUoV7l2Xa7EPA4c1nqqLBX8Q=";
-
-/// Logs alice in and returns a function that connects with the cookie.
-fn connect_by_cookie(lab: &Lab) -> impl Fn() -> Result<Client, Rejected> + '_ {
-    let options = ConnectOptions {
-        cookie: Some(lab.server().authenticate("alice").unwrap()),
-        ..ConnectOptions::default()
-    };
-    move || lab.server().connect_with("alice", &options)
-}
 
 #[test]
 fn a_killed_client_does_not_reconnect_with_its_cookie_after_a_disconnect_of_its_user() {

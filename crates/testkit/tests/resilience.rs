@@ -268,6 +268,13 @@ fn a_portal_that_hangs_is_called_until_the_breaker_opens_and_then_not_at_all() {
     }
 }
 
+fn from_other_network() -> ConnectOptions {
+    ConnectOptions {
+        network: 1,
+        ..ConnectOptions::default()
+    }
+}
+
 #[test]
 fn a_roaming_user_is_allowed_in_an_outage_only_where_stale_match_is_user() {
     let options = |matched: &str| {
@@ -280,10 +287,7 @@ fn a_roaming_user_is_allowed_in_an_outage_only_where_stale_match_is_user() {
         .client_networks(2)
         .start()
         .unwrap();
-    let other_network = ConnectOptions {
-        network: 1,
-        ..ConnectOptions::default()
-    };
+    let other_network = from_other_network();
     log_in(&lab, "alice");
     lab.portal_dev().kill();
     log_in_until(&lab, "alice", "stale");
@@ -307,10 +311,7 @@ fn a_denied_user_is_denied_in_an_outage_from_another_address_and_over_a_restart_
         .client_networks(2)
         .start()
         .unwrap();
-    let other_network = ConnectOptions {
-        network: 1,
-        ..ConnectOptions::default()
-    };
+    let other_network = from_other_network();
     assert_denied(&lab, "mallory", "portal", "policy");
     lab.portal_dev().kill();
     log_in_until(&lab, "bob", "fail_open");

@@ -22,6 +22,15 @@ fn double_in(lab: &Lab) -> PortalDouble {
     PortalDouble::in_lab(lab, &lab.pki().portal().unwrap()).unwrap()
 }
 
+/// A lab whose agent is connected to a portal double.
+fn with_double(name: &str, users: &[&str], settings: &str) -> (Lab, PortalDouble) {
+    let builder = Lab::builder(name).users(users).agent(fast_reconnect(settings));
+    let lab = builder.start().unwrap();
+    let portal = double_in(&lab);
+    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    (lab, portal)
+}
+
 #[test]
 fn a_user_denied_by_a_new_policy_is_disconnected_and_other_users_are_not() {
     let lab = lab("revoked").agent(fast_reconnect(SYNC)).start().unwrap();
@@ -49,13 +58,7 @@ fn a_user_denied_by_a_new_policy_is_disconnected_and_other_users_are_not() {
 
 #[test]
 fn an_outage_of_the_portal_ends_no_session_and_a_revocation_does() {
-    let lab = Lab::builder("no-verdict")
-        .users(&["alice"])
-        .agent(fast_reconnect(SYNC))
-        .start()
-        .unwrap();
-    let portal = double_in(&lab);
-    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    let (lab, portal) = with_double("no-verdict", &["alice"], SYNC);
     let alice = lab.server().connect("alice").unwrap();
     let row = lab.wait_for_sessions("alice", 1).unwrap().remove(0);
     let contradiction = ValidateSessionResponse {
@@ -106,13 +109,7 @@ fn an_outage_of_the_portal_ends_no_session_and_a_revocation_does() {
 
 #[test]
 fn a_disconnected_user_who_reconnects_at_once_is_checked_again() {
-    let lab = Lab::builder("reconnect")
-        .users(&["alice", "bob"])
-        .agent(fast_reconnect(""))
-        .start()
-        .unwrap();
-    let portal = double_in(&lab);
-    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    let (lab, portal) = with_double("reconnect", &["alice", "bob"], "");
     let first = lab.server().connect("alice").unwrap();
     let bob = lab.server().connect("bob").unwrap();
     let second = lab.server().connect("alice").unwrap();
@@ -139,13 +136,7 @@ fn a_disconnected_user_who_reconnects_at_once_is_checked_again() {
 
 #[test]
 fn a_deny_with_should_disconnect_ends_the_sessions_of_the_user_and_of_no_other() {
-    let lab = Lab::builder("should-disconnect")
-        .users(&["alice", "bob"])
-        .agent(fast_reconnect(""))
-        .start()
-        .unwrap();
-    let portal = double_in(&lab);
-    lab.agent().wait_for_log("portal connected", BOUND).unwrap();
+    let (lab, portal) = with_double("should-disconnect", &["alice", "bob"], "");
     portal.on_check(Reply::allow_for(Duration::ZERO));
     let sessions = [
         lab.server().connect("alice").unwrap(),

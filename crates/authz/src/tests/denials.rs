@@ -4,17 +4,6 @@ use ocserv_agent_model::{GroupName, VhostName};
 
 use super::*;
 
-fn in_mode(fail_mode: FailMode, stale_match: StaleMatch) -> Settings {
-    Settings {
-        fail_mode,
-        cache: CacheSettings {
-            stale_match,
-            ..SETTINGS.cache
-        },
-        ..SETTINGS
-    }
-}
-
 /// Returns logins of `name` that differ in what the client chooses.
 fn variants(name: &str) -> [Login; 4] {
     let other = login(name, 2);

@@ -6,17 +6,6 @@ fn name(text: &str) -> Username {
     Username::parse(text).unwrap()
 }
 
-fn in_mode(fail_mode: FailMode, stale_match: StaleMatch) -> Settings {
-    Settings {
-        fail_mode,
-        cache: CacheSettings {
-            stale_match,
-            ..SETTINGS.cache
-        },
-        ..SETTINGS
-    }
-}
-
 /// Revokes a user; returns the IDs of the logins that were allowed before.
 fn revoke(rig: &Rig, user: &str) -> Vec<i32> {
     let allowed = rig.authorizer.revoke_user(&name(user), "account disabled");

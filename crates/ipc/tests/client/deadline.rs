@@ -10,11 +10,13 @@ use std::{
 };
 
 use ipc::{
-    Request, Response,
+    Response,
     client::{ClientError, ProtocolError, send_request, send_request_with_retry},
 };
 
-use crate::{AMPLE, SHORT, frame, milliseconds_since_boot, read_request, request, send, with_agent};
+use crate::{
+    AMPLE, SHORT, frame, long_request, milliseconds_since_boot, read_request, request, send, with_agent,
+};
 
 #[test]
 fn an_allow_after_the_deadline_is_none_and_the_agent_sees_that_it_was_not_taken() {
@@ -93,18 +95,13 @@ fn a_deny_counts_when_the_agent_resets_the_connection_in_the_middle_of_the_reque
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("ipc.sock");
     let listener = UnixListener::bind(&path).expect("listener");
-    // Larger than a socket's buffer: the helper waits in the middle of the request.
-    let long = Request {
-        user_agent: Some("x".repeat(900_000)),
-        ..request()
-    };
     let agent = thread::spawn(move || {
         let mut peer = listener.accept().expect("connection").0;
         peer.read_exact(&mut [0; 16]).expect("the start");
         send(&mut peer, &frame(r#"{"allowed":false}"#));
         thread::sleep(SHORT);
     });
-    let answer = send_request(&path, AMPLE, &long);
+    let answer = send_request(&path, AMPLE, &long_request());
     agent.join().expect("agent");
     assert_eq!(answer.expect("a deny"), Response::new(false));
 }

@@ -36,6 +36,14 @@ fn request() -> Request {
     }
 }
 
+/// Larger than a socket's buffer: the helper is in the middle of it until the agent reads or closes.
+fn long_request() -> Request {
+    Request {
+        user_agent: Some("x".repeat(900_000)),
+        ..request()
+    }
+}
+
 fn frame(json: &str) -> Vec<u8> {
     encode_frame(json.as_bytes()).unwrap_or_default()
 }
@@ -240,17 +248,12 @@ fn a_response_before_the_request_was_read_may_deny_but_not_allow() {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("ipc.sock");
         let listener = UnixListener::bind(&path).expect("listener");
-        // Larger than a socket's buffer: the agent closes in the middle of the request.
-        let long = Request {
-            user_agent: Some("x".repeat(900_000)),
-            ..request()
-        };
         let agent = thread::spawn(move || {
             let mut peer = listener.accept().expect("connection").0;
             send(&mut peer, &Response::new(allowed).to_frame().expect("frame"));
             let _ = peer.shutdown(Shutdown::Both);
         });
-        let answer = send_request(&path, AMPLE, &long);
+        let answer = send_request(&path, AMPLE, &long_request());
         agent.join().expect("agent");
         match answer {
             Ok(response) => assert_eq!(response, Response::new(false)),

@@ -68,12 +68,21 @@ fn check(cache: &Cache) {
     assert_eq!((stats.size, stats.denied_users), (all.len(), denied));
 }
 
+/// The keys of logins of this many users.
+fn users(count: u32) -> Vec<CacheKey> {
+    (0..count)
+        .map(|number| key(&format!("user{number}"), 1))
+        .collect()
+}
+
+fn count_fresh(cache: &mut Cache, keys: &[CacheKey]) -> usize {
+    keys.iter().filter(|key| fresh(cache, key, at(1))).count()
+}
+
 #[test]
 fn a_user_who_logs_in_from_ever_new_addresses_evicts_nobody_else() {
     let mut cache = Cache::new(sized(10_000, 16));
-    let others: Vec<_> = (0..9_000)
-        .map(|number| key(&format!("user{number}"), 1))
-        .collect();
+    let others = users(9_000);
     for other in &others {
         put(&mut cache, other, allow(), Ttl::Default, at(0));
     }
@@ -87,10 +96,7 @@ fn a_user_who_logs_in_from_ever_new_addresses_evicts_nobody_else() {
             at(0),
         );
     }
-    let kept = others
-        .iter()
-        .filter(|other| fresh(&mut cache, other, at(1)))
-        .count();
+    let kept = count_fresh(&mut cache, &others);
     assert_eq!((kept, cache.stats().size), (9_000, 9_000 + 2 * 16));
     assert!(fresh(&mut cache, &roaming("alice", 99_998), at(1)));
     check(&cache);
@@ -99,9 +105,7 @@ fn a_user_who_logs_in_from_ever_new_addresses_evicts_nobody_else() {
 #[test]
 fn users_who_log_in_once_evict_nobody_who_logs_in_again() {
     let mut cache = Cache::new(sized(10_000, 16));
-    let others: Vec<_> = (0..9_000)
-        .map(|number| key(&format!("user{number}"), 1))
-        .collect();
+    let others = users(9_000);
     for other in &others {
         put(&mut cache, other, allow(), Ttl::Default, at(0));
         assert!(fresh(&mut cache, other, at(0)));
@@ -115,10 +119,7 @@ fn users_who_log_in_once_evict_nobody_who_logs_in_again() {
             at(0),
         );
     }
-    let kept = others
-        .iter()
-        .filter(|other| fresh(&mut cache, other, at(1)))
-        .count();
+    let kept = count_fresh(&mut cache, &others);
     assert_eq!((kept, cache.stats().size), (9_000, 10_000));
 }
 
