@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use ipc::client::send_request;
 use ipc::{Request, Response};
@@ -99,6 +101,27 @@ impl Harness {
         agent
     }
 
+    /// Spawns the agent as systemd does: with `socket` as descriptor 3, and a socket for
+    /// notifications.
+    pub(crate) fn spawn_with_socket(&self, socket: &UnixListener) -> RunningAgent {
+        let socket = OwnedFd::from(socket.try_clone().unwrap());
+        self.spawn(
+            Command::new("sh")
+                .args(["-c", "exec \"$0\" --config \"$1\" 3<&0 0</dev/null", PROGRAM])
+                .arg(self.path("config.toml"))
+                .env("LISTEN_FDS", "1")
+                .env("NOTIFY_SOCKET", self.path("notify"))
+                .stdin(Stdio::from(socket)),
+        )
+    }
+
+    /// Binds the socket to which the agent sends systemd's notifications.
+    pub(crate) fn notify_socket(&self) -> UnixDatagram {
+        let socket = UnixDatagram::bind(self.path("notify")).unwrap();
+        socket.set_read_timeout(Some(BOUND)).unwrap();
+        socket
+    }
+
     /// Spawns `command`, which runs the agent, with its log in a file.
     pub(crate) fn spawn(&self, command: &mut Command) -> RunningAgent {
         let log = self.path("agent.log");
@@ -147,6 +170,13 @@ impl Harness {
     pub(crate) fn wait_for_event(&self, name: &str, expected: impl Fn(&PortalEvent) -> bool) -> PortalEvent {
         self.portal.wait_for_event(name, BOUND, expected).unwrap()
     }
+}
+
+/// Receives the next notification for systemd.
+pub(crate) fn next_notification(socket: &UnixDatagram) -> String {
+    let mut text = [0; 1024];
+    let length = socket.recv(&mut text).unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
 pub(crate) fn request(reason: &str, user: &str, id: i32) -> Request {

@@ -15,7 +15,7 @@ mod supervised;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use testkit::pki::Validity;
 use testkit::portal_double::{PortalEvent, Reply};
 use testkit::wait::{BOUND, until};
 
-use harness::{Harness, PROGRAM, request, run};
+use harness::{Harness, PROGRAM, next_notification, request, run};
 
 #[test]
 fn the_portal_decides_a_login_and_receives_its_sessions_events() {
@@ -351,33 +351,18 @@ fn an_unusable_state_directory_is_logged_and_logins_are_decided() {
 #[test]
 fn systemds_socket_is_used_and_kept_and_systemd_is_notified() {
     let harness = Harness::new();
-    let notify = std::os::unix::net::UnixDatagram::bind(harness.path("notify")).unwrap();
-    notify.set_read_timeout(Some(BOUND)).unwrap();
-    let next_notification = || {
-        let mut text = [0; 1024];
-        let length = notify.recv(&mut text).unwrap();
-        String::from_utf8_lossy(&text[..length]).into_owned()
-    };
+    let notify = harness.notify_socket();
     fs::create_dir(harness.path("run")).unwrap();
     let listener = UnixListener::bind(harness.socket()).unwrap();
-    let config = harness.configure("");
-    let socket = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
-    // systemd passes the socket as descriptor 3.
-    let mut agent = harness.spawn(
-        Command::new("sh")
-            .args(["-c", "exec \"$0\" --config \"$1\" 3<&0 0</dev/null", PROGRAM])
-            .arg(config)
-            .env("LISTEN_FDS", "1")
-            .env("NOTIFY_SOCKET", harness.path("notify"))
-            .stdin(Stdio::from(socket)),
-    );
-    assert!(next_notification().starts_with("READY=1"));
+    harness.configure("");
+    let mut agent = harness.spawn_with_socket(&listener);
+    assert!(next_notification(&notify).starts_with("READY=1"));
     assert!(harness.login("alice", 1).allowed);
     agent.signal(Signal::SIGHUP);
-    assert!(next_notification().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-    assert!(next_notification().starts_with("READY=1"));
+    assert!(next_notification(&notify).starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert!(next_notification(&notify).starts_with("READY=1"));
     agent.signal(Signal::SIGTERM);
-    let stopping = next_notification();
+    let stopping = next_notification(&notify);
     assert!(
         stopping.starts_with("STOPPING=1") && stopping.contains("\nEXTEND_TIMEOUT_USEC=15000000\n"),
         "{stopping}"

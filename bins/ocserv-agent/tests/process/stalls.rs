@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use testkit::wait::{BOUND, until};
 
-use super::harness::{Harness, PROGRAM, request};
+use super::harness::{Harness, PROGRAM, next_notification, request};
 
 #[test]
 fn a_login_that_an_agent_reads_too_late_is_denied_without_asking_the_portal() {
@@ -89,4 +89,29 @@ fn a_login_thread_that_stalls_ends_the_watchdog_notifications_and_liveness() {
     })
     .unwrap();
     drop(fs::remove_file(harness.path("notify")));
+}
+
+#[test]
+fn the_agents_own_pings_are_no_rejected_peers_when_its_user_may_not_ask() {
+    let harness = Harness::new();
+    let notify = harness.notify_socket();
+    harness.configure("");
+    harness.disallow_own_uid();
+    let port = harness.choose_http_port();
+    let _agent = harness.spawn(
+        Command::new(PROGRAM)
+            .arg("--config")
+            .arg(harness.path("config.toml"))
+            .env("NOTIFY_SOCKET", harness.path("notify"))
+            .env("WATCHDOG_USEC", "900000"),
+    );
+    until("a notification", BOUND, || {
+        next_notification(&notify).contains("WATCHDOG=1").then_some(())
+    })
+    .unwrap();
+    let metrics = harness.http(port, "/metrics").unwrap();
+    assert!(
+        metrics.contains("\nocserv_agent_ipc_rejected_peers_total 0\n"),
+        "{metrics}"
+    );
 }

@@ -1,40 +1,29 @@
 //! The process as systemd starts it: with the IPC socket, a socket for notifications and a journal.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Command, Stdio};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use ipc::client::{ClientError, send_request};
 use testkit::wait::{BOUND, until};
 
-use super::harness::{Harness, PROGRAM, request};
+use super::harness::{Harness, PROGRAM, next_notification, request};
 
 #[test]
 fn an_invalid_configuration_neither_ends_the_process_nor_delays_a_login_and_is_read_again() {
     let harness = Harness::new();
-    let notify = UnixDatagram::bind(harness.path("notify")).unwrap();
-    notify.set_read_timeout(Some(BOUND)).unwrap();
+    let notify = harness.notify_socket();
     fs::create_dir(harness.path("run")).unwrap();
     let listener = UnixListener::bind(harness.socket()).unwrap();
-    let config = harness.configure("colour = 1\n");
-    let mut agent = harness.spawn(
-        Command::new("sh")
-            .args(["-c", "exec \"$0\" --config \"$1\" 3<&0 0</dev/null", PROGRAM])
-            .arg(config)
-            .env("LISTEN_FDS", "1")
-            .env("NOTIFY_SOCKET", harness.path("notify"))
-            .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap()))),
-    );
+    harness.configure("colour = 1\n");
+    let mut agent = harness.spawn_with_socket(&listener);
     // A connection was waiting: it must not cause another start.
     for id in 1..=3 {
         let answer = send_request(&harness.socket(), BOUND, &request("connect", "alice", id));
         assert!(matches!(answer, Err(ClientError::Closed)), "{answer:?}");
     }
-    let mut text = [0; 1024];
-    let length = notify.recv(&mut text).unwrap();
-    let first = String::from_utf8_lossy(&text[..length]).into_owned();
+    let first = next_notification(&notify);
     assert!(
         first.starts_with("READY=1") && first.contains("STATUS=no login is decided"),
         "{first}"

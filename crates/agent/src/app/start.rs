@@ -248,6 +248,7 @@ impl Context {
             ocserv: ocserv.clone(),
             recent: RecentDecisions::new(authorizer.clone()),
             metrics: self.metrics.clone(),
+            own_pid: i32::try_from(std::process::id()).ok(),
             background: self.background.clone(),
         };
         let settings = self.config.view(|config| ipc::DynamicSettings {

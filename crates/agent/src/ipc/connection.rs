@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream as StdUnixStream};
 
-use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{UnixCredentials, getsockopt};
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SocketFlags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,15 +35,14 @@ impl Connection {
         Ok(Self::Unregistered(socket.into()))
     }
 
-    /// The user of the system that connected, as the kernel recorded it.
-    pub(super) fn peer_uid(&self) -> io::Result<u32> {
+    /// The process that connected and its user, as the kernel recorded them.
+    pub(super) fn peer(&self) -> io::Result<UnixCredentials> {
         // Not rustix's: its credentials cannot hold the pid 0 of a peer outside our pid namespace.
-        let credentials = match self {
-            Self::Unregistered(stream) => getsockopt(stream, PeerCredentials)?,
-            Self::Registered(stream) => getsockopt(stream, PeerCredentials)?,
-            Self::Failed => return Err(failed()),
-        };
-        Ok(credentials.uid())
+        match self {
+            Self::Unregistered(stream) => Ok(getsockopt(stream, PeerCredentials)?),
+            Self::Registered(stream) => Ok(getsockopt(stream, PeerCredentials)?),
+            Self::Failed => Err(failed()),
+        }
     }
 
     /// Appends the next bytes to the spare capacity of `bytes`; 0 means that the peer has closed.

@@ -61,6 +61,8 @@ pub(crate) struct Dependencies {
     pub ocserv: Ocserv,
     pub recent: RecentDecisions,
     pub metrics: Metrics,
+    /// The process that may ask whoever its user is: the agent, for its pings.
+    pub own_pid: Option<i32>,
     /// The runtime of work that no login waits for.
     pub background: Handle,
 }
@@ -72,6 +74,7 @@ pub(super) struct RequestHandler {
     registrar: SessionRegistrar,
     recent: RecentDecisions,
     metrics: IpcMetrics,
+    own_pid: Option<i32>,
     background: Handle,
     settings: Live<DynamicSettings>,
     allows: mpsc::Sender<WrittenAllow>,
@@ -129,6 +132,7 @@ impl RequestHandler {
             ocserv,
             recent,
             metrics,
+            own_pid,
             background,
         } = dependencies;
         let registrar = SessionRegistrar::new(Arc::clone(&recorder), ocserv);
@@ -139,6 +143,7 @@ impl RequestHandler {
             registrar,
             recent,
             metrics: IpcMetrics::new(metrics),
+            own_pid,
             background,
             settings,
             allows,
@@ -257,10 +262,10 @@ impl RequestHandler {
     }
 
     fn is_allowed(&self, connection: &Connection, settings: &DynamicSettings) -> bool {
-        let uid = match connection.peer_uid() {
-            Ok(uid) if settings.allowed_uids.contains(&uid) => return true,
-            Ok(uid) => Some(uid),
-            Err(_) => None,
+        let uid = match connection.peer() {
+            Ok(peer) if settings.allowed_uids.contains(&peer.uid()) => return true,
+            Ok(peer) if self.own_pid == Some(peer.pid()) => return true,
+            peer => peer.ok().map(|peer| peer.uid()),
         };
         self.metrics.peer_rejected();
         if let Some(suppressed) = self.warnings.peer.admit(clock::now().into_std()) {

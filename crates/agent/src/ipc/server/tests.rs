@@ -110,6 +110,7 @@ fn serve(setup: Setup) -> Harness {
         ocserv,
         recent: RecentDecisions::new(fixture::authorizer(AllowingPortal::default())),
         metrics: metrics.clone(),
+        own_pid: None,
         background: Handle::current(),
     };
     let settings_view = Live::new(move || Arc::new(current.borrow().clone()));
