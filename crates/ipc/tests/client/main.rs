@@ -36,7 +36,8 @@ fn request() -> Request {
     }
 }
 
-/// Larger than a socket's buffer: the helper is in the middle of it until the agent reads or closes.
+/// Larger than a socket's buffer: the helper is in the middle of it until the agent reads or
+/// closes.
 fn long_request() -> Request {
     Request {
         user_agent: Some("x".repeat(900_000)),
