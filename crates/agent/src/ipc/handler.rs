@@ -1,7 +1,6 @@
 //! Handles one connection: authenticates the peer, reads the request, calls one operation,
 //! responds.
 
-use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use ocserv::Ocserv;
 use ocserv_agent_model::{DenyCode, Login, Username, one_line};
-use resilience::{ConnectionLimiter, LogLimiter};
+use resilience::ConnectionLimiter;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -21,6 +20,7 @@ use super::deadline::Times;
 use super::frames::{ReadError, read_frame, write, write_bounded};
 use super::request::{Command, parse_request};
 use super::response;
+use super::warnings::Warnings;
 use crate::clock;
 use crate::live::Live;
 use crate::metrics::{IpcError, IpcMetrics, Metrics};
@@ -37,8 +37,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_DRAINS: usize = 64;
 /// Most decision tables that are built at once; logins have permits of their own.
 const MAX_TABLES: usize = 4;
-/// Time between two warnings of one kind.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest unchecked text in an audit line, in characters.
 const MAX_UNCHECKED: usize = 64;
 /// The longest problem in a warning, in characters.
@@ -85,27 +83,6 @@ pub(super) struct RequestHandler {
     warnings: Warnings,
 }
 
-struct Warnings {
-    peer: LogLimiter,
-    overload: LogLimiter,
-    request: LogLimiter,
-    accept: LogLimiter,
-    late: LogLimiter,
-}
-
-impl Default for Warnings {
-    fn default() -> Self {
-        let limiter = || LogLimiter::new(NonZeroU32::MIN, WARNING_INTERVAL);
-        Self {
-            peer: limiter(),
-            overload: limiter(),
-            request: limiter(),
-            accept: limiter(),
-            late: limiter(),
-        }
-    }
-}
-
 /// The outcome of reading a request.
 enum Received<'a> {
     /// The peer closed without a request.
@@ -114,8 +91,10 @@ enum Received<'a> {
     Login(Arc<Login>, Times, SemaphorePermit<'a>),
     /// A request for the last decisions, of one user or all, and its permit.
     Decisions(Option<Username>, SemaphorePermit<'a>),
-    /// The response is known: a rejection, or the answer to a report.
-    Response(ipc::Response),
+    /// A request that has no other answer.
+    Acknowledged,
+    /// The request is rejected; some of it may be unread.
+    Rejected(ipc::Response),
 }
 
 impl RequestHandler {
@@ -199,7 +178,10 @@ impl RequestHandler {
                     write_bounded(connection, &response::table(table)).await;
                 }
             }
-            Received::Response(response) => self.reject(connection, &response).await,
+            Received::Acknowledged => {
+                write_bounded(connection, &response::acknowledged()).await;
+            }
+            Received::Rejected(response) => self.reject(connection, &response).await,
         }
         None
     }
@@ -216,13 +198,13 @@ impl RequestHandler {
         let settings = self.settings.current();
         if !self.is_allowed(connection, &settings) {
             let reason = "this uid is not in ipc.allowed_uids";
-            return Received::Response(response::rejection(DenyCode::PeerRefused, reason));
+            return Received::Rejected(response::rejection(DenyCode::PeerRefused, reason));
         }
         match self.read(connection, arrived, &settings).await {
             Ok(request) => self.dispatch(&request, arrived, &settings),
             Err(ReadError::Closed) => Received::Nothing,
-            Err(ReadError::Evicted) => Received::Response(self.overloaded()),
-            Err(ReadError::Invalid(problem)) => Received::Response(self.bad_request(&problem)),
+            Err(ReadError::Evicted) => Received::Rejected(self.overloaded()),
+            Err(ReadError::Invalid(problem)) => Received::Rejected(self.bad_request(&problem)),
         }
     }
 
@@ -246,17 +228,17 @@ impl RequestHandler {
             Command::Disconnect(report) => {
                 self.metrics.request("disconnect");
                 self.recorder.session_ended(report);
-                Received::Response(response::acknowledged())
+                Received::Acknowledged
             }
             Command::HostUpdate => {
                 self.metrics.request("host-update");
-                Received::Response(response::acknowledged())
+                Received::Acknowledged
             }
             // Counts nowhere: it only shows that this thread serves.
-            Command::Ping => Received::Response(response::acknowledged()),
+            Command::Ping => Received::Acknowledged,
             Command::Decisions(user) => match self.tables.try_acquire() {
                 Ok(permit) => Received::Decisions(user, permit),
-                Err(_) => Received::Response(self.overloaded()),
+                Err(_) => Received::Rejected(self.overloaded()),
             },
         }
     }
@@ -333,7 +315,7 @@ impl RequestHandler {
         if request.reason == "connect" {
             audit_rejection(request, &response, arrived);
         }
-        Received::Response(response)
+        Received::Rejected(response)
     }
 
     fn overloaded(&self) -> ipc::Response {

@@ -13,6 +13,7 @@ mod ping;
 mod request;
 mod response;
 mod server;
+mod warnings;
 
 pub(crate) use handler::{Dependencies, DynamicSettings};
 pub(crate) use listener::{BindError, IpcListener};

@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -50,10 +51,17 @@ impl Ping {
         }
     }
 
-    /// Returns the number of bytes of the response.
+    /// Returns the number of bytes of the response. Sends before the socket waits in the runtime:
+    /// a connection whose request is there costs an idle process fewer wake-ups.
     async fn exchange(&self) -> io::Result<usize> {
-        let mut stream = UnixStream::connect(&self.path).await?;
-        stream.write_all(&self.request).await?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        let sent = rustix::net::send(&socket, &self.request, SendFlags::NOSIGNAL)?;
+        if sent < self.request.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let stream = UnixStream::from_std(socket.into())?;
         let mut response = Vec::new();
         stream.take(MAX_RESPONSE).read_to_end(&mut response).await
     }
