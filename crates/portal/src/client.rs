@@ -12,6 +12,7 @@ use ocserv_agent_proto::vpn::v1::event_service_client::EventServiceClient;
 use ocserv_agent_proto::vpn::v1::{ReportConnectResponse, ReportDisconnectResponse, ValidateSessionRequest};
 use prost_types::Timestamp;
 use resilience::LogLimiter;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,22 +55,27 @@ impl fmt::Debug for Portal {
 
 impl Portal {
     /// Starts to connect in tasks of `tracker` and returns at once. Reconnects until `token` is
-    /// cancelled, which also aborts calls in progress.
+    /// cancelled, which also aborts calls in progress. The connection for logins is served by the
+    /// caller's runtime, that for all other calls by `background`.
     ///
     /// # Errors
     /// When the address can never be dialled.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn start(
         settings: Settings,
         tls: tls::ClientTls,
         tracker: &TaskTracker,
+        background: &Handle,
         token: CancellationToken,
     ) -> Result<Self, SettingsError> {
         let settings = Arc::new(settings);
-        let start = |purpose, tls, token| {
-            ConnectionManager::start(Arc::clone(&settings), purpose, tls, tracker, token)
+        let start = |purpose, tls, runtime: &Handle, token| {
+            ConnectionManager::start(Arc::clone(&settings), purpose, tls, (tracker, runtime), token)
         };
-        let background = start(Purpose::Background, tls.clone(), token.clone())?;
-        let connection = start(Purpose::Logins, tls, token)?;
+        let background = start(Purpose::Background, tls.clone(), background, token.clone())?;
+        let connection = start(Purpose::Logins, tls, &Handle::current(), token)?;
         Ok(Self {
             settings,
             connection,

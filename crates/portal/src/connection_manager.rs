@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -140,7 +141,7 @@ pub(crate) struct ConnectionManager {
 }
 
 impl ConnectionManager {
-    /// Starts the task in `tracker`; it ends when `token` is cancelled.
+    /// Starts the task on `runtime`, in `tracker`; it ends when `token` is cancelled.
     ///
     /// # Errors
     /// When the address can never be dialled.
@@ -148,7 +149,7 @@ impl ConnectionManager {
         settings: Arc<Settings>,
         purpose: Purpose,
         tls: tls::ClientTls,
-        tracker: &TaskTracker,
+        (tracker, runtime): (&TaskTracker, &Handle),
         token: CancellationToken,
     ) -> Result<ConnectionHandle, SettingsError> {
         let target = Target::of(&settings)?;
@@ -168,7 +169,7 @@ impl ConnectionManager {
             requests: requests.clone(),
             logged: None,
         };
-        tracker.spawn(manager.run());
+        tracker.spawn_on(manager.run(), runtime);
         Ok(ConnectionHandle(Arc::new(Shared {
             phase,
             state,

@@ -145,7 +145,7 @@ impl Agent {
         let stages = Stages::default();
         let guard = stages.process.stop.clone().drop_guard();
         let refused = RefusedReloads::default();
-        let policy = PolicySetup::open(&config, &refused, &stages.process)?;
+        let policy = PolicySetup::open(&config, &refused, &stages.process, &background)?;
         let metrics = Metrics::new(&config.agent_id)?;
         let ocserv = Ocserv::new(ocserv::Settings {
             socket: config.ocserv.occtl_socket.clone(),
@@ -178,7 +178,12 @@ impl Agent {
 }
 
 impl PolicySetup {
-    fn open(config: &Config, refused: &RefusedReloads, process: &TaskGroup) -> Result<Self, StartError> {
+    fn open(
+        config: &Config,
+        refused: &RefusedReloads,
+        process: &TaskGroup,
+        background: &Handle,
+    ) -> Result<Self, StartError> {
         if let Some((address, tls)) = config.portal.remote() {
             let store = DecisionPersistence::start(&config.state_dir, &config.agent_id);
             let section = "portal.tls";
@@ -186,7 +191,8 @@ impl PolicySetup {
                 .map_err(|source| StartError::Identity { section, source })?;
             warn(section, &identity.status());
             let settings = portal_settings(config, address, tls);
-            let portal = Portal::start(settings, identity.clone(), &process.tasks, process.stop.clone())?;
+            let stop = process.stop.clone();
+            let portal = Portal::start(settings, identity.clone(), &process.tasks, background, stop)?;
             return Ok(Self::Portal(portal, identity, store));
         }
         let path = config.portal.policy_file.clone().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,7 +70,7 @@ async fn portal_that_offers_only_tls12_is_refused_and_reported() {
         }
     });
     let tls = ClientTls::load(files.paths()).unwrap();
-    let portal = Portal::start(settings(address), tls, &tasks, token.clone()).unwrap();
+    let portal = Portal::start(settings(address), tls, &tasks, &Handle::current(), token.clone()).unwrap();
     let mut state = portal.state();
     let down = state.wait_for(
         |state| matches!(state, ConnectionState::Down { reason, .. } if reason.contains("TLS 1.2")),

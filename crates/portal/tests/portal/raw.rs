@@ -15,6 +15,7 @@ use portal::{ConnectionState, Portal};
 use tls::accept::{Incoming, Settings};
 use tls::{ClientTls, ServerTls};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -91,7 +92,7 @@ impl RawPortal {
         change(&mut settings);
         let files = Files::new(&ca, &ca, "agent.test");
         let tls = ClientTls::load(files.paths()).unwrap();
-        let portal = Portal::start(settings, tls, &tasks, token.clone()).unwrap();
+        let portal = Portal::start(settings, tls, &tasks, &Handle::current(), token.clone()).unwrap();
         let mut state = portal.state();
         let connected = state.wait_for(ConnectionState::is_connected);
         tokio::time::timeout(BOUND, connected).await.unwrap().unwrap();

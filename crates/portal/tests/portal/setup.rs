@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ocserv_agent_model::{Login, OcservId, Username, VhostName};
 use portal::{CheckError, ConnectionState, Limits, PolicyReply, Portal, ReconnectSettings, Settings};
 use tls::{ClientTls, ServerTls};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,7 +87,14 @@ impl Setup {
         change(&mut settings);
         let tls = ClientTls::load(files.paths()).unwrap();
         let (client_tasks, token) = (TaskTracker::new(), CancellationToken::new());
-        let portal = Portal::start(settings, tls.clone(), &client_tasks, token.clone()).unwrap();
+        let portal = Portal::start(
+            settings,
+            tls.clone(),
+            &client_tasks,
+            &Handle::current(),
+            token.clone(),
+        )
+        .unwrap();
         let _rest = (tasks, server_files, server_token.drop_guard());
         Self {
             double,
