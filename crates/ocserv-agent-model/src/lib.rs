@@ -16,7 +16,7 @@ mod text;
 pub use decision::{Decision, Denial, DenyCode, Grant, Source, Verdict};
 pub use disconnect_reason::DisconnectReason;
 pub use error::error_chain;
-pub use event::{Connected, Disconnected, Event, EventId, EventKind};
+pub use event::{Connected, Disconnected, Event, EventId, EventKind, Reconciled, SessionStatus, Updated};
 pub use login::Login;
 pub use name::{GroupName, NameError, Username, VhostName};
 pub use route::{Route, RouteError};

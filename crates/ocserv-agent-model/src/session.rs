@@ -70,6 +70,12 @@ impl SessionUid {
         Self(format!("{agent_id}/{id}/{connected_at}").into())
     }
 
+    /// Takes over an ID that was stored.
+    #[must_use]
+    pub fn restore(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the ID.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -165,11 +165,13 @@ impl Portal {
     }
 
     /// Reports an event. `Ok` means that the portal has received it, in this call or an earlier
-    /// one. Never requests an early connection attempt.
+    /// one; `Some` is the portal's reason to disconnect the session. Never requests an early
+    /// connection attempt.
     ///
     /// # Errors
-    /// [`ReportError`] when the portal may not have received it; report it again later.
-    pub async fn report_event(&self, event: &Event) -> Result<(), ReportError> {
+    /// [`ReportError`] when the portal may not have received it; report it again later. Not for an
+    /// update that the portal refuses: the next one replaces it.
+    pub async fn report_event(&self, event: &Event) -> Result<Option<String>, ReportError> {
         let mut client =
             EventServiceClient::with_origin(self.grpc_service(false), self.settings.address.clone());
         let deadline = self.call_deadline();
@@ -184,15 +186,28 @@ impl Portal {
                 let response = self.bounded(deadline, report, call).await;
                 response.map(|ReportDisconnectResponse { success, message }| (success, message))
             }
+            EventReport::Update(report) => {
+                let call = async |request| client.report_session_update(request).await;
+                return match self.bounded(deadline, report, call).await {
+                    Ok(response) => Ok(response
+                        .should_disconnect
+                        .then(|| one_line(&response.disconnect_reason))),
+                    Err(CheckError::Refused { code, message }) => {
+                        tracing::debug!(?code, message, "portal refused a session update");
+                        Ok(None)
+                    }
+                    Err(error) => Err(error.into()),
+                };
+            }
         };
         match acknowledged {
-            Ok((true, _)) => Ok(()),
+            Ok((true, _)) => Ok(None),
             Ok((false, message)) => Err(ReportError::NotAcknowledged(one_line(&message))),
             // The portal has the `event_id` from an earlier call, whose response was lost.
             Err(CheckError::Refused {
                 code: Code::AlreadyExists,
                 ..
-            }) => Ok(()),
+            }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ocserv_agent_model::{
-    DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Route, Verdict, VhostName,
+    DenyCode, DisconnectReason, Event, EventKind, Grant, Login, Reconciled, Route, SessionStatus, Usage,
+    Verdict, VhostName,
 };
 use ocserv_agent_proto::vpn::v1 as wire;
 use prost_types::Timestamp;
@@ -204,6 +205,7 @@ pub(crate) fn session_validity(wire: &wire::ValidateSessionResponse) -> Result<S
 pub(crate) enum EventReport {
     Connect(wire::ReportConnectRequest),
     Disconnect(wire::ReportDisconnectRequest),
+    Update(wire::ReportSessionUpdateRequest),
 }
 
 pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
@@ -218,11 +220,17 @@ pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
     if let Some(vhost) = &event.vhost {
         metadata.insert("vhost".to_owned(), vhost_text(vhost));
     }
+    if let Some(Reconciled { time_accuracy }) = event.reconciled {
+        metadata.insert("reconciled".to_owned(), "true".to_owned());
+        // Rounded up: the bound holds.
+        let seconds = time_accuracy.as_secs() + u64::from(time_accuracy.subsec_nanos() > 0);
+        metadata.insert("time_accuracy_seconds".to_owned(), seconds.to_string());
+    }
     match &event.kind {
         EventKind::Connected(connected) => EventReport::Connect(wire::ReportConnectRequest {
             username: event.username.to_string(),
             session_id: event.id.to_string(),
-            client_ip: connected.client_ip.to_string(),
+            client_ip: connected.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
             vpn_ip: connected.vpn_ip.map(|ip| ip.to_string()).unwrap_or_default(),
             device: connected.device.clone(),
             connected_at: Some(Timestamp::from(connected.at)),
@@ -234,18 +242,18 @@ pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
             metadata,
         }),
         EventKind::Disconnected(end) => {
-            let duration = end.duration.map(|duration| duration.as_secs());
-            // No `stats` without byte counts: zeros would claim that there was no traffic.
-            let stats = end.usage.map(|usage| wire::SessionStats {
-                duration_seconds: duration.unwrap_or(0).try_into().unwrap_or(i64::MAX),
-                bytes_received: usage.received,
-                bytes_sent: usage.sent,
-                packets_received: 0,
-                packets_sent: 0,
-            });
-            if let (None, Some(seconds)) = (&stats, duration) {
-                metadata.insert("duration_seconds".to_owned(), seconds.to_string());
+            let stats = end
+                .usage
+                .map(|usage| stats(usage, end.duration.unwrap_or_default()));
+            if let (None, Some(duration)) = (&stats, end.duration) {
+                metadata.insert("duration_seconds".to_owned(), duration.as_secs().to_string());
             }
+            let usage = match (&stats, end.is_sampled) {
+                (None, _) => "unknown",
+                (Some(_), true) => "sampled",
+                (Some(_), false) => "final",
+            };
+            metadata.insert("usage".to_owned(), usage.to_owned());
             EventReport::Disconnect(wire::ReportDisconnectRequest {
                 username: event.username.to_string(),
                 session_id: event.id.to_string(),
@@ -255,6 +263,37 @@ pub(crate) fn event_report(event: &Event, agent_id: &str) -> EventReport {
                 metadata,
             })
         }
+        EventKind::Updated(update) => {
+            let usage = update.usage.map_or("unknown", |_| "sampled");
+            metadata.insert("usage".to_owned(), usage.to_owned());
+            EventReport::Update(wire::ReportSessionUpdateRequest {
+                username: event.username.to_string(),
+                session_id: event.id.to_string(),
+                update_time: Some(Timestamp::from(update.at)),
+                current_stats: update.usage.map(|usage| stats(usage, update.duration)),
+                status: session_status(update.status).into(),
+                metadata,
+            })
+        }
+    }
+}
+
+/// The usage on the wire. There is none without byte counts: zeros would claim that there was no
+/// traffic.
+fn stats(usage: Usage, duration: Duration) -> wire::SessionStats {
+    wire::SessionStats {
+        duration_seconds: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        bytes_received: usage.received,
+        bytes_sent: usage.sent,
+        packets_received: 0,
+        packets_sent: 0,
+    }
+}
+
+fn session_status(status: SessionStatus) -> wire::SessionStatus {
+    match status {
+        SessionStatus::Active => wire::SessionStatus::Active,
+        SessionStatus::Idle => wire::SessionStatus::Idle,
     }
 }
 

@@ -197,7 +197,7 @@ impl SessionStore {
         let uid = SessionUid::new(&self.agent_id, login.id, second);
         let connected = EventKind::Connected(Connected {
             at: connected_at.map_or(arrived, |second| UNIX_EPOCH + Duration::from_secs(second)),
-            client_ip: login.client_ip,
+            client_ip: Some(login.client_ip),
             vpn_ip: login.vpn_ip,
             device: login.device.clone(),
             group: login.group.clone(),
@@ -276,6 +276,7 @@ impl SessionStore {
             at: now,
             reason: DisconnectReason::Unspecified,
             usage: report.usage,
+            is_sampled: false,
             duration: report.duration,
         });
         event(
@@ -368,6 +369,7 @@ impl State {
             at: end_time(connected_at, duration, at),
             reason,
             usage,
+            is_sampled: false,
             duration,
         });
         Some(event(username, id, &uid, source, vhost, disconnected))
@@ -389,6 +391,7 @@ fn event(
         uid: uid.clone(),
         decision_source,
         vhost,
+        reconciled: None,
         kind,
     }
 }

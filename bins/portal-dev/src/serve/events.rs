@@ -43,19 +43,22 @@ impl Events {
     fn connected(&self, peer: &str, request: ReportConnectRequest) -> Result<JournalEntry, BadField> {
         let username = fields::username(&request.username)?;
         let id = fields::session_id(&request.session_id)?;
-        let client_ip = fields::client_ip(&request.client_ip)?;
+        let client_ip = fields::optional_client_ip(&request.client_ip)?;
         let vpn_ip = fields::vpn_ip(&request.vpn_ip)?;
         let group = fields::groupname(&request.groupname)?;
         let connected_at = fields::time("connected_at", request.connected_at)?;
         let vhost = request.metadata.get("vhost");
         let vhost = vhost.map(|text| fields::vhost(text)).transpose()?;
         let key = (peer.to_owned(), username, id);
-        let session = SessionInfo {
-            group,
-            vhost: vhost.or_else(|| self.sessions.get(&key).and_then(|session| session.vhost)),
-            client_ip,
-        };
-        self.sessions.insert(key, session);
+        if let Some(client_ip) = client_ip {
+            let vhost = vhost.or_else(|| self.sessions.get(&key).and_then(|session| session.vhost));
+            let session = SessionInfo {
+                group,
+                vhost,
+                client_ip,
+            };
+            self.sessions.insert(key, session);
+        }
         Ok(JournalEntry::Connect {
             peer: peer.to_owned(),
             event: event(request.username, request.session_id, request.metadata),
@@ -104,8 +107,7 @@ impl Events {
         };
         let entry = JournalEntry::SessionUpdate {
             peer: peer.to_owned(),
-            username: request.username,
-            session_id: request.session_id,
+            event: event(request.username, request.session_id, request.metadata),
             update_time,
             status: status(request.status),
             stats,
@@ -186,6 +188,11 @@ fn event(username: String, session_id: String, mut metadata: HashMap<String, Str
         agent_id: metadata.remove("agent_id"),
         decision_source: metadata.remove("decision_source"),
         vhost: metadata.remove("vhost").map(vhost_name),
+        usage: metadata.remove("usage"),
+        reconciled: metadata.remove("reconciled").is_some_and(|value| value == "true"),
+        time_accuracy_seconds: metadata
+            .remove("time_accuracy_seconds")
+            .and_then(|seconds| seconds.parse().ok()),
         duplicate: false,
     }
 }

@@ -61,6 +61,11 @@ pub(super) fn client_ip(text: &str) -> Result<IpAddr, BadField> {
 }
 
 /// Empty: unknown.
+pub(super) fn optional_client_ip(text: &str) -> Result<Option<IpAddr>, BadField> {
+    (!text.is_empty()).then(|| client_ip(text)).transpose()
+}
+
+/// Empty: unknown.
 pub(super) fn vpn_ip(text: &str) -> Result<Option<IpAddr>, BadField> {
     (!text.is_empty()).then(|| address("vpn_ip", text)).transpose()
 }

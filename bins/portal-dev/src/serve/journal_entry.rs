@@ -58,7 +58,7 @@ pub(super) enum JournalEntry {
         #[serde(flatten)]
         event: Event,
         connected_at: Option<String>,
-        client_ip: IpAddr,
+        client_ip: Option<IpAddr>,
         vpn_ip: Option<IpAddr>,
         device: String,
         groupname: Option<String>,
@@ -75,8 +75,8 @@ pub(super) enum JournalEntry {
     /// `ReportSessionUpdate`.
     SessionUpdate {
         peer: String,
-        username: String,
-        session_id: String,
+        #[serde(flatten)]
+        event: Event,
         update_time: Option<String>,
         status: String,
         stats: Option<Stats>,
@@ -95,7 +95,7 @@ pub(super) enum JournalEntry {
     PolicyRefused { policy_version: String, error: String },
 }
 
-/// Fields common to connects and disconnects.
+/// Fields common to connects, disconnects and updates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Event {
     pub(super) username: String,
@@ -105,6 +105,11 @@ pub(super) struct Event {
     pub(super) agent_id: Option<String>,
     pub(super) decision_source: Option<String>,
     pub(super) vhost: Option<String>,
+    /// How the usage is known: `final`, `sampled` or `unknown`.
+    pub(super) usage: Option<String>,
+    /// Whether no script reported it.
+    pub(super) reconciled: bool,
+    pub(super) time_accuracy_seconds: Option<u64>,
     /// Whether an event with this id was written before.
     pub(super) duplicate: bool,
 }
@@ -139,10 +144,11 @@ impl JournalLine {
     /// Returns the event of an entry that may be repeated.
     pub(super) fn event_mut(&mut self) -> Option<&mut Event> {
         match &mut self.entry {
-            JournalEntry::Connect { event, .. } | JournalEntry::Disconnect { event, .. } => Some(event),
+            JournalEntry::Connect { event, .. }
+            | JournalEntry::Disconnect { event, .. }
+            | JournalEntry::SessionUpdate { event, .. } => Some(event),
             JournalEntry::CheckPolicy { .. }
             | JournalEntry::ValidateSession { .. }
-            | JournalEntry::SessionUpdate { .. }
             | JournalEntry::BadRequest { .. }
             | JournalEntry::PolicyLoaded { .. }
             | JournalEntry::PolicyRefused { .. } => None,

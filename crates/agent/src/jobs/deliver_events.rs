@@ -288,10 +288,11 @@ pub(crate) fn report_to(portal: Portal, metrics: Metrics) -> SendEvent {
         let (portal, metrics) = (portal.clone(), metrics.clone());
         Box::pin(async move {
             let start = clock::now();
-            let result = portal.report_event(&event).await;
+            let result = portal.report_event(&event).await.map(drop);
             let method = match event.kind {
                 EventKind::Connected(_) => "ReportConnect",
                 EventKind::Disconnected(_) => "ReportDisconnect",
+                EventKind::Updated(_) => "ReportSessionUpdate",
             };
             let status = if result.is_ok() { "answered" } else { "outage" };
             metrics.portal_called(method, status, clock::now() - start);

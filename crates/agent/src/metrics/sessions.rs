@@ -42,6 +42,7 @@ impl Metrics {
                 self.registry.counter(&BYTES_IN, &[]).increment(usage.received);
                 self.registry.counter(&BYTES_OUT, &[]).increment(usage.sent);
             }
+            EventKind::Updated(_) => {}
         }
     }
 

@@ -126,6 +126,7 @@ fn log(event: &Event) {
                 "session disconnected"
             );
         }
+        EventKind::Updated(_) => {}
     }
 }
 

@@ -1497,7 +1497,7 @@ pub struct ReportConnectRequest {
     /// itself. The unique id of the session is `metadata\["session_uid"\]`.
     #[prost(string, tag = "2")]
     pub session_id: ::prost::alloc::string::String,
-    /// Public address of the client, IPv4 or IPv6, without port.
+    /// Public address of the client, IPv4 or IPv6, without port; empty when it is unknown.
     #[prost(string, tag = "3")]
     pub client_ip: ::prost::alloc::string::String,
     /// Address of the client inside the VPN; empty for none.
@@ -1514,7 +1514,9 @@ pub struct ReportConnectRequest {
     pub groupname: ::prost::alloc::string::String,
     /// Metadata. The agent sets `event_id` (unique, the same in all repetitions), `session_uid`,
     /// `agent_id`, `decision_source` (how the login was decided) and, where it is known, `vhost`
-    /// (virtual host of ocserv; empty for the default one).
+    /// (virtual host of ocserv; empty for the default one). A session that no script reported has
+    /// `reconciled` = `true` and `time_accuracy_seconds`: it started at `connected_at` or at most that
+    /// long before.
     #[prost(map = "string, string", tag = "8")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -1553,7 +1555,11 @@ pub struct ReportDisconnectRequest {
     #[prost(message, optional, tag = "5")]
     pub stats: ::core::option::Option<SessionStats>,
     /// Metadata. The agent sets `event_id` (unique, the same in all repetitions), `session_uid` (the
-    /// same as in `ReportConnectRequest`), `agent_id`, `decision_source` and `vhost`, where it is known.
+    /// same as in `ReportConnectRequest`), `agent_id`, `decision_source` and `vhost`, where it is
+    /// known, and `usage`: `final` when `stats` is ocserv's own count at the end, `sampled` when it is
+    /// the last sample of the tun device, `unknown` when there are no figures. An end that no script
+    /// reported has `reconciled` = `true` and `time_accuracy_seconds`: the session ended at
+    /// `disconnected_at` or at most that long before.
     #[prost(map = "string, string", tag = "6")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -1590,7 +1596,7 @@ pub struct ReportDisconnectResponse {
     pub message: ::prost::alloc::string::String,
 }
 /// Usage of a connected session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportSessionUpdateRequest {
     /// Name that the user logged in with.
     #[prost(string, tag = "1")]
@@ -1607,6 +1613,15 @@ pub struct ReportSessionUpdateRequest {
     /// State of the session.
     #[prost(enumeration = "SessionStatus", tag = "5")]
     pub status: i32,
+    /// Metadata. The agent sets `event_id` (unique, the same in all repetitions), `session_uid` (the
+    /// same as in `ReportConnectRequest`), `agent_id`, and `usage`: `sampled` when `current_stats` is
+    /// what the tun device counted, `unknown` when there are no figures; absent `current_stats` are
+    /// unknown, too.
+    #[prost(map = "string, string", tag = "6")]
+    pub metadata: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Acknowledgement of a session update.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -11,6 +11,7 @@ fn event(session: i32, number: i32) -> Event {
         at: UNIX_EPOCH,
         reason: DisconnectReason::Unspecified,
         usage: None,
+        is_sampled: false,
         duration: None,
     });
     let id = OcservId::new(number).unwrap();
@@ -22,6 +23,7 @@ fn event(session: i32, number: i32) -> Event {
         uid,
         decision_source: None,
         vhost: None,
+        reconciled: None,
         kind,
     }
 }

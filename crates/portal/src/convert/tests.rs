@@ -1,6 +1,9 @@
 use std::time::UNIX_EPOCH;
 
-use ocserv_agent_model::{Connected, Disconnected, EventId, OcservId, SessionUid, Source, Usage, Username};
+use ocserv_agent_model::{
+    Connected, Disconnected, EventId, OcservId, Reconciled, SessionStatus, SessionUid, Source, Updated,
+    Usage, Username,
+};
 
 use super::*;
 use crate::error::Meaning;
@@ -195,6 +198,7 @@ fn event(kind: EventKind) -> Event {
         uid,
         decision_source: Some(Source::Stale),
         vhost: None,
+        reconciled: None,
         kind,
     }
 }
@@ -204,7 +208,7 @@ fn connect_report_carries_user_addresses_and_decision_source() {
     let at = UNIX_EPOCH + Duration::from_secs(1000);
     let event = event(EventKind::Connected(Connected {
         at,
-        client_ip: "192.0.2.1".parse().unwrap(),
+        client_ip: Some("192.0.2.1".parse().unwrap()),
         vpn_ip: None,
         device: "vpns0".into(),
         group: None,
@@ -243,6 +247,7 @@ fn a_report_has_the_virtual_host_where_it_is_known_and_none_for_the_default_one(
         at: UNIX_EPOCH,
         reason: DisconnectReason::Unspecified,
         usage: None,
+        is_sampled: false,
         duration: None,
     };
     for (vhost, expected) in [
@@ -268,6 +273,7 @@ fn disconnect_report_distinguishes_unknown_usage_from_zero() {
             at: UNIX_EPOCH,
             reason: DisconnectReason::IdleTimeout,
             usage,
+            is_sampled: false,
             duration: Some(Duration::from_secs(77)),
         }))
     };
@@ -287,4 +293,54 @@ fn disconnect_report_distinguishes_unknown_usage_from_zero() {
     };
     assert_eq!(unknown.stats, None);
     assert_eq!(unknown.metadata["duration_seconds"], "77");
+}
+
+#[test]
+fn an_update_says_when_the_usage_is_unknown_and_never_passes_it_off_as_zero() {
+    let report_of = |usage| {
+        let event = event(EventKind::Updated(Updated {
+            at: UNIX_EPOCH + Duration::from_secs(2000),
+            usage,
+            duration: Duration::from_secs(1000),
+            status: SessionStatus::Idle,
+        }));
+        match event_report(&event, "a1") {
+            EventReport::Update(report) => report,
+            other => panic!("not an update: {other:?}"),
+        }
+    };
+    let sampled = report_of(Some(Usage { received: 5, sent: 0 }));
+    assert_eq!(sampled.metadata["usage"], "sampled");
+    assert_eq!(sampled.metadata["event_id"], "a1/42/1000/update/2000");
+    let stats = sampled.current_stats.unwrap();
+    assert_eq!(
+        (stats.duration_seconds, stats.bytes_received, stats.bytes_sent),
+        (1000, 5, 0)
+    );
+    assert_eq!(sampled.status, i32::from(wire::SessionStatus::Idle));
+    let unknown = report_of(None);
+    assert_eq!(unknown.metadata["usage"], "unknown");
+    assert_eq!(unknown.current_stats, None);
+}
+
+#[test]
+fn a_reconciled_event_says_so_and_how_exact_its_time_is() {
+    let ended = Event {
+        reconciled: Some(Reconciled {
+            time_accuracy: Duration::from_millis(9_001),
+        }),
+        ..event(EventKind::Disconnected(Disconnected {
+            at: UNIX_EPOCH,
+            reason: DisconnectReason::Unspecified,
+            usage: Some(Usage { received: 5, sent: 6 }),
+            is_sampled: true,
+            duration: None,
+        }))
+    };
+    let EventReport::Disconnect(report) = event_report(&ended, "a1") else {
+        panic!("not a disconnect")
+    };
+    assert_eq!(report.metadata["reconciled"], "true");
+    assert_eq!(report.metadata["time_accuracy_seconds"], "10");
+    assert_eq!(report.metadata["usage"], "sampled");
 }

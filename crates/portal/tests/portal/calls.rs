@@ -159,7 +159,7 @@ async fn session_validation_returns_force_disconnect_and_no_error_is_a_validity(
 pub(crate) fn event() -> Event {
     let kind = EventKind::Connected(Connected {
         at: UNIX_EPOCH,
-        client_ip: "192.0.2.1".parse().unwrap(),
+        client_ip: Some("192.0.2.1".parse().unwrap()),
         vpn_ip: None,
         device: "vpns0".into(),
         group: None,
@@ -173,6 +173,7 @@ pub(crate) fn event() -> Event {
         uid,
         decision_source: Some(Source::Portal),
         vhost: None,
+        reconciled: None,
         kind,
     }
 }

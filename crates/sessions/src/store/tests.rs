@@ -95,6 +95,7 @@ fn events_of(steps: Vec<Step>) -> Vec<String> {
                     let usage = if end.usage.is_some() { "usage" } else { "no usage" };
                     format!("disconnect at {} {} {usage}", seconds(end.at), end.reason)
                 }
+                EventKind::Updated(update) => format!("update at {}", seconds(update.at)),
             };
             format!("{} {} {source} {kind}", event.username, event.uid)
         })

@@ -138,6 +138,7 @@ impl Harness {
             .map(|event| match event.kind {
                 EventKind::Connected(_) => format!("connect {}", event.id),
                 EventKind::Disconnected(_) => format!("disconnect {}", event.id),
+                EventKind::Updated(_) => format!("update {}", event.id),
             })
             .collect()
     }

@@ -20,6 +20,7 @@ fn event_of(session: i32, number: i32) -> Event {
         at: UNIX_EPOCH,
         reason: DisconnectReason::Unspecified,
         usage: None,
+        is_sampled: false,
         duration: None,
     });
     Event {
@@ -29,6 +30,7 @@ fn event_of(session: i32, number: i32) -> Event {
         uid,
         decision_source: None,
         vhost: None,
+        reconciled: None,
         kind,
     }
 }
