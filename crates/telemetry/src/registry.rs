@@ -5,16 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use tokio_util::sync::CancellationToken;
-
-/// Interval of [`Registry::upkeep`].
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,13 +111,10 @@ impl Registry {
         self.handle.render()
     }
 
-    /// Moves observations of histograms into their buckets periodically, until `stop`: until then
-    /// they accumulate in memory.
-    pub async fn upkeep(&self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
-        while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            self.handle.run_upkeep();
-        }
+    /// Moves observations of histograms into their buckets, as [`Self::render`] does: until then
+    /// they accumulate in memory. Call it every minute or so.
+    pub fn fold_histograms(&self) {
+        self.handle.run_upkeep();
     }
 }
 

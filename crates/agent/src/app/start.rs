@@ -1,6 +1,7 @@
 //! Starts every part of the agent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use authz::Authorizer;
 use ocserv::Ocserv;
@@ -20,6 +21,7 @@ use super::shutdown::Stages;
 use super::signals::Signals;
 use super::status::{ReadinessCheck, Refresh, pages};
 use super::watchdog::Stalled;
+use crate::clock;
 use crate::config;
 use crate::ipc;
 use crate::jobs::deliver_events::{DeliveryLog, EventDelivery, report_to};
@@ -39,6 +41,9 @@ use crate::operations::refused_reloads::Reloaded;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 use crate::retrying_listener::RetryingListener;
+
+/// Time between two foldings of histograms.
+const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// An agent that serves.
 pub(super) struct Started {
@@ -143,8 +148,16 @@ impl Context {
     /// Folds histograms regularly, whether or not `/metrics` is scraped.
     fn start_metrics_upkeep(&self) {
         let (registry, stop) = (self.metrics.registry(), self.stages.process.stop.clone());
-        let upkeep = async move { registry.upkeep(stop).await };
-        self.stages.process.spawn_on(&self.background, upkeep);
+        let fold = async move {
+            while stop
+                .run_until_cancelled(clock::tick(FOLD_INTERVAL))
+                .await
+                .is_some()
+            {
+                registry.fold_histograms();
+            }
+        };
+        self.stages.process.spawn_on(&self.background, fold);
     }
 
     /// Logs certificates that expire soon, again after each reload.

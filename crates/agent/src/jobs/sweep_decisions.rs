@@ -6,6 +6,8 @@ use authz::Authorizer;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+
 /// Pause between two rounds over all users.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Pause between two steps of a round, in which logins have the cache for themselves.
@@ -13,12 +15,13 @@ const STEP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Sweeps the cache of `authorizer` until `stop`.
 pub(crate) async fn sweep_decisions(authorizer: Authorizer, stop: CancellationToken) {
-    let mut pause = INTERVAL;
-    while stop.run_until_cancelled(sleep(pause)).await.is_some() {
-        pause = if authorizer.sweep() {
-            STEP_INTERVAL
-        } else {
-            INTERVAL
-        };
-    }
+    let rounds = async {
+        loop {
+            clock::tick(INTERVAL).await;
+            while authorizer.sweep() {
+                sleep(STEP_INTERVAL).await;
+            }
+        }
+    };
+    stop.run_until_cancelled(rounds).await;
 }
