@@ -190,7 +190,7 @@ impl Breaker {
     #[must_use]
     pub fn new(settings: BreakerSettings) -> Self {
         Self {
-            settings: checked(settings),
+            settings,
             phase: Phase::Closed {
                 failures: VecDeque::new(),
             },
@@ -306,7 +306,7 @@ impl Breaker {
 
     /// Replaces the settings. The state stays; the next call or outcome is the first to use them.
     pub fn configure(&mut self, settings: BreakerSettings) {
-        self.settings = checked(settings);
+        self.settings = settings;
     }
 
     /// Returns the state. An open breaker stays open until the first [`Self::admit`] after
@@ -362,13 +362,5 @@ impl Breaker {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);
         now
-    }
-}
-
-fn checked(settings: BreakerSettings) -> BreakerSettings {
-    BreakerSettings {
-        failure_threshold: settings.failure_threshold.max(1),
-        max_requests: settings.max_requests.max(1),
-        ..settings
     }
 }

@@ -129,6 +129,9 @@ fn lock<K>(connections: &Mutex<Connections<K>>) -> MutexGuard<'_, Connections<K>
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     fn register<K: Eq + Hash + Copy>(limiter: &ConnectionLimiter<K>, origin: K) -> ConnectionSlot<K> {
@@ -136,7 +139,11 @@ mod tests {
     }
 
     fn evicted<K: Eq + Hash>(slots: &[ConnectionSlot<K>]) -> Vec<bool> {
-        slots.iter().map(|slot| slot.evicted.is_cancelled()).collect()
+        let mut context = Context::from_waker(Waker::noop());
+        slots
+            .iter()
+            .map(|slot| pin!(slot.evicted()).poll(&mut context).is_ready())
+            .collect()
     }
 
     #[test]

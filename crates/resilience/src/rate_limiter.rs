@@ -67,18 +67,6 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         self.full_at.insert(key.to_owned(), full_at);
         Ok(())
     }
-
-    /// Returns how many keys are tracked.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.full_at.len()
-    }
-
-    /// Whether no key is tracked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
@@ -146,7 +134,7 @@ mod tests {
             "b was used after a and is still tracked"
         );
         assert_eq!(limiter.take("a", now), Ok(()));
-        assert_eq!(limiter.len(), 2);
+        assert_eq!(limiter.full_at.len(), 2);
     }
 
     #[test]

@@ -120,6 +120,29 @@ fn transitions_are_returned_with_their_cause() {
 }
 
 #[test]
+fn the_log_names_each_state_and_each_cause() {
+    let states = [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open];
+    assert_eq!(states.map(BreakerState::as_str), ["closed", "half-open", "open"]);
+    let causes = [
+        TransitionCause::Failures,
+        TransitionCause::TimeoutPassed,
+        TransitionCause::ProbeFailed,
+        TransitionCause::ProbeLost,
+        TransitionCause::ProbesSucceeded,
+    ];
+    assert_eq!(
+        causes.map(TransitionCause::as_str),
+        [
+            "too many failures",
+            "time to probe",
+            "a probe failed",
+            "a probe never returned",
+            "the probes succeeded"
+        ]
+    );
+}
+
+#[test]
 fn half_open_never_has_more_probes_than_max_requests() {
     for max_requests in [1, 3] {
         let mut breaker = opened(BreakerSettings {
@@ -237,11 +260,28 @@ fn new_settings_apply_to_the_next_call() {
     assert_eq!(refused(&mut breaker, 4), Some(1));
     let probe = permit(&mut breaker, 5);
     breaker.cancel(probe);
-    let mut breaker = Breaker::new(SETTINGS);
-    fail(&mut breaker, 0);
-    breaker.configure(BreakerSettings {
-        failure_threshold: 0,
+    let shared = SharedBreaker::new(SETTINGS);
+    shared.clone().configure(BreakerSettings {
+        failure_threshold: 1,
         ..SETTINGS
     });
-    assert!(fail(&mut breaker, 1).is_some(), "zero counts as one");
+    let SharedAdmission::Admitted(permit) = shared.admit(at(0)).0 else {
+        panic!()
+    };
+    assert!(permit.settle(CallOutcome::Failure, at(0)).is_some());
+}
+
+#[test]
+fn a_setting_of_zero_counts_as_one() {
+    let mut breaker = Breaker::new(BreakerSettings {
+        failure_threshold: 0,
+        max_requests: 0,
+        ..SETTINGS
+    });
+    assert_eq!(refused(&mut breaker, 0), None);
+    assert!(fail(&mut breaker, 0).is_some());
+    let probe = permit(&mut breaker, 30);
+    assert_eq!(refused(&mut breaker, 30), Some(30));
+    breaker.settle(probe, CallOutcome::Success, at(30));
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }

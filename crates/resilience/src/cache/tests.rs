@@ -301,6 +301,16 @@ fn an_earlier_query_does_not_overwrite_the_answer_to_a_later_one() {
 }
 
 #[test]
+fn of_queries_that_started_at_once_the_last_answer_counts() {
+    let (mut cache, key) = (Cache::new(SETTINGS), key("alice", 1));
+    for verdict in [allow(), deny()] {
+        let stored = put(&mut cache, &key, verdict, Ttl::Default, at(0));
+        assert_eq!(stored, StoreResult::Stored);
+    }
+    assert_eq!(in_outage(&mut cache, &key, at(2)), Some((false, 2)));
+}
+
+#[test]
 fn an_answer_in_the_last_fifth_of_its_ttl_requests_one_refresh() {
     let key = key("alice", 1);
     let mut cache = cache(SETTINGS, &[(&key, allow(), 0)]);

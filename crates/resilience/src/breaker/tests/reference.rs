@@ -120,6 +120,7 @@ proptest! {
             permits: Vec::new(),
         };
         let mut held: Vec<(usize, Permit)> = Vec::new();
+        let mut refused = 0;
         for step in steps {
             match step {
                 Step::Wait(seconds) => reference.now += seconds,
@@ -129,7 +130,10 @@ proptest! {
                     let admits = reference.admits();
                     prop_assert_eq!(transition.map_or(before, |change| change.to), reference.state);
                     match admission {
-                        Admission::Refused { .. } => prop_assert!(!admits),
+                        Admission::Refused { .. } => {
+                            prop_assert!(!admits);
+                            refused += 1;
+                        }
                         Admission::Call(permit) => {
                             prop_assert!(admits && reference.state == BreakerState::Closed);
                             held.push((reference.permits.len() - 1, permit));
@@ -156,6 +160,7 @@ proptest! {
             let stats = breaker.stats();
             prop_assert_eq!(stats.requests, reference.permits.len() as u64);
             prop_assert_eq!(stats.generations, reference.generation);
+            prop_assert_eq!(stats.refused, refused);
             let settled = stats.successes + stats.failures + stats.cancelled + stats.outdated;
             let open = reference.permits.iter().filter(|(_, _, open)| *open).count();
             prop_assert_eq!(stats.requests, settled + open as u64);
