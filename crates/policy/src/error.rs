@@ -26,11 +26,7 @@ impl fmt::Display for PolicyError {
     }
 }
 
-impl std::error::Error for PolicyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.problem)
-    }
-}
+impl std::error::Error for PolicyError {}
 
 /// What is wrong with one key of a policy file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -121,6 +121,24 @@ fn the_version_is_checked_before_the_keys() {
 }
 
 #[test]
+fn a_reason_has_at_most_200_characters() {
+    let with = |length| {
+        format!(
+            "[[rules]]\nverdict = \"deny\"\nreason = \"{}\"",
+            "é".repeat(length)
+        )
+    };
+    policy(&with(200));
+    for length in [201, 202, 10_000] {
+        assert_eq!(
+            error(&with(length)),
+            "policy.toml:4: rules[0].reason: must be one line of 1 to 200 characters",
+            "{length}"
+        );
+    }
+}
+
+#[test]
 fn a_route_that_ocserv_would_reject_or_misread_is_an_error() {
     let with = |route: &str| format!("[[rules]]\nverdict = \"allow\"\nroutes = [{route}]");
     for good in [
