@@ -15,7 +15,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::peer_registry::{Registration, VerifiedPeer};
-use crate::clock;
 use crate::peer::Peer;
 use crate::reload::ServerTls;
 
@@ -68,8 +67,8 @@ impl TlsConn {
     fn poll_trusted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.reverify.as_mut().poll(cx).is_ready() {
             self.peer.reverify(&self.tls);
-            let next = clock::now() + self.peer.reverify_after();
-            self.reverify.as_mut().reset(next);
+            let next = tokio::time::sleep(self.peer.reverify_after());
+            self.reverify.set(next);
         }
         match self.revoked.as_mut().poll(cx) {
             Poll::Ready(()) => Err(revoked()),

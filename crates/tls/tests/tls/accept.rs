@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tls::accept::{Incoming, Settings};
 use tls::{ClientTls, IdentityFiles, ServerTls, explain};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -535,4 +535,39 @@ async fn peer_that_closes_during_the_handshake_is_no_warning() {
     other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     log.wait_for("it does not speak TLS").await;
     assert!(!log.text().contains("unexpectedly"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_refused_peer_reads_the_alert_and_a_clean_end_whatever_it_had_sent() {
+    let ca = Ca::new("ca");
+    let server = server(&ca, settings()).await;
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    // More than the server reads before it refuses.
+    tcp.write_all(&[b'x'; 32 << 10]).await.unwrap();
+    let mut alert = Vec::new();
+    bounded(tcp.read_to_end(&mut alert)).await.unwrap();
+    assert_eq!(alert.first(), Some(&0x15), "no TLS alert: {alert:x?}");
+}
+
+#[tokio::test]
+async fn a_flush_ends_when_the_peer_has_room_for_all_that_was_written() {
+    let ca = Ca::new("ca");
+    let mut server = server(&ca, settings()).await;
+    let tls = client(&ca, &ca, "portal.test");
+    let mut dialled = bounded(dial(server.address, &tls)).await.unwrap();
+    let mut accepted = bounded(server.incoming.next()).await.unwrap();
+    let mut written = 0;
+    // The peer does not read. Unconstrained: only a full buffer makes a write wait.
+    let fill = poll_fn(|cx| {
+        while let Poll::Ready(count) = Pin::new(&mut accepted).poll_write(cx, &[b'x'; 16 << 10]) {
+            written += count.unwrap();
+        }
+        Poll::Ready(Pin::new(&mut accepted).poll_flush(cx))
+    });
+    assert!(tokio::task::unconstrained(fill).await.is_pending());
+    let mut received = vec![0; written];
+    let (flushed, read) =
+        bounded(async { tokio::join!(accepted.flush(), dialled.read_exact(&mut received)) }).await;
+    flushed.unwrap();
+    assert_eq!(read.unwrap(), written);
 }

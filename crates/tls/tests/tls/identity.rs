@@ -133,6 +133,16 @@ fn certificate_that_is_not_valid_yet_and_a_leaf_among_the_cas_are_warnings() {
 }
 
 #[test]
+fn error_of_a_file_that_may_not_be_read_says_so() {
+    let ca = Ca::new("ca");
+    let (_dir, mut files) = files(&ca, &ca.leaf("agent.test"));
+    // Nobody may read it, root neither.
+    files.key = "/proc/sys/net/ipv4/route/flush".into();
+    let error = Identity::load(&files).unwrap_err().to_string();
+    assert_eq!(error, "/proc/sys/net/ipv4/route/flush: no permission to read it");
+}
+
+#[test]
 fn provider_is_installed_for_the_process() {
     tls::install_provider();
     tls::install_provider();
