@@ -226,8 +226,11 @@ mod tests {
             let expected = denied.iter().find(|(denied, _)| *denied == code);
             match (error.meaning(), expected) {
                 (Meaning::Denied(denial), Some((_, deny))) => assert_eq!(denial.code, *deny, "{code:?}"),
-                (Meaning::Failed, None) => assert!(matches!(code, Code::Unknown | Code::Internal)),
-                (Meaning::Outage, None) => {}
+                (meaning @ (Meaning::Failed | Meaning::Outage), None) => {
+                    // What an exception in a handler becomes, which one user may cause.
+                    let is_exception = matches!(code, Code::Unknown | Code::Internal);
+                    assert_eq!(meaning == Meaning::Failed, is_exception, "{code:?}");
+                }
                 (meaning, _) => panic!("{code:?}: {meaning:?}"),
             }
         }
