@@ -506,7 +506,7 @@ async fn connections_are_a_stream_for_a_server_with_their_peer_and_vectored_writ
     let mut accepted = bounded(server.incoming.next()).await.unwrap();
     assert_eq!(accepted.connect_info().label(), "portal.test");
     assert_eq!(accepted.address(), dialled.get_ref().0.local_addr().unwrap());
-    assert!(tokio::io::AsyncWrite::is_write_vectored(&accepted));
+    assert!(accepted.is_write_vectored());
     let parts = [io::IoSlice::new(b"hel"), io::IoSlice::new(b"lo")];
     assert_eq!(bounded(accepted.write_vectored(&parts)).await.unwrap(), 5);
     bounded(accepted.shutdown()).await.unwrap();
