@@ -117,6 +117,5 @@ impl Cache {
                 self.add_denied(&username, denied);
             }
         }
-        self.has_forgotten |= self.users.denied_count() >= self.settings.max_size;
     }
 }

@@ -256,6 +256,44 @@ fn a_deny_in_one_scope_too_many_outlives_allows_in_all_the_others() {
 }
 
 #[test]
+fn an_allow_ends_a_deny_on_disk_too_however_many_groups_were_allowed_before() {
+    let mut cache = Cache::new(settings(StaleMatch::Exact));
+    let in_group = |number| CacheKey {
+        group: GroupName::parse(&format!("group{number}")).ok(),
+        ..key("alice", 1)
+    };
+    put(&mut cache, &in_group(0), deny(), Ttl::Default, at(0));
+    for number in 1..=16 {
+        put(&mut cache, &in_group(number), allow(), Ttl::Zero, at(1));
+    }
+    assert_eq!(OnDisk::of(&cache).records().revocations.len(), 1);
+    take_changes(&mut cache);
+    put(&mut cache, &in_group(0), allow(), Ttl::Zero, at(2));
+    let Changes::Partial {
+        removed_revocations, ..
+    } = take_changes(&mut cache)
+    else {
+        panic!()
+    };
+    assert_eq!(removed_revocations, [user("alice")]);
+}
+
+#[test]
+fn restored_denies_for_which_there_is_room_forget_none() {
+    let before = cache(
+        SETTINGS,
+        &[(&key("user1", 1), deny(), 0), (&key("user2", 1), deny(), 0)],
+    );
+    let known = [(&key("user3", 1), deny(), 1), (&key("user4", 1), deny(), 1)];
+    let mut after = cache(SETTINGS, &known);
+    after.restore(OnDisk::of(&before).records(), at(2));
+    assert_eq!(after.stats().denied_users, SETTINGS.max_size);
+    assert!(!after.forgot_denies());
+    put(&mut after, &key("user5", 1), deny(), Ttl::Default, at(3));
+    assert!(after.forgot_denies());
+}
+
+#[test]
 fn forgotten_denies_are_known_after_each_restart_until_there_is_more_room() {
     let mut cache = Cache::new(SETTINGS);
     for number in 0..=SETTINGS.max_size {
