@@ -106,12 +106,11 @@ impl PolicyCopy {
         let Some(file) = self.open()? else {
             return Ok(None);
         };
-        let mut content = String::new();
-        match file.take(MAX_BYTES + MAX_HEADER).read_to_string(&mut content) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.damaged()),
-            Err(error) => return Err(self.io(error)),
-        }
+        let mut content = Vec::new();
+        file.take(MAX_BYTES + MAX_HEADER)
+            .read_to_end(&mut content)
+            .map_err(|source| self.io(source))?;
+        let content = String::from_utf8(content).map_err(|_| self.damaged())?;
         let (version, rest) = content
             .strip_prefix(MARK)
             .and_then(|rest| rest.split_once(' '))
@@ -154,10 +153,8 @@ impl PolicyCopy {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
         let temporary = with_suffix(&self.path, ".tmp");
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        // Of a crash. What cannot be removed cannot be created either.
+        let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -121,6 +121,20 @@ fn the_version_is_checked_before_the_keys() {
 }
 
 #[test]
+fn a_ttl_of_a_day_is_valid_and_one_second_more_is_an_error() {
+    for good in ["24h", "1day", "86400s"] {
+        policy(&format!("ttl = {good:?}"));
+    }
+    for bad in ["24h 1s", "86401s", "25h"] {
+        let found = error(&format!("ttl = {bad:?}"));
+        assert!(
+            found.contains("is not a time of whole seconds up to 24h"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn a_reason_has_at_most_200_characters() {
     let with = |length| {
         format!(

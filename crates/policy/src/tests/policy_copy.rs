@@ -2,9 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage files")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
+use crate::policy_file::MAX_BYTES;
 use crate::{PolicyCopy, PolicyCopyError};
 
 const POLICY: &str =
@@ -47,6 +48,43 @@ fn a_copy_is_loaded_as_it_was_saved() {
         1,
         "no temporary file is left"
     );
+}
+
+#[test]
+fn a_save_of_the_same_text_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = PolicyCopy::in_directory(dir.path());
+    let saved_as = |text| {
+        copy.save(text).unwrap();
+        copy.path().metadata().unwrap().ino()
+    };
+    let first = saved_as(POLICY);
+    // Another inode: it cannot get the number of a file that is still open.
+    let _open = fs::File::open(copy.path()).unwrap();
+    assert_eq!(saved_as(POLICY), first);
+    assert_ne!(saved_as(HALF), first);
+}
+
+#[test]
+fn the_largest_policy_is_loaded_and_no_larger_copy_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = PolicyCopy::in_directory(dir.path());
+    let padded = |length: u64| {
+        let comment = "#".repeat(usize::try_from(length).unwrap() - POLICY.len());
+        format!("{POLICY}{comment}")
+    };
+    copy.save(&padded(MAX_BYTES)).unwrap();
+    assert_eq!(load(dir.path()).unwrap(), Some(1));
+    copy.save(&padded(MAX_BYTES + 1_000)).unwrap();
+    let error = load(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_no_copy_of_others() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = load(file.path()).unwrap_err().to_string();
+    assert!(error.ends_with("cannot be used"), "{error}");
 }
 
 #[test]
@@ -112,6 +150,16 @@ fn a_file_that_is_not_the_agents_alone_is_not_used() {
         },
         "is not used",
         true,
+    );
+    // A FIFO that is the agent's own.
+    check(
+        |path| {
+            fs::remove_file(path).unwrap();
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        },
+        "is not used",
+        false,
     );
 }
 

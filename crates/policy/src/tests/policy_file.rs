@@ -99,6 +99,18 @@ fn a_missing_file_is_an_error_with_its_path() {
 }
 
 #[test]
+fn a_file_of_4_mib_is_read_and_a_larger_one_is_too_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    let comment = "#".repeat((4 << 20) - WHOLE.len());
+    fs::write(&path, format!("{WHOLE}{comment}")).unwrap();
+    assert_eq!(PolicyFile::open(&path).unwrap().1.rule_count(), 1);
+    fs::write(&path, format!("{WHOLE}{comment}#")).unwrap();
+    let error = PolicyFile::open(&path).unwrap_err();
+    assert!(matches!(error, PolicyFileError::TooLarge { .. }), "{error}");
+}
+
+#[test]
 fn an_endless_file_is_too_large() {
     let error = PolicyFile::open("/dev/zero".as_ref()).unwrap_err();
     assert!(matches!(error, PolicyFileError::TooLarge { .. }), "{error}");
