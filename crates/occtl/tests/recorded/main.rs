@@ -157,6 +157,7 @@ fn check_identity(session: &Session, facts: &Facts) {
         State::AuthFailed
     };
     assert_eq!(session.state, expected);
+    assert_eq!(session.is_connected(), state == "connected");
     assert_eq!(session.username.as_deref(), Some(username));
     assert_eq!(session.username_bytes, username.as_bytes());
     assert_eq!(

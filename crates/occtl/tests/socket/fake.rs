@@ -16,6 +16,8 @@ pub(crate) enum Behaviour {
     CloseAfterReading,
     /// Closes once the request has arrived, without reading it.
     CloseUnread,
+    /// Sends these bytes and closes, without reading the request.
+    ResetAfter(Vec<u8>),
     /// Reads the request, sends these bytes, then nothing until the client closes.
     Stall(Vec<u8>),
     /// Reads the request and sends an endless reply byte by byte until the client closes.
@@ -63,9 +65,12 @@ impl Fake {
 fn serve(mut stream: UnixStream, behaviour: Behaviour, requests: &mpsc::Sender<Vec<u8>>) {
     // A client that sends nothing fails the test and does not hang it.
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    if matches!(behaviour, Behaviour::CloseUnread) {
+    if let Behaviour::CloseUnread | Behaviour::ResetAfter(_) = &behaviour {
         // The kernel reports to the client that data it sent was not read.
         wait_for_request(&stream);
+        if let Behaviour::ResetAfter(bytes) = behaviour {
+            stream.write_all(&bytes).unwrap();
+        }
         return;
     }
     // One read must return the whole request: ocserv would block on a second one.
@@ -80,7 +85,7 @@ fn serve(mut stream: UnixStream, behaviour: Behaviour, requests: &mpsc::Sender<V
                 thread::yield_now();
             }
         }
-        Behaviour::CloseAfterReading | Behaviour::CloseUnread => {}
+        Behaviour::CloseAfterReading | Behaviour::CloseUnread | Behaviour::ResetAfter(_) => {}
         Behaviour::Stall(bytes) => {
             stream.write_all(&bytes).unwrap();
             assert_eq!(stream.read(&mut buffer).unwrap_or(0), 0);

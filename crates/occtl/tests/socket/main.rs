@@ -92,13 +92,15 @@ async fn a_disconnect_returns_true_and_a_missing_session_is_none() {
 
 #[tokio::test]
 async fn a_reply_in_pieces_of_any_size_decodes_the_same() {
-    let list = recorded("1.3.0", "list.bin");
-    let sizes = [1, 2, 3, 4, 5, 6, 7, 100, 4000];
-    let fake = Fake::start(sizes.map(|size| Behaviour::InPieces(list.clone(), size)).into());
+    // A short one: each piece waits for the scheduler.
+    let reply = recorded("1.3.0", "user-info-utf8.bin");
+    let sizes = [1, 2, 3, 4, 5, 6, 7, 100];
+    let fake = Fake::start(sizes.map(|size| Behaviour::InPieces(reply.clone(), size)).into());
     let ocserv = fake.client(LONG);
-    let expected = occtl::decode_list(&list).unwrap();
+    let expected = occtl::decode_list(&reply).unwrap();
+    assert_eq!(expected.len(), 1);
     for size in sizes {
-        assert_eq!(ocserv.list().await.unwrap(), expected, "pieces of {size}");
+        assert_eq!(ocserv.user("any").await.unwrap(), expected, "pieces of {size}");
     }
 }
 
@@ -221,6 +223,18 @@ async fn a_close_without_a_reply_is_refused_and_says_whether_the_request_was_rea
         "{error:?}"
     );
     assert!(error.to_string().contains("root"));
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_a_reply_is_a_broken_connection_and_no_refusal() {
+    let list = recorded("1.5.0", "list.bin");
+    for cut in [1, 5, list.len() - 1] {
+        let fake = Fake::start(vec![Behaviour::ResetAfter(list[..cut].to_vec())]);
+        match fake.client(LONG).list().await.unwrap_err() {
+            ControlError::Io { source, .. } => assert_eq!(source.kind(), ErrorKind::ConnectionReset),
+            error => panic!("cut at {cut}: {error:?}"),
+        }
+    }
 }
 
 #[tokio::test]
