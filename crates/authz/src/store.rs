@@ -19,7 +19,6 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, 
 use resilience::{Changes, Records};
 
 mod error;
-mod file;
 mod format;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -183,13 +182,13 @@ fn open(path: &Path, agent_id: &str) -> Result<OpenedStore, OpenError> {
 
 /// Opens the database, or creates it; checks that this program and this agent may use it.
 fn open_database(path: &Path, agent_id: &str, sequence_file: &SequenceFile) -> Result<Database, OpenError> {
-    let existing = file::open_existing(path)?;
+    let existing = storage::open_existing(path).map_err(OpenError::file)?;
     if existing.is_none() && sequence_file.exists().map_err(OpenError::io)? {
         return Err(OpenError::Unusable(SetAsideReason::Missing));
     }
     let (file, is_new) = match existing {
         Some(file) => (file, false),
-        None => (file::create(path)?, true),
+        None => (storage::create(path).map_err(OpenError::io)?, true),
     };
     if !is_new && file.metadata().map_err(OpenError::io)?.len() == 0 {
         return Err(OpenError::damaged("it is empty"));

@@ -63,6 +63,14 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// Whether it is an update: the session's next event makes it unnecessary.
+    #[must_use]
+    pub const fn is_update(&self) -> bool {
+        matches!(self.kind, EventKind::Updated(_))
+    }
+}
+
 /// How an event was found that no script reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconciled {

@@ -1,12 +1,18 @@
-//! The queue of events for the portal: bounded, in order per session.
+//! Events on their way to the portal: a durable store, and a bounded queue of what to send next.
 //!
 //! The events of one session are sent one after the other, those of several sessions concurrently.
 //! An event is removed when the portal acknowledges it, when the portal rejects it for good, or
 //! when the bound drops it; the caller logs and counts lost events.
 //!
-//! Depends on `ocserv-agent-model` only. Plain values: no clock (`now` is a parameter), no I/O, no
-//! lock.
+//! The queue is plain values: no clock (`now` is a parameter), no I/O, no lock. The store is the one
+//! part with I/O; its calls block.
 
+pub mod dead_letters;
+mod format;
 mod queue;
+pub mod store;
 
-pub use queue::{Attempt, AttemptId, AttemptResult, Next, Outbox, OutboxStats};
+pub use format::QueuedEvent;
+pub use queue::{
+    Attempt, AttemptId, AttemptResult, Dropped, Limits, Next, Outbox, OutboxStats, Rejected, Work,
+};

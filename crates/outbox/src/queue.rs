@@ -1,9 +1,40 @@
-//! The queue of pending events, indexed by session.
+//! The queue of pending events: which may be sent, which are to be written, which are dropped.
+//!
+//! In memory are the oldest pending events, as many as the window holds, and those that are not on
+//! disk yet. The rest, the *backlog*, is on disk only, and is read when the window has room.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use ocserv_agent_model::{Event, SessionUid};
+use ocserv_agent_model::{Event, EventKind, SessionUid};
+
+use crate::format::{self, QueuedEvent};
+use crate::store::NewEvent;
+
+mod bounds;
+mod order;
+mod stored;
+
+use order::Order;
+
+pub use stored::Work;
+
+/// Sequences that a run may use in each millisecond since the one before it.
+const SEQUENCES_PER_MILLISECOND: u64 = 1 << 16;
+/// Most rejected events that wait in memory to be written to the dead letters.
+const MAX_REJECTED: usize = 4_096;
+
+/// The bounds of an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The bytes of all pending events, on disk and in memory.
+    pub max_bytes: u64,
+    /// Events in memory that are on disk too.
+    pub window: usize,
+    /// Events in memory that are not on disk, as while the disk does not work.
+    pub max_unsaved: usize,
+}
 
 /// The next step of a sender.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +43,7 @@ pub enum Next {
     Send(Box<Attempt>),
     /// Wait: nothing may be sent before this time.
     Later(Instant),
-    /// Wait: nothing may be sent before an event is pushed or an attempt is settled.
+    /// Wait: nothing may be sent before an event is pushed or read, or an attempt is settled.
     Idle,
 }
 
@@ -33,199 +64,358 @@ pub struct Attempt {
 pub struct AttemptId(u64);
 
 /// The result of an attempt to send an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptResult {
     /// The portal acknowledged the event.
     Delivered,
-    /// The portal rejected the event for good.
-    Rejected,
+    /// The portal rejected the event for good; its reason. `retry_at` is when it is sent again if
+    /// too many rejected events wait to be written.
+    Rejected {
+        /// The portal's reason.
+        problem: String,
+        /// See above.
+        retry_at: Instant,
+    },
     /// The portal did not acknowledge the event; the next attempt is not before this time.
     Deferred(Instant),
     /// The portal was not reached.
     Unreachable,
 }
 
+/// An event that the portal rejected for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    pub(crate) sequence: u64,
+    /// The event.
+    pub event: QueuedEvent,
+    /// The portal's reason.
+    pub problem: String,
+}
+
 /// Counts of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutboxStats {
-    /// Pending now, those in flight included.
+    /// Pending now, those in flight and those on disk included.
     pub pending: usize,
+    /// The pending events that are not on disk and are to be written.
+    pub unsaved: usize,
+    /// The bytes of the pending events.
+    pub bytes: u64,
+    /// When the oldest of them was queued.
+    pub oldest: Option<SystemTime>,
     /// Acknowledged by the portal since the start.
     pub delivered: u64,
-    /// Lost since the start, because more than the bound were pending.
-    pub dropped: u64,
-    /// Lost since the start, because the portal rejected them.
+    /// Rejected by the portal since the start.
     pub rejected: u64,
+    /// Lost since the start because of a bound or damage.
+    pub dropped: Dropped,
+}
+
+/// Counts of lost events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Connects.
+    pub connects: u64,
+    /// Disconnects.
+    pub disconnects: u64,
+    /// Updates.
+    pub updates: u64,
+    /// Events that could not be read again from the disk.
+    pub damaged: u64,
 }
 
 /// Holds the pending events in the order in which they were pushed.
 #[derive(Debug)]
 pub struct Outbox {
-    max: usize,
-    /// The latest event's number; the smallest is the oldest.
-    sequence: u64,
-    pending: BTreeMap<u64, Pending>,
-    /// The pending events of each session, the oldest first; never empty.
-    by_session: HashMap<SessionUid, VecDeque<u64>>,
-    /// First events of their sessions that may be sent now.
-    ready: BTreeSet<u64>,
-    /// First events of their sessions that may not be sent before a time.
-    deferred: BTreeSet<(Instant, u64)>,
-    delivered: u64,
-    dropped: u64,
-    rejected: u64,
+    limits: Limits,
+    /// The next event's number; the smallest is the oldest.
+    next_sequence: u64,
+    entries: BTreeMap<u64, Entry>,
+    /// Which of the listed entries may be sent.
+    order: Order,
+    /// The number of listed entries that are to be on disk.
+    listed: usize,
+    /// Entries that are to be written.
+    unsaved: BTreeSet<u64>,
+    /// The update of each session that has one.
+    updates: HashMap<SessionUid, u64>,
+    updates_by_age: BTreeSet<u64>,
+    /// `None` when every pending event is in memory and listed.
+    backlog: Option<Backlog>,
+    /// While it does not, later events do not wait for the backlog.
+    store_works: bool,
+    /// Events to remove from the disk.
+    settled: Vec<u64>,
+    rejected: Vec<Rejected>,
+    /// The bytes of the entries and of the backlog.
+    bytes: u64,
+    stats: OutboxStats,
+}
+
+/// The pending events that are on disk only.
+#[derive(Debug, Clone, Copy)]
+struct Backlog {
+    /// They have this sequence or a higher one.
+    from: u64,
+    events: usize,
+    bytes: u64,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct Entry {
     event: Event,
+    queued: SystemTime,
+    bytes: u64,
+    disk: OnDisk,
+    /// Whether it is in the order, so that it may be sent.
+    is_listed: bool,
     is_in_flight: bool,
-    not_before: Option<Instant>,
     deferrals: u32,
 }
 
+#[derive(Debug, Clone)]
+enum OnDisk {
+    /// It is an update: the next one replaces it, so it is never written.
+    Never,
+    /// It is to be written. `tried` when a commit with it began, so that it may be there.
+    No {
+        encoded: Arc<[u8]>,
+        tried: bool,
+    },
+    Yes,
+}
+
+impl Entry {
+    fn is_update(&self) -> bool {
+        matches!(self.disk, OnDisk::Never)
+    }
+}
+
 impl Outbox {
-    /// Creates an empty outbox for at most `max` events.
+    /// Creates an outbox at the time `now`. Its events wait until [`Self::loaded`] or
+    /// [`Self::store_failed`] is called.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub fn new(limits: Limits, now: SystemTime) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(0);
         Self {
-            max,
-            sequence: 0,
-            pending: BTreeMap::new(),
-            by_session: HashMap::new(),
-            ready: BTreeSet::new(),
-            deferred: BTreeSet::new(),
-            delivered: 0,
-            dropped: 0,
-            rejected: 0,
+            limits,
+            // Above those of earlier runs, before they are read.
+            next_sequence: milliseconds.saturating_mul(SEQUENCES_PER_MILLISECOND),
+            entries: BTreeMap::new(),
+            order: Order::default(),
+            listed: 0,
+            unsaved: BTreeSet::new(),
+            updates: HashMap::new(),
+            updates_by_age: BTreeSet::new(),
+            backlog: Some(Backlog {
+                from: 0,
+                events: 0,
+                bytes: 0,
+            }),
+            store_works: true,
+            settled: Vec::new(),
+            rejected: Vec::new(),
+            bytes: 0,
+            stats: OutboxStats::default(),
         }
     }
 
-    /// Adds an event. A full outbox drops and returns the oldest event that is not in flight; when
-    /// all are in flight, that is the new one.
+    /// Adds an event that is queued at `now`; returns those that were lost, which may be this one.
     #[must_use = "a dropped event is lost"]
-    pub fn push(&mut self, event: Event) -> Option<Event> {
-        self.sequence += 1;
-        let sequence = self.sequence;
-        let session = self.by_session.entry(event.uid.clone()).or_default();
-        session.push_back(sequence);
-        if session.len() == 1 {
-            self.ready.insert(sequence);
+    pub fn push(&mut self, event: Event, now: SystemTime) -> Vec<Event> {
+        match &event.kind {
+            EventKind::Updated(_) => {
+                if self.replace_update(&event, now) {
+                    return Vec::new();
+                }
+            }
+            // It has the final usage.
+            EventKind::Disconnected(_) => self.remove_update(&event.uid),
+            EventKind::Connected(_) => {}
         }
-        let pending = Pending {
-            event,
-            is_in_flight: false,
-            not_before: None,
-            deferrals: 0,
-        };
-        self.pending.insert(sequence, pending);
-        if self.pending.len() <= self.max {
-            return None;
+        self.next_sequence += 1;
+        let sequence = self.next_sequence;
+        let entry = new_entry(sequence, event, now);
+        self.bytes += entry.bytes;
+        if entry.is_update() {
+            self.updates.insert(entry.event.uid.clone(), sequence);
+            self.updates_by_age.insert(sequence);
+        } else {
+            self.unsaved.insert(sequence);
+            if self.backlog.is_none() && self.listed >= self.limits.window {
+                self.backlog = Some(Backlog {
+                    from: sequence,
+                    events: 0,
+                    bytes: 0,
+                });
+            }
         }
-        // The entries before it are in flight, which are few.
-        let (&oldest, _) = self.pending.iter().find(|(_, pending)| !pending.is_in_flight)?;
-        let dropped = self.remove(oldest)?;
-        self.dropped += 1;
-        Some(dropped.event)
+        self.entries.insert(sequence, entry);
+        if self.backlog.is_none() || !self.store_works {
+            self.list(sequence);
+        }
+        self.enforce_bounds()
     }
 
     /// Chooses the oldest event that may be sent at `now`; it is in flight until it is settled.
     pub fn next(&mut self, now: Instant) -> Next {
-        while let Some(&(time, sequence)) = self.deferred.first()
-            && time <= now
-        {
-            self.deferred.pop_first();
-            self.ready.insert(sequence);
-        }
-        let Some(sequence) = self.ready.pop_first() else {
-            return self
-                .deferred
-                .first()
-                .map_or(Next::Idle, |&(time, _)| Next::Later(time));
+        let sequence = match self.order.next(now) {
+            order::Next::Ready(sequence) => sequence,
+            order::Next::Later(time) => return Next::Later(time),
+            order::Next::Idle => return Next::Idle,
         };
-        let Some(pending) = self.pending.get_mut(&sequence) else {
+        let Some(entry) = self.entries.get_mut(&sequence) else {
             return Next::Idle;
         };
-        pending.is_in_flight = true;
+        entry.is_in_flight = true;
         Next::Send(Box::new(Attempt {
             id: AttemptId(sequence),
-            event: pending.event.clone(),
-            deferrals: pending.deferrals,
+            event: entry.event.clone(),
+            deferrals: entry.deferrals,
         }))
     }
 
     /// Records the result of an attempt that [`Self::next`] started.
     pub fn settle(&mut self, AttemptId(sequence): AttemptId, result: AttemptResult) {
+        let result = match result {
+            AttemptResult::Rejected { retry_at, .. } if self.rejected.len() >= MAX_REJECTED => {
+                AttemptResult::Deferred(retry_at)
+            }
+            result => result,
+        };
         match result {
             AttemptResult::Delivered => {
-                self.remove(sequence);
-                self.delivered += 1;
+                self.take(sequence);
+                self.stats.delivered += 1;
             }
-            AttemptResult::Rejected => {
-                self.remove(sequence);
-                self.rejected += 1;
+            AttemptResult::Rejected { problem, .. } => {
+                self.stats.rejected += 1;
+                self.reject(sequence, problem);
             }
             AttemptResult::Deferred(not_before) => {
-                if let Some(pending) = self.pending.get_mut(&sequence) {
-                    pending.is_in_flight = false;
-                    pending.not_before = Some(not_before);
-                    pending.deferrals = pending.deferrals.saturating_add(1);
-                    self.deferred.insert((not_before, sequence));
+                if let Some(entry) = self.entries.get_mut(&sequence) {
+                    entry.is_in_flight = false;
+                    entry.deferrals = entry.deferrals.saturating_add(1);
+                    self.order.defer(&entry.event.uid, sequence, not_before);
                 }
             }
             AttemptResult::Unreachable => {
-                if let Some(pending) = self.pending.get_mut(&sequence) {
-                    pending.is_in_flight = false;
-                    self.ready.insert(sequence);
+                if let Some(entry) = self.entries.get_mut(&sequence) {
+                    entry.is_in_flight = false;
+                    self.order.release(&entry.event.uid, sequence);
                 }
             }
         }
+        self.close_backlog_when_read();
     }
 
     /// Makes deferred events ready to be sent at once.
     pub fn clear_delays(&mut self) {
-        let deferred = std::mem::take(&mut self.deferred);
-        self.ready
-            .extend(deferred.into_iter().map(|(_, sequence)| sequence));
+        self.order.clear_delays();
     }
 
     /// The counts of events.
     #[must_use]
     pub fn stats(&self) -> OutboxStats {
+        let backlog = self.backlog.map_or(0, |backlog| backlog.events);
         OutboxStats {
-            pending: self.pending.len(),
-            delivered: self.delivered,
-            dropped: self.dropped,
-            rejected: self.rejected,
+            pending: self.entries.len() + backlog,
+            unsaved: self.unsaved.len(),
+            bytes: self.bytes,
+            oldest: self.entries.values().next().map(|entry| entry.queued),
+            ..self.stats.clone()
         }
     }
 
-    /// The pending events, the oldest first.
-    pub fn pending(&self) -> impl Iterator<Item = &Event> {
-        self.pending.values().map(|pending| &pending.event)
+    /// The pending events in memory, the oldest first.
+    pub fn in_memory(&self) -> impl Iterator<Item = &Event> {
+        self.entries.values().map(|entry| &entry.event)
     }
 
-    /// Removes an event and makes the next one of its session ready.
-    fn remove(&mut self, sequence: u64) -> Option<Pending> {
-        let removed = self.pending.remove(&sequence)?;
-        self.ready.remove(&sequence);
-        if let Some(time) = removed.not_before {
-            self.deferred.remove(&(time, sequence));
+    /// Lets an entry be sent.
+    fn list(&mut self, sequence: u64) {
+        if let Some(entry) = self.entries.get_mut(&sequence)
+            && !entry.is_listed
+        {
+            entry.is_listed = true;
+            self.order.insert(&entry.event.uid, sequence);
+            self.listed += usize::from(!entry.is_update());
         }
-        let uid = &removed.event.uid;
-        let session = self.by_session.get_mut(uid)?;
-        let position = session.iter().position(|other| *other == sequence)?;
-        session.remove(position);
-        match session.front() {
-            Some(first) if position == 0 => {
-                self.ready.insert(*first);
-            }
-            Some(_) => {}
-            None => {
-                self.by_session.remove(uid);
+    }
+
+    /// Lets every entry be sent.
+    fn list_all(&mut self) {
+        let waiting = self.entries.iter().filter(|(_, entry)| !entry.is_listed);
+        let waiting: Vec<u64> = waiting.map(|(sequence, _)| *sequence).collect();
+        for sequence in waiting {
+            self.list(sequence);
+        }
+    }
+
+    /// Removes an entry, and from the disk what may be there of it.
+    fn take(&mut self, sequence: u64) -> Option<Entry> {
+        let entry = self.forget(sequence)?;
+        if matches!(entry.disk, OnDisk::Yes | OnDisk::No { tried: true, .. }) {
+            self.settled.push(sequence);
+        }
+        Some(entry)
+    }
+
+    /// Removes an entry from memory.
+    fn forget(&mut self, sequence: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&sequence)?;
+        self.bytes -= entry.bytes;
+        self.unsaved.remove(&sequence);
+        if entry.is_listed {
+            self.order.remove(&entry.event.uid, sequence);
+            self.listed -= usize::from(!entry.is_update());
+        }
+        if entry.is_update() {
+            self.updates_by_age.remove(&sequence);
+            if self.updates.get(&entry.event.uid) == Some(&sequence) {
+                self.updates.remove(&entry.event.uid);
             }
         }
-        Some(removed)
+        Some(entry)
+    }
+
+    /// Keeps a rejected event for the dead letters. An update is no loss.
+    fn reject(&mut self, sequence: u64, problem: String) {
+        let Some(entry) = self.forget(sequence) else {
+            return;
+        };
+        if !entry.is_update() {
+            self.rejected.push(Rejected {
+                sequence,
+                event: QueuedEvent {
+                    event: entry.event,
+                    queued: entry.queued,
+                },
+                problem,
+            });
+        }
+    }
+}
+
+fn new_entry(sequence: u64, event: Event, queued: SystemTime) -> Entry {
+    let encoded = format::encode(sequence, &event, queued);
+    let bytes = u64::try_from(encoded.len()).unwrap_or(u64::MAX);
+    let disk = match event.kind {
+        EventKind::Updated(_) => OnDisk::Never,
+        EventKind::Connected(_) | EventKind::Disconnected(_) => OnDisk::No {
+            encoded: encoded.into(),
+            tried: false,
+        },
+    };
+    Entry {
+        event,
+        queued,
+        bytes,
+        disk,
+        is_listed: false,
+        is_in_flight: false,
+        deferrals: 0,
     }
 }
 

@@ -10,19 +10,20 @@ const TABLE: &str = "xtask/src/tidy/arrows.rs";
 
 /// Every crate of the workspace with the crates of the workspace that it depends on. A new entry
 /// needs a page in `docs/decisions/`.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("ocserv-agent-model", &[]),
     ("ipc", &[]),
     ("ocserv-agent-proto", &[]),
     ("occtl", &[]),
     ("telemetry", &[]),
+    ("storage", &[]),
     ("resilience", &["ocserv-agent-model"]),
     ("tls", &["resilience"]),
     ("policy", &["ocserv-agent-model"]),
     ("sessions", &["ocserv-agent-model"]),
     ("ocserv", &["ocserv-agent-model", "occtl"]),
-    ("outbox", &["ocserv-agent-model"]),
-    ("authz", &["ocserv-agent-model", "resilience"]),
+    ("outbox", &["ocserv-agent-model", "storage"]),
+    ("authz", &["ocserv-agent-model", "resilience", "storage"]),
     (
         "portal",
         &["ocserv-agent-model", "ocserv-agent-proto", "tls", "resilience"],

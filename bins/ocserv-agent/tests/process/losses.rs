@@ -14,11 +14,11 @@ use super::harness::{Harness, PROGRAM, RunningAgent};
 fn many_lost_events_are_one_line_a_second_that_counts_the_others() {
     let harness = Harness::new();
     harness.portal.on_event(Reply::Hang);
-    let agent = harness.start("[events]\nmax_pending = 1\n[log]\nformat = \"json\"\n");
+    let agent = harness.start("[outbox]\nmax_bytes = 65536\n[log]\nformat = \"json\"\n");
     let lost = || -> Vec<Value> {
         let log = fs::read_to_string(&agent.log).unwrap();
         log.lines()
-            .filter(|line| line.contains("event lost: more than events.max_pending"))
+            .filter(|line| line.contains("event lost: more than outbox.max_bytes"))
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     };

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod decisions;
+mod events;
 mod grpc;
 mod harness;
 mod losses;
@@ -249,19 +250,6 @@ fn a_second_signal_ends_the_shutdown_at_once() {
     agent.signal(Signal::SIGINT);
     assert_eq!(agent.exit_code(), Some(3));
     agent.wait_for_log("stopping at once");
-}
-
-#[test]
-fn a_shutdown_with_undelivered_events_has_its_own_exit_code() {
-    let harness = Harness::new();
-    let mut agent = harness.start("");
-    assert!(harness.login("alice", 1).allowed);
-    harness.wait_for_event("a connect", |event| matches!(event, PortalEvent::Connect(_)));
-    harness.portal.stop();
-    send_request(&harness.socket(), BOUND, &request("disconnect", "alice", 1)).unwrap();
-    agent.signal(Signal::SIGTERM);
-    assert_eq!(agent.exit_code(), Some(3));
-    agent.wait_for_log("events lost");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use policy::PolicyFileError;
 use portal::Portal;
 use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use super::config_source::ConfigSource;
@@ -19,6 +20,7 @@ use crate::config::{self, Address, Config, ConfigError, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
 use crate::jobs::persist_decisions::DecisionPersistence;
+use crate::jobs::persist_events::{EventPersistence, StoredRows};
 use crate::jobs::watch_policy::PolicyWatch;
 use crate::metrics::Metrics;
 use crate::operations::record_session::SessionRecorder;
@@ -92,6 +94,8 @@ pub(crate) struct Agent {
     pub(super) ocserv: Ocserv,
     pub(super) recorder: Arc<SessionRecorder>,
     pub(super) outbox: SharedOutbox,
+    /// The store of events, and the rows of sessions that it has; `None` without a portal.
+    pub(super) events: Option<(EventPersistence, oneshot::Receiver<StoredRows>)>,
 }
 
 /// The policy source.
@@ -152,8 +156,12 @@ impl Agent {
             request_timeout: config.ocserv.occtl_timeout.0,
             agent_id: config.agent_id.clone(),
         });
-        let outbox = SharedOutbox::new(config.events.max_pending);
+        let outbox = SharedOutbox::new(config.outbox.max_bytes);
         let reported = matches!(policy, PolicySetup::Portal(..)).then(|| outbox.clone());
+        let events = reported.clone().map(|outbox| {
+            let directory = config.outbox.directory(&config.state_dir);
+            EventPersistence::start(directory, &config.agent_id, outbox, metrics.clone())
+        });
         let recorder = SessionRecorder::new(&config.agent_id, reported, metrics.clone());
         Ok(Self {
             guard,
@@ -166,6 +174,7 @@ impl Agent {
             ocserv: ocserv.with_observer(metrics.control_observer()),
             recorder: Arc::new(recorder),
             outbox,
+            events,
             context: Context {
                 config: live,
                 metrics,

@@ -11,10 +11,10 @@ use super::start::{Started, start};
 /// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Every login was answered, every event delivered, every decision stored.
+    /// Every login was answered, every event is delivered or on disk, every decision stored.
     Drained,
-    /// A second signal or the time limit ended the shutdown, events were left, or decisions could
-    /// not be stored.
+    /// A second signal or the time limit ended the shutdown, or events or decisions could not be
+    /// stored.
     CutShort,
     /// The IPC server or another part failed; the rest was shut down in order.
     Failed,
@@ -48,9 +48,12 @@ impl Agent {
                 false
             }
         };
-        let pending = outbox.stats().pending;
-        if !in_time && pending > 0 {
-            tracing::error!(pending, "events lost: the shutdown was cut short");
+        let unsaved = outbox.stats().unsaved;
+        if unsaved > 0 {
+            tracing::error!(
+                unsaved,
+                "events lost: they were neither delivered nor written to the disk"
+            );
         }
         let stored = store.is_none_or(|store| store.is_complete());
         if !stored {
@@ -58,7 +61,7 @@ impl Agent {
         }
         if failed {
             ExitReason::Failed
-        } else if in_time && pending == 0 && stored {
+        } else if in_time && unsaved == 0 && stored {
             ExitReason::Drained
         } else {
             ExitReason::CutShort

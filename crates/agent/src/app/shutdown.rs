@@ -16,7 +16,7 @@ use crate::clock;
 const BEYOND_LOGINS: Duration = Duration::from_secs(7);
 /// Longest time for calls of the portal that are in progress.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest time for the last decisions to be stored: a disk that hangs must not cost the events.
+/// Longest time for the last decisions, and then the last events, to be stored.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tasks that end together, and the token that ends them.
@@ -76,6 +76,8 @@ pub(super) struct Stages {
     pub(super) storage: TaskGroup,
     /// The delivery of events.
     pub(super) delivery: TaskGroup,
+    /// The events' file.
+    pub(super) event_storage: TaskGroup,
     /// The connection to the portal, and what else lives as long as the process.
     pub(super) process: TaskGroup,
 }
@@ -93,6 +95,7 @@ impl Default for Stages {
             queries: group(),
             storage: group(),
             delivery: group(),
+            event_storage: group(),
             process: group(),
         }
     }
@@ -118,8 +121,9 @@ impl Stages {
         // A caller that keeps its call open must not delay the logins.
         tokio::join!(self.end_calls(), self.end_logins());
         self.queries.end().await;
-        self.end_storage().await;
-        self.delivery.end().await;
+        // A disk that hangs must not cost the events their time.
+        tokio::join!(self.end_storage(), self.delivery.end());
+        self.end_event_storage().await;
         self.process.end().await;
     }
 
@@ -132,6 +136,12 @@ impl Stages {
     async fn end_storage(&self) {
         if timeout(STORAGE_TIMEOUT, self.storage.end()).await.is_err() {
             tracing::error!(limit = ?STORAGE_TIMEOUT, "the last decisions were not stored in time");
+        }
+    }
+
+    async fn end_event_storage(&self) {
+        if timeout(STORAGE_TIMEOUT, self.event_storage.end()).await.is_err() {
+            tracing::error!(limit = ?STORAGE_TIMEOUT, "the last events were not stored in time");
         }
     }
 

@@ -9,7 +9,7 @@ use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use telemetry::DroppedLines;
 use tls::ClientTls;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
@@ -27,6 +27,7 @@ use crate::ipc;
 use crate::jobs::deliver_events::{DeliveryLog, EventDelivery, report_to};
 use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequests, disconnect_denied_users};
 use crate::jobs::persist_decisions::DecisionPersistence;
+use crate::jobs::persist_events::{EventPersistence, StoredRows};
 use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
@@ -71,6 +72,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
         ocserv,
         recorder,
         outbox,
+        events,
     } = agent;
     guard.disarm();
     let config = context.config.current();
@@ -91,6 +93,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     tokio::join!(
         import_sessions(&ocserv, &recorder),
         context.start_persistence(&authorizer, persistence),
+        context.start_event_persistence(events),
     );
     let connected = portal
         .as_ref()
@@ -217,6 +220,19 @@ impl Context {
         storage.spawn_on(&self.background, persist);
     }
 
+    /// Loads the events of an earlier run and writes new ones.
+    async fn start_event_persistence(
+        &self,
+        events: Option<(EventPersistence, oneshot::Receiver<StoredRows>)>,
+    ) {
+        let Some((mut persistence, _rows)) = events else {
+            return;
+        };
+        persistence.load().await;
+        let storage = &self.stages.event_storage;
+        storage.spawn_on(&self.background, persistence.run(storage.stop.clone()));
+    }
+
     /// Starts the delivery of events; returns whether the portal is connected.
     fn start_delivery(&self, portal: &Portal, outbox: &SharedOutbox) -> watch::Receiver<bool> {
         let connected = self.watch_connected(portal.state());
@@ -286,16 +302,23 @@ impl Context {
         let readiness = ReadinessCheck {
             connected: parts.connected.clone(),
             fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
-            store: parts.store.clone(),
+            stores: Self::stores(parts),
+            outbox: parts.outbox.clone(),
             refused: self.refused.clone(),
             draining: self.stages.logins.stop.clone(),
         };
+        let has_portal = parts.connected.is_some();
         let refreshes: Vec<Refresh> = vec![
             self.refresh(&parts.recorder, |metrics, recorder| {
                 metrics.set_sessions(recorder.live_count());
             }),
             self.refresh(&parts.outbox, |metrics, outbox| {
-                metrics.set_outbox(&outbox.stats());
+                metrics.set_outbox(&outbox.stats(), clock::wall());
+            }),
+            self.refresh(&has_portal.then(|| parts.outbox.clone()), |metrics, outbox| {
+                if let Some(outbox) = outbox {
+                    metrics.set_event_store_up(outbox.status().problem().is_none());
+                }
             }),
             self.refresh(&parts.authorizer, |metrics, authorizer| {
                 let stats = authorizer.stats();
@@ -332,6 +355,12 @@ impl Context {
                 telemetry::serve(listener, pages, tasks, stop).await;
             }
         });
+    }
+
+    /// The stores that `/readyz` shows.
+    fn stores(parts: &ObservedParts) -> Vec<StoreStatus> {
+        let events = parts.connected.as_ref().map(|_| parts.outbox.status().clone());
+        parts.store.clone().into_iter().chain(events).collect()
     }
 
     /// Brings the metrics of `part` up to date for a scrape.

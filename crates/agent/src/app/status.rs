@@ -9,6 +9,7 @@ use super::watchdog::Stalled;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::operations::refused_reloads::RefusedReloads;
+use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 
 /// Brings the metrics of one part up to date; called for each scrape.
@@ -19,8 +20,9 @@ pub(super) struct ReadinessCheck {
     /// Whether the portal is connected; `None` without a portal.
     pub(super) connected: Option<watch::Receiver<bool>>,
     pub(super) fail_mode: Live<FailMode>,
-    /// The decision store; `None` where decisions are not stored.
-    pub(super) store: Option<StoreStatus>,
+    /// The decision store and the event store; empty where there is nothing to store.
+    pub(super) stores: Vec<StoreStatus>,
+    pub(super) outbox: SharedOutbox,
     pub(super) refused: RefusedReloads,
     /// Cancelled when the shutdown begins.
     pub(super) draining: CancellationToken,
@@ -50,9 +52,18 @@ impl ReadinessCheck {
 
     /// What does not work although logins are decided as configured.
     fn problems(&self) -> Vec<String> {
-        let store = self.store.as_ref().and_then(StoreStatus::problem);
-        let store = store.map(|problem| format!("the decision store does not work: {problem}"));
-        store.into_iter().chain(self.refused.problems()).collect()
+        let failed = self.stores.iter().filter_map(StoreStatus::failure);
+        failed
+            .chain(self.lost_events())
+            .chain(self.refused.problems())
+            .collect()
+    }
+
+    /// That the bounds of the outbox have dropped events since the start.
+    fn lost_events(&self) -> Option<String> {
+        let dropped = self.outbox.stats().dropped;
+        let lost = dropped.connects + dropped.disconnects + dropped.damaged;
+        (lost > 0).then(|| format!("{lost} events for the portal are lost"))
     }
 }
 
@@ -79,12 +90,13 @@ mod tests {
 
     #[test]
     fn an_agent_whose_decision_store_fails_is_ready_and_names_it() {
-        let store = StoreStatus::new();
+        let store = StoreStatus::new("the decision store");
         let (_portal, connected) = watch::channel(false);
         let mut check = ReadinessCheck {
             connected: Some(connected),
             fail_mode: Live::fixed(FailMode::Stale),
-            store: Some(store.clone()),
+            stores: vec![store.clone()],
+            outbox: SharedOutbox::without_disk(),
             refused: RefusedReloads::default(),
             draining: CancellationToken::new(),
         };

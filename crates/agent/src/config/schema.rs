@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::Events;
 use super::grpc::Grpc;
 use super::http::Http;
 use super::ipc::Ipc;
 use super::log::Log;
 use super::ocserv::Ocserv;
+use super::outbox::Outbox;
 use super::portal::Portal;
 use super::resilience::Resilience;
 use super::server_environment::Environment;
@@ -45,9 +45,9 @@ pub struct Config {
     /// The validation of connected sessions.
     #[serde(default)]
     pub sessions: Sessions,
-    /// The queue of events for the portal.
+    /// The events that wait for the portal.
     #[serde(default)]
-    pub events: Events,
+    pub outbox: Outbox,
     /// Metrics and probes.
     #[serde(default)]
     pub http: Http,

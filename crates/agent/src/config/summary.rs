@@ -21,6 +21,7 @@ impl Config {
         let mut effective = self.clone();
         effective.hostname = Some(self.hostname());
         effective.portal.connect_timeout = Some(Period(self.portal.connect_timeout()));
+        effective.outbox.dir = Some(self.outbox.directory(&self.state_dir).to_owned());
         for (key, value) in reload::flat(&effective) {
             text.push_str(&format!("  {key} = {value}\n"));
         }

@@ -90,7 +90,7 @@ fn every_problem_is_reported_at_once_with_its_location_and_key() {
         .unwrap_err();
     insta::assert_snapshot!(problems, @r#"
     DIR/config.toml:1: agent_id: expected a text, found 5
-    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, events, http, log
+    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, outbox, http, log
     DIR/config.toml:4: portal.address: "http://portal.test" does not begin with https://, expected a URL such as "https://portal.example.com:8443"
     DIR/config.toml:5: portal.timeout: expected a time with its unit such as "2s" or "500ms", found 2
     DIR/config.toml:6: portal.tls.ca: is required and missing
@@ -115,8 +115,8 @@ fn bad_values_are_reported_at_once_with_their_line() {
          socket = \"ipc.sock\"\n\
          allowed_uids = []\n\
          max_connections = 0\n\
-         [events]\n\
-         max_pending = 0\n\
+         [outbox]\n\
+         max_bytes = 0\n\
          [log]\n\
          level = \"loud\"\n"
     )
@@ -129,7 +129,7 @@ fn bad_values_are_reported_at_once_with_their_line() {
     DIR/config.toml:12: ipc.socket: "ipc.sock" does not begin with a slash
     DIR/config.toml:13: ipc.allowed_uids: is empty: nobody could ask, and every login would be denied
     DIR/config.toml:14: ipc.max_connections: 0 is not between 1 and 65536
-    DIR/config.toml:16: events.max_pending: 0 is not between 1 and 1000000
+    DIR/config.toml:16: outbox.max_bytes: 0 is not between 65536 and 68719476736
     DIR/config.toml:18: log.level: "loud" is not `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,h2=warn`
     "#);
 }
@@ -219,7 +219,7 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
         ("OCSERV_AGENT__PORTAL__TIMEOUT", "1s"),
         ("OCSERV_AGENT__IPC__ALLOWED_UIDS", "[0, 990]"),
         ("OCSERV_AGENT__IPC__SOCKET_MODE", "0660"),
-        ("OCSERV_AGENT__EVENTS__MAX_PENDING", "5"),
+        ("OCSERV_AGENT__OUTBOX__MAX_BYTES", "70000"),
         ("OCSERV_AGENT__PORTAL__RECONNECT__MULTIPLIER", "1.5"),
         ("HOME", "/root"),
     ];
@@ -228,7 +228,7 @@ fn a_variable_wins_over_the_file_and_is_named_where_it_is_wrong() {
     assert_eq!(config.portal.timeout, Period::seconds(1));
     assert_eq!(config.ipc.allowed_uids, [0, 990]);
     assert_eq!(config.ipc.socket_mode, SocketMode(0o660));
-    assert_eq!(config.events.max_pending, 5);
+    assert_eq!(config.outbox.max_bytes, 70_000);
 
     let environment = [
         ("OCSERV_AGENT__PORTAL__TIMEOUT", "9s"),

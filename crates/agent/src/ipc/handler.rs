@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::audit::audit_rejection;
 use super::confirmation::{Confirmation, WrittenAllow};
 use super::connection::Connection;
 use super::deadline::Times;
@@ -28,6 +29,7 @@ use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
+use crate::operations::shared_outbox::Appended;
 
 /// Longest time from the accept to a complete request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,8 +39,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_DRAINS: usize = 64;
 /// Most decision tables that are built at once; logins have permits of their own.
 const MAX_TABLES: usize = 4;
-/// The longest unchecked text in an audit line, in characters.
-const MAX_UNCHECKED: usize = 64;
 /// The longest problem in a warning, in characters.
 const MAX_PROBLEM: usize = 256;
 
@@ -79,6 +79,8 @@ pub(super) struct RequestHandler {
     silent: ConnectionLimiter<()>,
     logins: Semaphore,
     tables: Semaphore,
+    /// Reports that wait for the disk.
+    reports: Semaphore,
     drains: Semaphore,
     warnings: Warnings,
 }
@@ -91,6 +93,8 @@ enum Received<'a> {
     Login(Arc<Login>, Times, SemaphorePermit<'a>),
     /// A request for the last decisions, of one user or all, and its permit.
     Decisions(Option<Username>, SemaphorePermit<'a>),
+    /// The end of a session, which is to be on disk before the answer, and until when.
+    Disconnect(Option<Appended>, Instant),
     /// A request that has no other answer.
     Acknowledged,
     /// The request is rejected; some of it may be unread.
@@ -129,6 +133,7 @@ impl RequestHandler {
             silent: ConnectionLimiter::new(max_logins),
             logins: Semaphore::new(max_logins),
             tables: Semaphore::new(MAX_TABLES),
+            reports: Semaphore::new(max_logins),
             drains: Semaphore::new(MAX_DRAINS),
             warnings: Warnings::default(),
         };
@@ -178,12 +183,31 @@ impl RequestHandler {
                     write_bounded(connection, &response::table(table)).await;
                 }
             }
+            Received::Disconnect(appended, by) => {
+                self.await_durable(appended, by).await;
+                write_bounded(connection, &response::acknowledged()).await;
+            }
             Received::Acknowledged => {
                 write_bounded(connection, &response::acknowledged()).await;
             }
             Received::Rejected(response) => self.reject(connection, &response).await,
         }
         None
+    }
+
+    /// Waits until the end of a session is on disk. A disk that is slow or does not work delays the
+    /// answer no longer than until `by`: the event waits in memory then.
+    async fn await_durable(&self, appended: Option<Appended>, by: Instant) {
+        // As many wait as logins may: each holds a connection.
+        if let Some(appended) = appended
+            && let Ok(_permit) = self.reports.try_acquire()
+            && let Err(error) = appended.durable(by).await
+        {
+            self.metrics.error(IpcError::NotDurable);
+            if let Some(suppressed) = self.warnings.durable.admit(clock::now().into_std()) {
+                tracing::error!(%error, suppressed, "answered a disconnect-script whose report is in memory only");
+            }
+        }
     }
 
     /// Queues an allow for the confirmation task. When the queue is full, registers the session at
@@ -224,11 +248,12 @@ impl RequestHandler {
                 self.metrics.login();
                 Received::Login(login, times, permit)
             }
-            // Needs no permit: it waits for nothing, and ocserv does not repeat a rejected report.
+            // Recorded without a permit: ocserv does not repeat a rejected report.
             Command::Disconnect(report) => {
                 self.metrics.request("disconnect");
-                self.recorder.session_ended(report);
-                Received::Acknowledged
+                let appended = self.recorder.session_ended(report);
+                let by = Times::of(request, arrived, settings.deadline).map(|times| times.decide_by);
+                Received::Disconnect(appended, by.unwrap_or(arrived))
             }
             Command::HostUpdate => {
                 self.metrics.request("host-update");
@@ -360,21 +385,4 @@ impl RequestHandler {
             tracing::error!(%error, suppressed, "could not accept a connection on the IPC socket");
         }
     }
-}
-
-/// Writes the audit line of a login that was rejected before its decision. The request's fields are
-/// unchecked: they are truncated, and logged as strings, which both log formats quote.
-fn audit_rejection(request: &ipc::Request, response: &ipc::Response, arrived: Instant) {
-    tracing::info!(
-        target: "audit",
-        user = one_line(&request.username, MAX_UNCHECKED),
-        client_ip = one_line(&request.ip_real, MAX_UNCHECKED),
-        id = one_line(&request.session_id, MAX_UNCHECKED),
-        outcome = "deny",
-        source = response.source,
-        deny_code = response.deny_code,
-        reason = response.error,
-        duration_ms = u64::try_from((clock::now() - arrived).as_millis()).unwrap_or(u64::MAX),
-        "login decided"
-    );
 }

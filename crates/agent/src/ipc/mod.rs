@@ -3,6 +3,7 @@
 //! A peer is authenticated by its uid from the kernel, and may be slow: every connection has time
 //! and size limits of its own, and none delays another.
 
+mod audit;
 mod confirmation;
 mod connection;
 mod deadline;

@@ -15,6 +15,7 @@ pub(super) struct Warnings {
     pub(super) request: LogLimiter,
     pub(super) accept: LogLimiter,
     pub(super) late: LogLimiter,
+    pub(super) durable: LogLimiter,
 }
 
 impl Default for Warnings {
@@ -26,6 +27,7 @@ impl Default for Warnings {
             request: limiter(),
             accept: limiter(),
             late: limiter(),
+            durable: limiter(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl EventDelivery {
                     self.settle(completed, &mut state);
                     self.pause_after_deferrals(&mut state);
                 }
-                () = self.outbox.pushed() => {}
+                () = self.outbox.sendable() => {}
                 () = until(not_before) => {}
                 () = stop.cancelled() => {}
             }
@@ -159,14 +159,14 @@ impl EventDelivery {
         } = completed;
         let deferrals = deferrals.saturating_add(1);
         let attempt_result = self.attempt_result(&result, deferrals);
-        self.outbox.settle(id, attempt_result);
+        self.outbox.settle(id, attempt_result.clone());
         if attempt_result != AttemptResult::Unreachable && state.outages > 0 {
             state.outages = 0;
             let pending = self.outbox.stats().pending;
             tracing::info!(pending, "event delivery recovered");
         }
         match attempt_result {
-            AttemptResult::Delivered | AttemptResult::Rejected => state.deferrals = 0,
+            AttemptResult::Delivered | AttemptResult::Rejected { .. } => state.deferrals = 0,
             AttemptResult::Deferred(_) if state.paused_until.is_none() => {
                 state.deferrals = state.deferrals.saturating_add(1);
             }
@@ -176,9 +176,9 @@ impl EventDelivery {
         let now = clock::now().into_std();
         match attempt_result {
             AttemptResult::Delivered => {}
-            AttemptResult::Rejected => {
+            AttemptResult::Rejected { .. } => {
                 if let Some(suppressed) = self.log.rejected.admit(now) {
-                    tracing::error!(%event_id, %error, suppressed, "event lost: the portal rejected it");
+                    tracing::error!(%event_id, %error, suppressed, "the portal rejected an event: it is in the dead letters");
                 }
             }
             AttemptResult::Deferred(_) if deferrals == 1 => {
@@ -198,14 +198,21 @@ impl EventDelivery {
         match result {
             Ok(()) => AttemptResult::Delivered,
             // A retry would block every later event of its session for ever.
-            Err(error) if error.rejects_event() => AttemptResult::Rejected,
+            Err(error) if error.rejects_event() => AttemptResult::Rejected {
+                problem: error.to_string(),
+                retry_at: self.delay_until(deferrals),
+            },
             // The portal received it. What fails may be this event alone.
             Err(ReportError::NotAcknowledged(_) | ReportError::Call(CheckError::Refused { .. })) => {
-                let delay = self.backoff.delay(deferrals, fastrand::f64());
-                AttemptResult::Deferred((clock::now() + delay).into_std())
+                AttemptResult::Deferred(self.delay_until(deferrals))
             }
             Err(_) => AttemptResult::Unreachable,
         }
+    }
+
+    fn delay_until(&self, deferrals: u32) -> std::time::Instant {
+        let delay = self.backoff.delay(deferrals, fastrand::f64());
+        (clock::now() + delay).into_std()
     }
 
     /// Pauses delivery to a portal that defers one event after the other.
@@ -272,13 +279,21 @@ impl EventDelivery {
             // already.
             match timeout_at(start + FLUSH_TIMEOUT, in_flight.next()).await {
                 Ok(Some(completed)) => self.settle(completed, &mut state),
+                Ok(None) if self.is_read_within(start + FLUSH_TIMEOUT, &state).await => {}
                 Ok(None) | Err(_) => break,
             }
         }
         match self.outbox.stats().pending {
             0 => tracing::info!("all events are delivered"),
-            pending => tracing::error!(pending, "events lost: not delivered before the shutdown"),
+            pending => tracing::info!(pending, "events wait on the disk for the next start"),
         }
+    }
+
+    /// Waits for events that are being read from the disk, unless the portal fails.
+    async fn is_read_within(&self, limit: Instant, state: &DeliveryState) -> bool {
+        self.outbox.wants_to_read()
+            && state.paused_until.is_none()
+            && timeout_at(limit, self.outbox.sendable()).await.is_ok()
     }
 }
 

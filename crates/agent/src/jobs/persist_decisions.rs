@@ -56,7 +56,7 @@ impl DecisionPersistence {
         Self {
             disk: Disk::Opening(file.open()),
             file,
-            status: StoreStatus::new(),
+            status: StoreStatus::new("the decision store"),
             restored: false,
             failures: 0,
         }

@@ -23,6 +23,7 @@ pub(crate) struct IpcMetrics {
     accept_errors: Counter,
     late: Counter,
     panics: Counter,
+    not_durable: Counter,
 }
 
 /// Why a connection on the IPC socket failed.
@@ -38,6 +39,8 @@ pub(crate) enum IpcError {
     TooLate,
     /// The handler of a connection panicked.
     Panic,
+    /// A report was answered before it was on disk.
+    NotDurable,
 }
 
 impl IpcMetrics {
@@ -52,6 +55,7 @@ impl IpcMetrics {
             accept_errors: errors("accept"),
             late: errors("too_late"),
             panics: errors("panic"),
+            not_durable: errors("not_durable"),
             metrics,
         }
     }
@@ -75,6 +79,7 @@ impl IpcMetrics {
             IpcError::Accept => self.accept_errors.increment(1),
             IpcError::TooLate => self.late.increment(1),
             IpcError::Panic => self.panics.increment(1),
+            IpcError::NotDurable => self.not_durable.increment(1),
         }
     }
 

@@ -53,6 +53,7 @@ impl Metrics {
         let registry = Registry::new(&declared())?;
         sessions::register(&registry);
         ocserv::register(&registry);
+        outbox::register(&registry);
         Ok(Self {
             registry: Arc::new(registry),
             server_id: LabelValue::server_id(agent_id),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ocserv_agent_model::{DisconnectReason, Event, EventKind, Login, OcservId, Source};
 use sessions::{DisconnectReport, ExistingSession, LoginHandle, SessionStore};
 
-use super::shared_outbox::SharedOutbox;
+use super::shared_outbox::{Appended, SharedOutbox};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -41,7 +41,7 @@ impl SessionRecorder {
         let (handle, superseded) = {
             let mut store = self.store();
             let (handle, superseded) = store.login_started(login, now);
-            superseded.iter().for_each(|event| self.report(event));
+            let _pushed = self.report(superseded.as_slice());
             (handle, superseded)
         };
         if let Some(event) = superseded {
@@ -68,13 +68,14 @@ impl SessionRecorder {
     /// Records that a session started; `connected_at` is ocserv's connect time, in seconds since
     /// 1970, where it is known.
     pub(crate) fn session_started(&self, login: LoginHandle, source: Source, connected_at: Option<u64>) {
-        self.record(|store| store.session_started(login, source, connected_at));
+        let _pushed = self.record(|store| store.session_started(login, source, connected_at));
     }
 
-    /// Records a disconnect-script's report.
-    pub(crate) fn session_ended(&self, report: DisconnectReport) {
+    /// Records a disconnect-script's report. Returns what is to be on disk before the script is
+    /// answered; `None` without a portal.
+    pub(crate) fn session_ended(&self, report: DisconnectReport) -> Option<Appended> {
         let now = clock::wall();
-        self.record(|store| store.session_ended(report, now));
+        self.record(|store| store.session_ended(report, now))
     }
 
     /// Sets the reason that the end of a session will have; see [`SessionStore::expect_end`].
@@ -93,21 +94,23 @@ impl SessionRecorder {
     }
 
     /// Makes a change and reports its events; logs them after the lock is released.
-    fn record(&self, change: impl FnOnce(&mut SessionStore) -> Vec<Event>) {
-        let events = {
+    fn record(&self, change: impl FnOnce(&mut SessionStore) -> Vec<Event>) -> Option<Appended> {
+        let (events, appended) = {
             let mut store = self.store();
             let events = change(&mut store);
-            events.iter().for_each(|event| self.report(event));
-            events
+            let appended = self.report(&events);
+            (events, appended)
         };
         events.iter().for_each(log);
+        appended
     }
 
-    fn report(&self, event: &Event) {
-        self.metrics.session_event(&event.kind);
-        if let Some(outbox) = &self.outbox {
-            outbox.push(event.clone());
+    fn report(&self, events: &[Event]) -> Option<Appended> {
+        for event in events {
+            self.metrics.session_event(&event.kind);
         }
+        let outbox = self.outbox.as_ref().filter(|_| !events.is_empty())?;
+        Some(outbox.append(events.iter().cloned(), Vec::new()))
     }
 }
 

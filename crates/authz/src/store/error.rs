@@ -2,6 +2,8 @@
 
 use std::io;
 
+use storage::{DatabaseFault, FileError, classify};
+
 use super::set_aside::SetAsideReason;
 
 /// Why the store does not work. Open it again later: after an error of the disk a database refuses
@@ -42,6 +44,13 @@ impl OpenError {
         Self::Unusable(SetAsideReason::Damaged(problem.into()))
     }
 
+    pub(super) fn file(error: FileError) -> Self {
+        match error {
+            FileError::Exposed => Self::Unusable(SetAsideReason::Exposed),
+            FileError::Io(error) => Self::io(error),
+        }
+    }
+
     pub(super) fn io(error: io::Error) -> Self {
         Self::Environment(error.into())
     }
@@ -49,20 +58,11 @@ impl OpenError {
 
 impl<E: Into<redb::Error>> From<E> for OpenError {
     fn from(error: E) -> Self {
-        match error.into() {
-            redb::Error::DatabaseAlreadyOpen => Self::Environment(StoreError::InUse),
-            // redb reports a file of another format as an I/O error of these kinds.
-            redb::Error::Io(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                Self::io(error)
-            }
-            // The disk failed in an earlier call.
-            error @ redb::Error::PreviousIo => Self::Environment(StoreError::Database(Box::new(error))),
-            error => Self::damaged(error.to_string()),
+        match classify(error) {
+            DatabaseFault::InUse => Self::Environment(StoreError::InUse),
+            DatabaseFault::Io(error) => Self::io(error),
+            DatabaseFault::Latched(error) => Self::Environment(StoreError::Database(Box::new(error))),
+            DatabaseFault::Damaged(problem) => Self::damaged(problem),
         }
     }
 }

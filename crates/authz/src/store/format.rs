@@ -8,6 +8,7 @@ use ocserv_agent_model::{Denial, DenyCode, Grant, GroupName, Username, Verdict, 
 use resilience::{AccessScope, CacheKey, Record, Revocation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use storage::{CHECKSUM_START, checksum};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,7 +75,7 @@ const CHECKSUM_LEN: usize = size_of::<u64>();
 
 impl Codec {
     pub(super) fn new(agent_id: &str) -> Self {
-        Self(fnv(0xcbf2_9ce4_8422_2325, agent_id.as_bytes()))
+        Self(checksum(CHECKSUM_START, agent_id.as_bytes()))
     }
 
     pub(super) fn encode(&self, record: &Record) -> (Vec<u8>, Vec<u8>) {
@@ -199,7 +200,8 @@ impl Codec {
 
     pub(super) fn checksum(&self, key: &[u8], body: &[u8]) -> u64 {
         // The length between the two detects a byte that moved from one to the other.
-        fnv(fnv(fnv(self.0, key), &key.len().to_be_bytes()), body)
+        let with_key = checksum(checksum(self.0, key), &key.len().to_be_bytes());
+        checksum(with_key, body)
     }
 }
 
@@ -236,11 +238,4 @@ fn at(milliseconds: u64) -> Option<SystemTime> {
 )]
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data serializes")
-}
-
-/// FNV-1a, 64 bits.
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -7,13 +7,13 @@
 //! The file is one line: `1 SEQUENCE CHECKSUM`, 1 being the version of the format. It is replaced
 //! whole.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use storage::{sync_directory, with_suffix};
+
 use super::error::OpenError;
-use super::file;
 use super::format::Codec;
 
 /// Version of the format.
@@ -42,7 +42,7 @@ impl SequenceFile {
 
     /// Reads the number; `None` when there is no file.
     pub(super) fn read(&self, codec: &Codec) -> Result<Option<u64>, OpenError> {
-        let Some(file) = file::open_existing(&self.path)? else {
+        let Some(file) = storage::open_existing(&self.path).map_err(OpenError::file)? else {
             return Ok(None);
         };
         let mut content = Vec::new();
@@ -58,7 +58,7 @@ impl SequenceFile {
     /// Writes the number durably.
     pub(super) fn write(&self, sequence: u64, codec: &Codec) -> io::Result<()> {
         let temporary = with_suffix(&self.path, ".tmp");
-        let mut file = file::options().create(true).truncate(true).open(&temporary)?;
+        let mut file = storage::options().create(true).truncate(true).open(&temporary)?;
         file.write_all(encode(sequence, codec).as_bytes())?;
         file.sync_all()?;
         #[expect(
@@ -66,7 +66,7 @@ impl SequenceFile {
             reason = "the file is synced before, the directory after"
         )]
         fs::rename(&temporary, &self.path)?;
-        self.sync_directory()
+        sync_directory(&self.path)
     }
 
     /// Removes the file, if there is one.
@@ -75,12 +75,6 @@ impl SequenceFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        // A bare file name has the empty parent.
-        let parent = self.path.parent().filter(|path| *path != Path::new(""));
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
@@ -95,10 +89,4 @@ fn decode(content: &[u8], codec: &Codec) -> Option<u64> {
     let text = str::from_utf8(content).ok()?;
     let sequence = text.split(' ').nth(1)?.parse().ok()?;
     (encode(sequence, codec) == text).then_some(sequence)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(OsStr::new(suffix));
-    PathBuf::from(path)
 }

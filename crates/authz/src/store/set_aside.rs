@@ -1,7 +1,6 @@
 //! Files that are not used: why, and what happens to them.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -72,17 +71,8 @@ impl SetAsideReason {
             Self::Foreign(_) => "foreign",
             Self::Exposed => "exposed",
         };
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".");
-        aside.push(suffix);
-        let aside = PathBuf::from(aside);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "nothing is lost when a crash leaves the unusable file in place"
-        )]
-        fs::rename(path, &aside)?;
         Ok(SetAside {
-            path: Some(aside),
+            path: Some(storage::set_aside(path, suffix)?),
             reason: self,
         })
     }

@@ -1,23 +1,63 @@
 use std::time::{Duration, UNIX_EPOCH};
 
-use ocserv_agent_model::{DisconnectReason, Disconnected, EventId, EventKind, OcservId, Username};
-use proptest::prelude::*;
+use ocserv_agent_model::{
+    Connected, DisconnectReason, Disconnected, EventId, OcservId, SessionStatus, Updated, Username,
+};
 
 use super::*;
 
+mod model;
+
+const LIMITS: Limits = Limits {
+    max_bytes: u64::MAX,
+    window: 100,
+    max_unsaved: 100,
+};
+
 /// An event of `session`, identified by `number`.
 fn event(session: i32, number: i32) -> Event {
-    let kind = EventKind::Disconnected(Disconnected {
+    event_of(
+        session,
+        number,
+        EventKind::Disconnected(Disconnected {
+            at: UNIX_EPOCH,
+            reason: DisconnectReason::Unspecified,
+            usage: None,
+            is_sampled: false,
+            duration: None,
+        }),
+    )
+}
+
+fn connect(session: i32, number: i32) -> Event {
+    event_of(
+        session,
+        number,
+        EventKind::Connected(Connected {
+            at: UNIX_EPOCH,
+            client_ip: None,
+            vpn_ip: None,
+            device: String::new(),
+            group: None,
+        }),
+    )
+}
+
+fn update(session: i32, number: i32) -> Event {
+    let kind = EventKind::Updated(Updated {
         at: UNIX_EPOCH,
-        reason: DisconnectReason::Unspecified,
         usage: None,
-        is_sampled: false,
-        duration: None,
+        duration: Duration::ZERO,
+        status: SessionStatus::Active,
     });
+    event_of(session, number, kind)
+}
+
+fn event_of(session: i32, number: i32, kind: EventKind) -> Event {
     let id = OcservId::new(number).unwrap();
     let uid = SessionUid::new("a1", OcservId::new(session).unwrap(), 1);
     Event {
-        event_id: EventId::new(&SessionUid::new("a1", id, 2), &kind),
+        event_id: EventId::new(&uid, &kind),
         username: Username::parse("alice").unwrap(),
         id,
         uid,
@@ -33,12 +73,24 @@ fn start() -> Instant {
     Instant::now()
 }
 
+fn empty(limits: Limits) -> Outbox {
+    let mut outbox = Outbox::new(limits, UNIX_EPOCH);
+    outbox.loaded(0, 0, None);
+    outbox
+}
+
 fn outbox(events: &[(i32, i32)]) -> Outbox {
-    let mut outbox = Outbox::new(100);
+    let mut outbox = empty(LIMITS);
     for (session, number) in events {
-        assert_eq!(outbox.push(event(*session, *number)), None);
+        assert_eq!(push(&mut outbox, event(*session, *number)), [0; 0]);
     }
     outbox
+}
+
+/// Adds an event; returns the numbers of those that are lost.
+fn push(outbox: &mut Outbox, event: Event) -> Vec<i32> {
+    let lost = outbox.push(event, UNIX_EPOCH);
+    lost.iter().map(|event| event.id.get()).collect()
 }
 
 fn send(outbox: &mut Outbox, now: Instant) -> Attempt {
@@ -53,7 +105,14 @@ fn number_of(attempt: &Attempt) -> i32 {
 }
 
 fn numbers(outbox: &Outbox) -> Vec<i32> {
-    outbox.pending().map(|event| event.id.get()).collect()
+    outbox.in_memory().map(|event| event.id.get()).collect()
+}
+
+/// Takes the work and says that it is done; returns how many events it writes and removes.
+fn write(outbox: &mut Outbox) -> (usize, usize) {
+    let work = outbox.take_work();
+    outbox.written(&work);
+    (work.events.len(), work.removed().count())
 }
 
 #[test]
@@ -98,168 +157,132 @@ fn a_deferred_event_delays_only_its_own_session() {
 }
 
 #[test]
-fn a_rejected_event_does_not_delay_its_session() {
+fn a_rejected_event_does_not_delay_its_session_and_is_removed_once_it_is_a_dead_letter() {
     let mut outbox = outbox(&[(1, 1), (1, 2)]);
+    assert_eq!(write(&mut outbox), (2, 0));
     let now = start();
     let first = send(&mut outbox, now);
-    outbox.settle(first.id, AttemptResult::Rejected);
+    let problem = "no such user".to_owned();
+    let retry_at = now;
+    outbox.settle(first.id, AttemptResult::Rejected { problem, retry_at });
     assert_eq!(number_of(&send(&mut outbox, now)), 2);
-    let expected = OutboxStats {
-        pending: 1,
-        rejected: 1,
-        ..OutboxStats::default()
-    };
-    assert_eq!(outbox.stats(), expected);
+    let work = outbox.take_work();
+    assert_eq!((work.rejected.len(), work.settled.len()), (1, 0));
+    assert_eq!(work.rejected[0].problem, "no such user");
+    outbox.not_written(work);
+    assert_eq!(write(&mut outbox), (0, 1));
+    let stats = outbox.stats();
+    assert_eq!((stats.pending, stats.rejected), (1, 1));
 }
 
 #[test]
-fn a_full_outbox_drops_the_oldest_event_that_is_not_in_flight() {
-    let mut outbox = Outbox::new(3);
+fn a_delivered_event_is_removed_from_the_disk_only_if_it_may_be_there() {
+    let mut outbox = outbox(&[(1, 1), (2, 2), (3, 3)]);
     let now = start();
-    for (session, number) in [(1, 1), (1, 2), (2, 3)] {
-        assert_eq!(outbox.push(event(session, number)), None);
-    }
     let first = send(&mut outbox, now);
-    assert_eq!(outbox.push(event(1, 4)), Some(event(1, 2)));
-    assert_eq!(numbers(&outbox), [1, 3, 4]);
-    let third = send(&mut outbox, now);
     outbox.settle(first.id, AttemptResult::Delivered);
-    let fourth = send(&mut outbox, now);
-    outbox.settle(fourth.id, AttemptResult::Deferred(now + Duration::from_secs(1)));
-    assert_eq!(outbox.push(event(1, 5)), None);
-    assert_eq!(
-        outbox.push(event(3, 6)),
-        Some(event(1, 4)),
-        "deferred, not in flight"
-    );
-    assert_eq!(number_of(&send(&mut outbox, now)), 5, "the next of its session");
-    assert_eq!(number_of(&send(&mut outbox, now)), 6);
-    assert_eq!(
-        outbox.push(event(4, 7)),
-        Some(event(4, 7)),
-        "all others are in flight"
-    );
+    let work = outbox.take_work();
+    assert_eq!((work.events.len(), work.settled.len()), (2, 0));
+    let second = send(&mut outbox, now);
+    outbox.settle(second.id, AttemptResult::Delivered);
+    outbox.written(&work);
+    assert_eq!(write(&mut outbox), (0, 1));
+    let third = send(&mut outbox, now);
     outbox.settle(third.id, AttemptResult::Delivered);
-    let expected = OutboxStats {
-        pending: 2,
-        delivered: 2,
-        dropped: 3,
-        rejected: 0,
+    assert_eq!(write(&mut outbox), (0, 1));
+    assert_eq!((outbox.stats().pending, outbox.stats().bytes), (0, 0));
+}
+
+#[test]
+fn an_update_is_replaced_in_its_place_and_removed_by_the_disconnect() {
+    let mut outbox = empty(LIMITS);
+    for event in [connect(1, 1), update(1, 2), update(2, 3), update(1, 4)] {
+        assert_eq!(push(&mut outbox, event), [0; 0]);
+    }
+    assert_eq!(numbers(&outbox), [1, 4, 3]);
+    let now = start();
+    let (first, other) = (send(&mut outbox, now), send(&mut outbox, now));
+    assert_eq!((number_of(&first), number_of(&other)), (1, 3));
+    assert_eq!(push(&mut outbox, update(2, 5)), [0; 0], "3 is in flight");
+    assert_eq!(numbers(&outbox), [1, 4, 3, 5]);
+    assert_eq!(push(&mut outbox, event(1, 6)), [0; 0]);
+    assert_eq!(push(&mut outbox, event(2, 7)), [0; 0]);
+    assert_eq!(numbers(&outbox), [1, 3, 6, 7]);
+    assert_eq!(write(&mut outbox).0, 3, "updates are not written");
+    assert_eq!(outbox.stats().dropped, Dropped::default());
+}
+
+#[test]
+fn a_full_outbox_drops_the_oldest_updates_and_then_the_oldest_events_that_are_not_in_flight() {
+    let mut outbox = empty(LIMITS);
+    for event in [connect(1, 1), connect(2, 2), update(1, 3), update(2, 4)] {
+        assert_eq!(push(&mut outbox, event), [0; 0]);
+    }
+    assert_eq!(number_of(&send(&mut outbox, start())), 1);
+    // An update takes more bytes than a connect.
+    for (number, lost) in [(5, 3), (6, 4), (7, 2), (8, 5)] {
+        outbox.limits.max_bytes = outbox.stats().bytes;
+        assert_eq!(
+            push(&mut outbox, connect(number, number)),
+            [lost],
+            "1 is in flight"
+        );
+    }
+    let dropped = Dropped {
+        connects: 2,
+        updates: 2,
+        ..Dropped::default()
     };
-    assert_eq!(outbox.stats(), expected);
+    assert_eq!(outbox.stats().dropped, dropped);
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Push(i32),
-    Next,
-    /// Settles one of the attempts in flight.
-    Settle(usize, u8),
-    ClearDelays,
+#[test]
+fn without_a_disk_the_events_in_memory_are_bounded_and_sent() {
+    let limits = Limits {
+        max_unsaved: 3,
+        window: 2,
+        ..LIMITS
+    };
+    let mut outbox = Outbox::new(limits, UNIX_EPOCH);
+    let now = start();
+    assert_eq!(push(&mut outbox, event(1, 1)), [0; 0]);
+    assert_eq!(outbox.next(now), Next::Idle, "those on disk come first");
+    outbox.store_failed();
+    for number in 2..=3 {
+        assert_eq!(push(&mut outbox, event(number, number)), [0; 0]);
+    }
+    assert_eq!(push(&mut outbox, event(4, 4)), [1]);
+    assert_eq!([2, 3, 4].map(|_| number_of(&send(&mut outbox, now))), [2, 3, 4]);
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (1..5_i32).prop_map(Step::Push),
-        4 => Just(Step::Next),
-        3 => (any::<usize>(), 0..4_u8).prop_map(|(index, result)| Step::Settle(index, result)),
-        1 => Just(Step::ClearDelays),
-    ];
-    prop::collection::vec(step, 0..200)
-}
-
-/// A reference implementation: a plain list, scanned by every call.
-#[derive(Default)]
-struct Model(Vec<ModelEvent>);
-
-struct ModelEvent {
-    session: i32,
-    number: i32,
-    is_in_flight: bool,
-    not_before: Option<Instant>,
-}
-
-impl Model {
-    fn next(&mut self, now: Instant) -> Option<i32> {
-        let mut sessions = Vec::new();
-        for event in &mut self.0 {
-            let is_first = !sessions.contains(&event.session);
-            sessions.push(event.session);
-            if is_first && !event.is_in_flight && event.not_before.is_none_or(|time| time <= now) {
-                event.is_in_flight = true;
-                return Some(event.number);
-            }
+#[test]
+fn only_the_window_is_in_memory_and_the_backlog_is_read_in_order() {
+    let limits = Limits { window: 4, ..LIMITS };
+    let mut outbox = empty(limits);
+    let mut disk = Vec::new();
+    for number in 1..=20 {
+        assert_eq!(push(&mut outbox, event(number, number)), [0; 0]);
+        disk.extend(outbox.take_work().events);
+        let work = Work {
+            events: disk.last().cloned().into_iter().collect(),
+            ..Work::default()
+        };
+        outbox.written(&work);
+    }
+    let bytes = outbox.stats().bytes;
+    assert_eq!((outbox.in_memory().count(), outbox.stats().pending), (4, 20));
+    let now = start();
+    for number in 1..=20 {
+        if let Some(from) = outbox.read_from() {
+            outbox.read(model::read(&disk, from, 2));
         }
-        None
+        let attempt = send(&mut outbox, now);
+        assert_eq!(number_of(&attempt), number);
+        outbox.settle(attempt.id, AttemptResult::Delivered);
+        assert!(outbox.in_memory().count() <= 4);
     }
-
-    fn push(&mut self, session: i32, number: i32, max: usize) -> Option<i32> {
-        self.0.push(ModelEvent {
-            session,
-            number,
-            is_in_flight: false,
-            not_before: None,
-        });
-        let oldest = self.0.iter().position(|event| !event.is_in_flight)?;
-        (self.0.len() > max).then(|| self.0.remove(oldest).number)
-    }
-}
-
-proptest! {
-    #[test]
-    fn the_index_chooses_and_drops_as_a_scan_of_all_events_does(steps in steps()) {
-        const MAX: usize = 8;
-        let (mut outbox, mut model) = (Outbox::new(MAX), Model::default());
-        let mut attempts: Vec<Attempt> = Vec::new();
-        let mut now = start();
-        for (number, step) in (1..).zip(steps) {
-            now += Duration::from_millis(1);
-            match step {
-                Step::Push(session) => {
-                    let dropped = outbox.push(event(session, number)).map(|event| event.id.get());
-                    prop_assert_eq!(dropped, model.push(session, number, MAX));
-                }
-                Step::Next => {
-                    let chosen = match outbox.next(now) {
-                        Next::Send(attempt) => {
-                            attempts.push(*attempt);
-                            attempts.last().map(number_of)
-                        }
-                        Next::Later(_) | Next::Idle => None,
-                    };
-                    prop_assert_eq!(chosen, model.next(now));
-                }
-                Step::Settle(_, _) if attempts.is_empty() => {}
-                Step::Settle(index, result) => {
-                    let attempt = attempts.swap_remove(index % attempts.len());
-                    let at = model.0.iter().position(|event| event.number == attempt.event.id.get());
-                    let at = at.expect("an event in flight is pending");
-                    let not_before = now + Duration::from_millis(5);
-                    let result = match result {
-                        0 => AttemptResult::Delivered,
-                        1 => AttemptResult::Rejected,
-                        2 => AttemptResult::Deferred(not_before),
-                        _ => AttemptResult::Unreachable,
-                    };
-                    match result {
-                        AttemptResult::Delivered | AttemptResult::Rejected => {
-                            model.0.remove(at);
-                        }
-                        AttemptResult::Deferred(time) => {
-                            model.0[at].is_in_flight = false;
-                            model.0[at].not_before = Some(time);
-                        }
-                        AttemptResult::Unreachable => model.0[at].is_in_flight = false,
-                    }
-                    outbox.settle(attempt.id, result);
-                }
-                Step::ClearDelays => {
-                    outbox.clear_delays();
-                    model.0.iter_mut().for_each(|event| event.not_before = None);
-                }
-            }
-            let expected: Vec<i32> = model.0.iter().map(|event| event.number).collect();
-            prop_assert_eq!(numbers(&outbox), expected);
-        }
-    }
+    assert!(bytes > 0);
+    assert_eq!((outbox.stats().pending, outbox.stats().bytes), (0, 0));
+    assert_eq!(push(&mut outbox, event(21, 21)), [0; 0]);
+    assert_eq!(number_of(&send(&mut outbox, now)), 21);
 }

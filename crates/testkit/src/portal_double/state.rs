@@ -37,13 +37,23 @@ impl PortalEvent {
         }
     }
 
-    /// Returns a value of its metadata; an update has none.
+    /// Returns ocserv's ID of the session.
+    #[must_use]
+    pub fn session_id(&self) -> &str {
+        match self {
+            Self::Connect(event) => &event.session_id,
+            Self::Disconnect(event) => &event.session_id,
+            Self::Update(event) => &event.session_id,
+        }
+    }
+
+    /// Returns a value of its metadata.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         match self {
             Self::Connect(event) => event.metadata.get(key).map(String::as_str),
             Self::Disconnect(event) => event.metadata.get(key).map(String::as_str),
-            Self::Update(_) => None,
+            Self::Update(event) => event.metadata.get(key).map(String::as_str),
         }
     }
 }

@@ -11,6 +11,7 @@ fn schema() -> BTreeMap<String, String> {
     // What has no value by default is set, so that its key shows.
     config.hostname = Some("x".to_owned());
     config.portal.connect_timeout = Some(Period::seconds(1));
+    config.outbox.dir = Some("x".into());
     config.portal.policy_file = Some("x".into());
     config.portal.tls.as_mut().unwrap().server_name = Some("x".to_owned());
     let rate = Rate {
@@ -54,6 +55,7 @@ fn the_page_lists_every_key_with_its_default_and_no_other() {
             "no limit",
             "the system's",
             "`portal.timeout`",
+            "`state_dir`",
             "host of `portal.address`",
             "empty",
         ];
@@ -119,6 +121,10 @@ fn the_example_is_good_and_shows_every_key_with_its_default() {
     }
     let defaults = Config {
         hostname: as_it_is.hostname.clone(),
+        outbox: Outbox {
+            dir: None,
+            ..spelled_out.outbox.clone()
+        },
         portal: Portal {
             connect_timeout: as_it_is.portal.connect_timeout,
             tls: spelled_out.portal.tls.clone().map(|tls| PortalTls {

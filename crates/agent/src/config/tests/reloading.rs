@@ -66,7 +66,7 @@ fn a_reload_takes_over_exactly_the_keys_that_are_said_to_be_taken_over() {
              [grpc]\nlisten = \"127.0.0.1:1\"\nmax_connections = 9\nhandshake_timeout = \"9s\"\n\
              [grpc.tls]\n@TLS[grpc.roles]\n\"b.test\" = \"operator\"\n\
              [ocserv]\nocctl_socket = \"/o\"\nocctl_timeout = \"9s\"\n[sessions]\nsync_interval = \"9s\"\n\
-             [events]\nmax_pending = 9\n[http]\nlisten = \"127.0.0.1:2\"\n\
+             [outbox]\nmax_bytes = 99999\n[http]\nlisten = \"127.0.0.1:2\"\n\
              [log]\nlevel = \"debug\"\nformat = \"json\"\n",
             &[],
         )

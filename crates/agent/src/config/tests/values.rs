@@ -182,7 +182,7 @@ fn what_a_type_does_not_hold_is_reported_in_plain_words_with_its_line() {
             "[resilience.rate_limit]\nper_user = { burst = 0, every = \"1s\" }",
             "8: resilience.rate_limit.per_user.burst: expected a whole number from 1, found 0",
         ),
-        ("[events]\nmax_pending = 99999999999999999999", "8: is not TOML: "),
+        ("[outbox]\nmax_bytes = 99999999999999999999", "8: is not TOML: "),
     ] {
         let problems = problems(more);
         assert!(

@@ -27,7 +27,7 @@ fn harness(sessions: Vec<FakeSession>) -> Harness {
     let path = dir.path().join("occtl.sock");
     let fake = FakeControl::start(&path).unwrap();
     fake.set_sessions(sessions);
-    let events = SharedOutbox::new(1_000);
+    let events = SharedOutbox::without_disk();
     let recorder = Arc::new(SessionRecorder::new(
         "a1",
         Some(events.clone()),
@@ -87,7 +87,7 @@ impl Harness {
         drop(self.allows);
         self.confirmation.run().await;
         let uid = |event: Event| event.uid.to_string();
-        (self.fake, self.events.pending().into_iter().map(uid).collect())
+        (self.fake, self.events.in_memory().into_iter().map(uid).collect())
     }
 }
 
@@ -146,12 +146,12 @@ async fn a_helper_that_keeps_sending_delays_no_other() {
     let events = harness.events.clone();
     let sender = std::thread::spawn(move || {
         let start = clock::now();
-        while events.pending().is_empty() && clock::now() - start < Duration::from_secs(10) {
+        while events.in_memory().is_empty() && clock::now() - start < Duration::from_secs(10) {
             // Its buffer is full most of the time.
             let _ = helper.write(&[b' '; 4096]);
             std::thread::yield_now();
         }
-        events.pending().len()
+        events.in_memory().len()
     });
     let (_fake, uids) = harness.finish().await;
     assert_eq!(

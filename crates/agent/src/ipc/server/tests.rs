@@ -96,7 +96,7 @@ fn serve(setup: Setup) -> Harness {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ipc/s");
     let listener = IpcListener::bind(&path, 0o600).unwrap();
-    let events = SharedOutbox::new(1000);
+    let events = SharedOutbox::without_disk();
     let metrics = Metrics::new("a1").unwrap();
     let recorder = Arc::new(SessionRecorder::new("a1", Some(events.clone()), metrics.clone()));
     let ocserv = fixture::ocserv(&dir.path().join("no-ocserv"));
@@ -133,7 +133,7 @@ impl Harness {
     /// The events so far, as "connect" or "disconnect" and the session's id.
     fn events(&self) -> Vec<String> {
         self.events
-            .pending()
+            .in_memory()
             .iter()
             .map(|event| match event.kind {
                 EventKind::Connected(_) => format!("connect {}", event.id),

@@ -1,7 +1,6 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use ocserv_agent_model::{DisconnectReason, Disconnected, OcservId, SessionUid, Username};
-use outbox::OutboxStats;
 use portal::CheckError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -86,9 +85,9 @@ struct Harness {
     tasks: TaskTracker,
 }
 
-/// Starts a delivery for at most `max` pending events, whose delays are all `delay`.
-fn start(max: usize, delay: Duration) -> Harness {
-    let outbox = SharedOutbox::new(max);
+/// Starts a delivery whose delays are all `delay`.
+fn start(delay: Duration) -> Harness {
+    let outbox = SharedOutbox::without_disk();
     let (sender, sent) = mpsc::unbounded_channel();
     let (connected, watching) = watch::channel(false);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -137,30 +136,19 @@ impl Harness {
         numbers
     }
 
-    /// The numbers of the pending events.
-    fn pending(&self) -> Vec<i32> {
-        self.outbox.pending().iter().map(|event| event.id.get()).collect()
-    }
-
-    async fn shut_down(self) -> OutboxStats {
+    /// Ends the delivery; returns how many events are pending, and how many were delivered.
+    async fn shut_down(self) -> (usize, u64) {
         self.stop.cancel();
         drop(self.sent);
         self.tasks.wait().await;
-        self.outbox.stats()
-    }
-}
-
-fn stats(pending: usize, delivered: u64) -> OutboxStats {
-    OutboxStats {
-        pending,
-        delivered,
-        ..OutboxStats::default()
+        let stats = self.outbox.stats();
+        (stats.pending, stats.delivered)
     }
 }
 
 #[tokio::test]
 async fn events_of_several_sessions_are_in_flight_at_once_and_those_of_one_in_order() {
-    let mut delivery = start(100, NEVER);
+    let mut delivery = start(NEVER);
     for number in 1..=3 {
         delivery.outbox.push(event_of(1, number));
     }
@@ -173,12 +161,12 @@ async fn events_of_several_sessions_are_in_flight_at_once_and_those_of_one_in_or
     second.respond(Ok(()));
     assert_eq!(delivery.respond(1, || Ok(())).await, [3]);
     other.respond(Ok(()));
-    assert_eq!(delivery.shut_down().await, stats(0, 4));
+    assert_eq!(delivery.shut_down().await, (0, 4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_one_event_is_sent_first_and_none_is_lost() {
-    let mut delivery = start(100, Duration::from_secs(1));
+    let mut delivery = start(Duration::from_secs(1));
     for number in 1..=20 {
         delivery.outbox.push(event(number));
     }
@@ -194,12 +182,12 @@ async fn after_an_outage_one_event_is_sent_first_and_none_is_lost() {
     let mut delivered = delivery.respond(20, || Ok(())).await;
     delivered.sort_unstable();
     assert_eq!(delivered, (1..=20).collect::<Vec<_>>());
-    assert_eq!(delivery.shut_down().await, stats(0, 20));
+    assert_eq!(delivery.shut_down().await, (0, 20));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deferred_event_delays_its_own_session_only() {
-    let mut delivery = start(100, Duration::from_secs(1));
+    let mut delivery = start(Duration::from_secs(1));
     delivery.outbox.push(event_of(1, 1));
     delivery.outbox.push(event_of(1, 2));
     let deferred = delivery.next_sent().await;
@@ -215,26 +203,25 @@ async fn a_deferred_event_delays_its_own_session_only() {
     let deferred_at = clock::now();
     assert_eq!(delivery.respond(2, || Ok(())).await, [1, 2], "retried in order");
     assert!(clock::now() > deferred_at, "after a delay");
-    assert_eq!(delivery.shut_down().await, stats(0, 40));
+    assert_eq!(delivery.shut_down().await, (0, 40));
 }
 
 #[tokio::test]
 async fn a_rejected_event_does_not_block_its_session() {
-    let mut delivery = start(10, NEVER);
+    let mut delivery = start(NEVER);
     delivery.outbox.push(event_of(1, 1));
     delivery.outbox.push(event_of(1, 2));
     delivery.respond(1, || Err(rejection())).await;
     assert_eq!(delivery.respond(1, || Ok(())).await, [2]);
-    let expected = OutboxStats {
-        rejected: 1,
-        ..stats(0, 1)
-    };
-    assert_eq!(delivery.shut_down().await, expected);
+    let outbox = delivery.outbox.clone();
+    assert_eq!(delivery.shut_down().await, (0, 1));
+    let rejected = outbox.take_work().work.rejected;
+    assert_eq!(rejected.len(), 1, "for the dead letters");
 }
 
 #[tokio::test]
 async fn a_new_connection_ends_the_pause() {
-    let mut delivery = start(10, NEVER);
+    let mut delivery = start(NEVER);
     delivery.outbox.push(event(1));
     // The portal reconnects before the attempt fails.
     let sent = delivery.next_sent().await;
@@ -249,7 +236,7 @@ async fn a_new_connection_ends_the_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_sends_each_pending_event_once_and_counts_the_undelivered() {
-    let mut up = start(100, NEVER);
+    let mut up = start(NEVER);
     up.outbox.push(event(1));
     up.respond(1, || Err(deferral())).await;
     // Paused time advances once the deferral is settled.
@@ -261,9 +248,9 @@ async fn a_shutdown_sends_each_pending_event_once_and_counts_the_undelivered() {
     let mut delivered = up.respond(40, || Ok(())).await;
     delivered.sort_unstable();
     assert_eq!(delivered, (1..=40).collect::<Vec<_>>());
-    assert_eq!(up.shut_down().await, stats(0, 40));
+    assert_eq!(up.shut_down().await, (0, 40));
 
-    let mut deferring = start(10, NEVER);
+    let mut deferring = start(NEVER);
     deferring.outbox.push(event(1));
     deferring.outbox.push(event(2));
     deferring.stop.cancel();
@@ -272,47 +259,17 @@ async fn a_shutdown_sends_each_pending_event_once_and_counts_the_undelivered() {
         [1, 2],
         "once each"
     );
-    assert_eq!(deferring.shut_down().await, stats(2, 0));
+    assert_eq!(deferring.shut_down().await, (2, 0));
 
-    let down = start(10, NEVER);
+    let down = start(NEVER);
     down.outbox.push(event(1));
-    assert_eq!(down.shut_down().await, stats(1, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_full_outbox_drops_the_oldest_event_not_in_flight_and_counts_each_once() {
-    let mut delivery = start(3, NEVER);
-    delivery.outbox.push(event(1));
-    delivery.respond(1, || Err(deferral())).await;
-    // Paused time advances once the deferral is settled.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    for number in 2..=3 {
-        delivery.outbox.push(event(number));
-    }
-    let (two, three) = (delivery.next_sent().await, delivery.next_sent().await);
-    delivery.outbox.push(event(4));
-    assert_eq!(delivery.pending(), [2, 3, 4], "1 was deferred, so it is dropped");
-    let four = delivery.next_sent().await;
-    delivery.outbox.push(event_of(2, 5));
-    assert_eq!(
-        delivery.pending(),
-        [2, 3, 4],
-        "all others are in flight, so the new one is dropped"
-    );
-    for sent in [two, three, four] {
-        sent.respond(Ok(()));
-    }
-    let expected = OutboxStats {
-        dropped: 2,
-        ..stats(0, 3)
-    };
-    assert_eq!(delivery.shut_down().await, expected);
+    assert_eq!(down.shut_down().await, (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_portal_that_refuses_every_event_is_called_less_and_less_and_at_full_rate_after_a_success() {
     for refusal in [deferral, failure] {
-        let mut delivery = start(2_000, Duration::from_secs(1));
+        let mut delivery = start(Duration::from_secs(1));
         for number in 1..=1_000 {
             delivery.outbox.push(event(number));
         }
@@ -324,13 +281,13 @@ async fn a_portal_that_refuses_every_event_is_called_less_and_less_and_at_full_r
         }
         assert!((30..400).contains(&calls), "{calls} calls in a minute");
         delivery.respond(1_000, || Ok(())).await;
-        assert_eq!(delivery.shut_down().await, stats(0, 1_000));
+        assert_eq!(delivery.shut_down().await, (0, 1_000));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_about_one_event_delays_its_own_session_only() {
-    let mut delivery = start(100, Duration::from_secs(1));
+    let mut delivery = start(Duration::from_secs(1));
     delivery.outbox.push(event(1));
     delivery.respond(1, || Err(failure())).await;
     let failed_at = clock::now();
@@ -347,7 +304,7 @@ async fn a_failure_about_one_event_delays_its_own_session_only() {
 
 #[tokio::test(start_paused = true)]
 async fn a_few_deferred_events_do_not_delay_later_ones_and_a_shutdown_sends_all() {
-    let mut delivery = start(2_000, NEVER);
+    let mut delivery = start(NEVER);
     for number in 1..=15 {
         delivery.outbox.push(event(number));
     }
@@ -359,5 +316,5 @@ async fn a_few_deferred_events_do_not_delay_later_ones_and_a_shutdown_sends_all(
     }
     delivery.stop.cancel();
     delivery.respond(300, || Err(deferral())).await;
-    assert_eq!(delivery.shut_down().await, stats(300, 1));
+    assert_eq!(delivery.shut_down().await, (300, 1));
 }

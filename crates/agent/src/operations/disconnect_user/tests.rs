@@ -135,7 +135,7 @@ async fn an_unavailable_ocserv_is_an_error() {
 async fn a_revoked_session_ends_before_the_revocation_is_stored_and_the_call_after() {
     let dir = tempfile::tempdir().unwrap();
     let (fake, operation) = operation(dir.path(), vec![alice()]);
-    let store = StoreStatus::new();
+    let store = StoreStatus::new("the decision store");
     let operation = DisconnectUser {
         store: Some(store.clone()),
         ..operation

@@ -1,0 +1,82 @@
+//! Events over kills, stops and portals that are gone.
+
+use std::collections::BTreeSet;
+
+use ipc::client::send_request;
+use nix::sys::signal::Signal;
+use testkit::portal_double::{PortalEvent, Reply};
+use testkit::wait::{BOUND, until};
+
+use super::harness::{Harness, request};
+
+/// The event IDs that the portal has received, each once.
+fn received(harness: &Harness) -> BTreeSet<String> {
+    let events = harness.portal.events();
+    let ids = events.iter().filter_map(|event| event.metadata("event_id"));
+    ids.map(str::to_owned).collect()
+}
+
+fn disconnect(harness: &Harness, id: i32) {
+    let response = send_request(&harness.socket(), BOUND, &request("disconnect", "alice", id)).unwrap();
+    assert!(response.allowed);
+}
+
+/// Waits until the portal has received a disconnect of each of these sessions.
+fn wait_for_disconnects(harness: &Harness, ids: &(impl Iterator<Item = i32> + Clone)) {
+    until("the disconnects", BOUND, || {
+        let received = received(harness);
+        let is_there = |id: i32| {
+            let prefix = format!("a1/{id}/");
+            received
+                .iter()
+                .any(|event| event.starts_with(&prefix) && event.ends_with("/disconnect"))
+        };
+        ids.clone().all(is_there).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_stop_without_a_portal_loses_no_event() {
+    let harness = Harness::new();
+    let mut agent = harness.start("");
+    assert!(harness.login("alice", 1).allowed);
+    harness.wait_for_event("a connect", |event| matches!(event, PortalEvent::Connect(_)));
+    harness.portal.stop();
+    disconnect(&harness, 1);
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(0));
+    agent.wait_for_log("events wait on the disk for the next start");
+    harness.portal.resume().unwrap();
+    let _agent = harness.start("");
+    wait_for_disconnects(&harness, &[1].into_iter());
+}
+
+#[test]
+fn an_acknowledged_report_survives_a_kill_at_once() {
+    let harness = Harness::new();
+    // Received, and never acknowledged.
+    harness.portal.on_event(Reply::Hang);
+    let mut id = 0;
+    for _ in 0..5 {
+        let agent = harness.start("");
+        for _ in 0..20 {
+            id += 1;
+            disconnect(&harness, id);
+        }
+        drop(agent);
+    }
+    let hung = harness.portal.events().len();
+    harness.portal.on_event(Reply::acknowledge(true));
+    let mut agent = harness.start("");
+    wait_for_disconnects(&harness, &(1..=id));
+    let events = harness.portal.events();
+    let order: Vec<i32> = events[hung..]
+        .iter()
+        .map(|event| event.session_id().parse().unwrap())
+        .collect();
+    assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 100, "{order:?}");
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(0));
+    agent.wait_for_log("all events are delivered");
+}
