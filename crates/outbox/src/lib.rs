@@ -4,8 +4,8 @@
 //! An event is removed when the portal acknowledges it, when the portal rejects it for good, or
 //! when the bound drops it; the caller logs and counts lost events.
 //!
-//! The queue is plain values: no clock (`now` is a parameter), no I/O, no lock. The store is the one
-//! part with I/O; its calls block.
+//! The queue is plain values: no clock (`now` is a parameter), no I/O, no lock. The store and the
+//! dead letters do I/O; their calls block.
 
 pub mod dead_letters;
 mod format;

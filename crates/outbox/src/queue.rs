@@ -12,13 +12,18 @@ use ocserv_agent_model::{Event, EventKind, SessionUid};
 use crate::format::{self, QueuedEvent};
 use crate::store::NewEvent;
 
+mod attempt;
 mod bounds;
 mod order;
+mod stats;
 mod stored;
+mod work;
 
 use order::Order;
 
-pub use stored::Work;
+pub use attempt::{Attempt, AttemptId, AttemptResult, Next};
+pub use stats::{Dropped, OutboxStats};
+pub use work::{Rejected, Work};
 
 /// Sequences that a run may use in each millisecond since the one before it.
 const SEQUENCES_PER_MILLISECOND: u64 = 1 << 16;
@@ -34,94 +39,6 @@ pub struct Limits {
     pub window: usize,
     /// Events in memory that are not on disk, as while the disk does not work.
     pub max_unsaved: usize,
-}
-
-/// The next step of a sender.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Send this event, and settle the attempt with its result.
-    Send(Box<Attempt>),
-    /// Wait: nothing may be sent before this time.
-    Later(Instant),
-    /// Wait: nothing may be sent before an event is pushed or read, or an attempt is settled.
-    Idle,
-}
-
-/// One event to send.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// The attempt's id, for [`Outbox::settle`].
-    pub id: AttemptId,
-    /// The event.
-    pub event: Event,
-    /// How often the portal has deferred the event so far.
-    pub deferrals: u32,
-}
-
-/// Identifies an attempt in flight.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "an attempt that is not settled stays in flight"]
-pub struct AttemptId(u64);
-
-/// The result of an attempt to send an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttemptResult {
-    /// The portal acknowledged the event.
-    Delivered,
-    /// The portal rejected the event for good; its reason. `retry_at` is when it is sent again if
-    /// too many rejected events wait to be written.
-    Rejected {
-        /// The portal's reason.
-        problem: String,
-        /// See above.
-        retry_at: Instant,
-    },
-    /// The portal did not acknowledge the event; the next attempt is not before this time.
-    Deferred(Instant),
-    /// The portal was not reached.
-    Unreachable,
-}
-
-/// An event that the portal rejected for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    pub(crate) sequence: u64,
-    /// The event.
-    pub event: QueuedEvent,
-    /// The portal's reason.
-    pub problem: String,
-}
-
-/// Counts of events.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OutboxStats {
-    /// Pending now, those in flight and those on disk included.
-    pub pending: usize,
-    /// The pending events that are not on disk and are to be written.
-    pub unsaved: usize,
-    /// The bytes of the pending events.
-    pub bytes: u64,
-    /// When the oldest of them was queued.
-    pub oldest: Option<SystemTime>,
-    /// Acknowledged by the portal since the start.
-    pub delivered: u64,
-    /// Rejected by the portal since the start.
-    pub rejected: u64,
-    /// Lost since the start because of a bound or damage.
-    pub dropped: Dropped,
-}
-
-/// Counts of lost events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// Connects.
-    pub connects: u64,
-    /// Disconnects.
-    pub disconnects: u64,
-    /// Updates.
-    pub updates: u64,
-    /// Events that could not be read again from the disk.
-    pub damaged: u64,
 }
 
 /// Holds the pending events in the order in which they were pushed.

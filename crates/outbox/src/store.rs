@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase};
 
 use crate::format::{self, QueuedEvent};
 
@@ -16,40 +16,19 @@ mod error;
 mod generation;
 mod open;
 mod salvage;
+mod schema;
 
 use error::Failed;
+use schema::{EVENTS, SESSIONS, checked_row};
 
 pub use error::{FileProblem, Incident, StoreError};
-
-/// `version`, `agent_id` and `generation`.
-const METADATA: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
-/// Events by sequence; see [`format`].
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-/// Rows of sessions, each with a checksum.
-const SESSIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("sessions");
+pub use schema::{Loaded, SessionKey};
 
 /// The events on disk.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
 }
-
-/// What a store had when it was opened.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The number of events.
-    pub events: usize,
-    /// The bytes of the events.
-    pub bytes: u64,
-    /// The highest sequence of an event.
-    pub last: Option<u64>,
-    /// The rows of sessions.
-    pub sessions: Vec<(SessionKey, Vec<u8>)>,
-}
-
-/// The key of a session's row; its meaning is the caller's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub Vec<u8>);
 
 /// An encoded event with its sequence.
 #[derive(Debug, Clone)]
@@ -105,10 +84,10 @@ pub struct Chunk {
 }
 
 impl Store {
-    /// Opens the store at `path`, or creates it, and checks all of it. A file that is damaged is
-    /// renamed to `path` with the suffix `.damaged`, replacing the last such file, and what could be
-    /// read of it is kept; one of another agent, or that others can read, is renamed likewise and
-    /// not used. `report` is called for each.
+    /// Opens the store at `path`, or creates it, and checks all of it. A damaged file is renamed to
+    /// `path` with the suffix `.damaged`, replacing the last such file, and what could be read of
+    /// it is kept; one of another agent, or that others can read, is renamed likewise and not used.
+    /// `report` is called for each.
     ///
     /// # Errors
     /// When the environment prevents it: no directory, no permission, no space, another process has
@@ -118,7 +97,8 @@ impl Store {
         agent_id: &str,
         report: impl FnMut(&Incident),
     ) -> Result<(Self, Loaded), StoreError> {
-        open::open_or_replace(path, agent_id, report)
+        let (database, loaded) = open::open_or_replace(path, agent_id, report)?;
+        Ok((Self { database }, loaded))
     }
 
     /// Writes changes durably, all or none of them.
@@ -208,25 +188,6 @@ impl Store {
     pub fn compact(&mut self) -> Result<bool, StoreError> {
         Ok(self.database.compact().map_err(Failed)?)
     }
-}
-
-/// A row with its checksum.
-fn checked_row(key: &[u8], row: &[u8]) -> Vec<u8> {
-    let mut bytes = row_checksum(key, row).to_be_bytes().to_vec();
-    bytes.extend_from_slice(row);
-    bytes
-}
-
-/// The row in `bytes`; `None` when its checksum is wrong.
-fn verified_row<'a>(key: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
-    let (sum, row) = bytes.split_at_checked(size_of::<u64>())?;
-    (sum == row_checksum(key, row).to_be_bytes()).then_some(row)
-}
-
-fn row_checksum(key: &[u8], row: &[u8]) -> u64 {
-    let with_key = storage::checksum(storage::CHECKSUM_START, key);
-    // The length between the two detects a byte that moved from one to the other.
-    storage::checksum(storage::checksum(with_key, &key.len().to_be_bytes()), row)
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 
 mod checksum;
 mod database;
+mod directory_lock;
 mod file;
 
 pub use checksum::{CHECKSUM_START, checksum};
 pub use database::{DatabaseFault, classify};
+pub use directory_lock::{DirectoryLock, LockError};
 pub use file::{FileError, create, open_existing, options, set_aside, sync_directory, with_suffix};

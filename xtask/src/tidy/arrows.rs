@@ -42,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "sessions",
             "ocserv",
             "outbox",
+            "storage",
             "authz",
             "portal",
         ],

@@ -1,13 +1,14 @@
 //! Events over kills, stops and portals that are gone.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use ipc::client::send_request;
 use nix::sys::signal::Signal;
 use testkit::portal_double::{PortalEvent, Reply};
 use testkit::wait::{BOUND, until};
 
-use super::harness::{Harness, request};
+use super::harness::{Harness, request, run};
 
 /// The event IDs that the portal has received, each once.
 fn received(harness: &Harness) -> BTreeSet<String> {
@@ -79,4 +80,19 @@ fn an_acknowledged_report_survives_a_kill_at_once() {
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
     agent.wait_for_log("all events are delivered");
+}
+
+#[test]
+fn a_second_agent_with_the_same_state_directory_does_not_start() {
+    let harness = Harness::new();
+    let _agent = harness.start("");
+    let config = fs::read_to_string(harness.path("config.toml")).unwrap();
+    let other = harness.path("other.toml");
+    fs::write(&other, config.replace("run/ipc.sock", "run/other.sock")).unwrap();
+    let second = run(&[], &other);
+    assert_eq!(second.status.code(), Some(1));
+    let error = String::from_utf8(second.stderr).unwrap();
+    let expected = "could not start: state_dir: another agent uses ";
+    assert!(error.contains(expected), "{error}");
+    assert!(harness.login("alice", 1).allowed, "the first agent serves");
 }

@@ -16,6 +16,7 @@ use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
 use super::shutdown::{Stages, TaskGroup};
 use super::signals::Signals;
+use super::state_lock::{StateInUse, StateLock, lock_state};
 use crate::config::{self, Address, Config, ConfigError, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The IPC socket could not be bound.
     #[error("ipc.socket")]
     Ipc(#[from] BindError),
+    /// Another agent uses the same directory.
+    #[error(transparent)]
+    State(#[from] StateInUse),
     /// The policy file cannot be used.
     #[error("portal.policy_file")]
     Policy(#[from] PolicyFileError),
@@ -96,6 +100,7 @@ pub(crate) struct Agent {
     pub(super) outbox: SharedOutbox,
     /// The store of events, and the rows of sessions that it has; `None` without a portal.
     pub(super) events: Option<(EventPersistence, oneshot::Receiver<StoredRows>)>,
+    pub(super) lock: StateLock,
 }
 
 /// The policy source.
@@ -140,6 +145,7 @@ impl Agent {
             Some(listener) => listener,
             None => IpcListener::bind(&config.ipc.socket, config.ipc.socket_mode.0)?,
         };
+        let lock = lock_state(&config).await?;
         let live = LiveConfig::new(config.clone());
         let grpc = match &config.grpc {
             Some(grpc) => Some(GrpcSetup::bind(grpc, &live).await?),
@@ -175,6 +181,7 @@ impl Agent {
             recorder: Arc::new(recorder),
             outbox,
             events,
+            lock,
             context: Context {
                 config: live,
                 metrics,

@@ -31,6 +31,7 @@ impl Agent {
             ipc_ended,
             mut reloader,
             mut signals,
+            lock: _lock,
         } = start(self, logs.map(Logs::dropped_lines)).await;
         let failed = serve(
             &ipc_ended,

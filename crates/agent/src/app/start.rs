@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::announce::announce;
 use super::build::{Agent, Context, PolicySetup};
 use super::import_sessions::import_sessions;
+use super::observe::ObservedParts;
 use super::pipeline;
 use super::reload::Reloader;
 use super::shutdown::Stages;
 use super::signals::Signals;
-use super::status::{ReadinessCheck, Refresh, pages};
-use super::watchdog::Stalled;
+use super::state_lock::StateLock;
 use crate::clock;
 use crate::config;
 use crate::ipc;
@@ -32,16 +32,13 @@ use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
 use crate::jobs::validate_sessions::SessionValidator;
 use crate::jobs::watch_certificates::{Certificates, watch_certificates};
-use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
-use crate::operations::refused_reloads::Reloaded;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
-use crate::retrying_listener::RetryingListener;
 
 /// Time between two foldings of histograms.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
@@ -56,6 +53,7 @@ pub(super) struct Started {
     pub(super) ipc_ended: CancellationToken,
     pub(super) reloader: Reloader,
     pub(super) signals: Signals,
+    pub(super) lock: StateLock,
 }
 
 /// Starts every part; reports to systemd that the agent is ready at the end.
@@ -73,6 +71,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
         recorder,
         outbox,
         events,
+        lock,
     } = agent;
     guard.disarm();
     let config = context.config.current();
@@ -132,19 +131,8 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
             refused: context.refused,
         },
         signals,
+        lock,
     }
-}
-
-/// What the HTTP endpoints show.
-struct ObservedParts {
-    recorder: Arc<SessionRecorder>,
-    authorizer: Authorizer,
-    outbox: SharedOutbox,
-    /// Whether the portal is connected; `None` without a portal.
-    connected: Option<watch::Receiver<bool>>,
-    /// `None` where decisions are not stored.
-    store: Option<StoreStatus>,
-    dropped_lines: Option<DroppedLines>,
 }
 
 impl Context {
@@ -296,81 +284,6 @@ impl Context {
             }
         });
         ended
-    }
-
-    fn start_http(&self, port: RetryingListener, stalled: Option<Stalled>, parts: &ObservedParts) {
-        let readiness = ReadinessCheck {
-            connected: parts.connected.clone(),
-            fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
-            stores: Self::stores(parts),
-            outbox: parts.outbox.clone(),
-            refused: self.refused.clone(),
-            draining: self.stages.logins.stop.clone(),
-        };
-        let has_portal = parts.connected.is_some();
-        let refreshes: Vec<Refresh> = vec![
-            self.refresh(&parts.recorder, |metrics, recorder| {
-                metrics.set_sessions(recorder.live_count());
-            }),
-            self.refresh(&parts.outbox, |metrics, outbox| {
-                metrics.set_outbox(&outbox.stats(), clock::wall());
-            }),
-            self.refresh(&has_portal.then(|| parts.outbox.clone()), |metrics, outbox| {
-                if let Some(outbox) = outbox {
-                    metrics.set_event_store_up(outbox.status().problem().is_none());
-                }
-            }),
-            self.refresh(&parts.authorizer, |metrics, authorizer| {
-                let stats = authorizer.stats();
-                metrics.set_breaker(stats.breaker_state, &stats.breaker);
-                metrics.set_cache(&stats.cache);
-            }),
-            self.refresh(&parts.connected, |metrics, connected| {
-                // Without a portal there is no such metric: nothing is disconnected.
-                if let Some(connected) = connected {
-                    metrics.set_portal_connected(*connected.borrow());
-                }
-            }),
-            self.refresh(&parts.dropped_lines, |metrics, lines| {
-                if let Some(lines) = lines {
-                    metrics.set_log_lines_dropped(lines.count());
-                }
-            }),
-            self.refresh(&parts.store, |metrics, store| {
-                if let Some(store) = store {
-                    metrics.set_decision_store_up(store.problem().is_none());
-                }
-            }),
-            self.refresh(&self.refused, |metrics, refused| {
-                for what in Reloaded::ALL {
-                    metrics.set_reload_failed(what.label(), refused.is_refused(what));
-                }
-            }),
-        ];
-        let pages = pages(&self.metrics, stalled, readiness, refreshes);
-        let process = &self.stages.process;
-        let (tasks, stop) = (process.tasks.clone(), process.stop.clone());
-        process.spawn_on(&self.background, async move {
-            if let Some(listener) = port.wait(&stop).await {
-                telemetry::serve(listener, pages, tasks, stop).await;
-            }
-        });
-    }
-
-    /// The stores that `/readyz` shows.
-    fn stores(parts: &ObservedParts) -> Vec<StoreStatus> {
-        let events = parts.connected.as_ref().map(|_| parts.outbox.status().clone());
-        parts.store.clone().into_iter().chain(events).collect()
-    }
-
-    /// Brings the metrics of `part` up to date for a scrape.
-    fn refresh<T: Clone + Send + Sync + 'static>(
-        &self,
-        part: &T,
-        show: impl Fn(&Metrics, &T) + Send + Sync + 'static,
-    ) -> Refresh {
-        let (metrics, part) = (self.metrics.clone(), part.clone());
-        Box::new(move || show(&metrics, &part))
     }
 
     fn start_jobs(

@@ -1,7 +1,7 @@
 //! Writes the outbox to disk, in groups: what is added while a commit runs is in the next one.
 //!
-//! Reads the events that are on disk only when the delivery has room for them. A disk that fails or
-//! hangs stops neither the delivery nor a disconnect-script: events stay in memory, bounded, and
+//! Reads the events that are on disk only when the delivery has room for them. A disk that fails
+//! or hangs stops neither the delivery nor a disconnect-script: events stay in memory, bounded, and
 //! are written once the disk works.
 
 use std::path::{Path, PathBuf};
@@ -93,8 +93,8 @@ impl EventPersistence {
         (persistence, receiver)
     }
 
-    /// Loads the events of an earlier run. Waits for the disk for at most 2 s; [`Self::run`] goes on
-    /// where this ends.
+    /// Loads the events of an earlier run. Waits for the disk for at most 2 s; [`Self::run`] goes
+    /// on where this ends.
     pub(crate) async fn load(&mut self) {
         match timeout(LOAD_TIMEOUT, self.open()).await {
             Ok(Ok(())) => {}

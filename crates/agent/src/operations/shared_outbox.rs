@@ -106,14 +106,15 @@ impl SharedOutbox {
         outbox
     }
 
-    /// Adds an event, without waiting for the disk. Logs those that a full outbox drops: at most one
-    /// line a second, with their number since the start.
+    /// Adds an event, without waiting for the disk.
     #[cfg(test)]
     pub(crate) fn push(&self, event: Event) {
         let Appended { .. } = self.append([event], Vec::new());
     }
 
     /// Adds events and rows of sessions that are written together, without waiting for the disk.
+    /// Logs events that a full outbox drops: at most one line a second, with their number since the
+    /// start.
     pub(crate) fn append(&self, events: impl IntoIterator<Item = Event>, rows: Rows) -> Appended {
         let now = clock::wall();
         let mut lost = Vec::new();

@@ -1,33 +1,7 @@
 //! What is written to the store, and what is read from it.
 
-use super::{Backlog, Entry, NewEvent, OnDisk, Outbox, QueuedEvent, Rejected, format};
+use super::{Backlog, Entry, NewEvent, OnDisk, Outbox, QueuedEvent, Work, format};
 use crate::store::Chunk;
-
-/// What a writer has to do. When it is done, [`Outbox::written`] is to be called, and else
-/// [`Outbox::not_written`].
-#[derive(Debug, Default)]
-pub struct Work {
-    /// Events to write.
-    pub events: Vec<NewEvent>,
-    /// Sequences of events to remove.
-    pub settled: Vec<u64>,
-    /// Rejected events, for the dead letters. Written first, they are then removed too.
-    pub rejected: Vec<Rejected>,
-}
-
-impl Work {
-    /// The sequences to remove once the dead letters are written.
-    pub fn removed(&self) -> impl Iterator<Item = u64> {
-        let rejected = self.rejected.iter().map(|rejected| rejected.sequence);
-        self.settled.iter().copied().chain(rejected)
-    }
-
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.settled.is_empty() && self.rejected.is_empty()
-    }
-}
 
 impl Outbox {
     /// Records what an opened store has: `events` with `bytes` that are not in memory, the highest

@@ -10,20 +10,18 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 use super::error::{FileProblem, Incident, OpenError, StoreError};
 use super::generation::GenerationFile;
 use super::salvage::salvage;
-use super::{EVENTS, Loaded, METADATA, SESSIONS, SessionKey, Store, verified_row};
+use super::schema::{EVENTS, Loaded, METADATA, SESSIONS, SessionKey, VERSION, create_tables, verified_row};
 use crate::format;
 
-/// Version of the file's format; changes when a reader of the old format would misread the new one.
-const VERSION: &str = "1";
 /// Memory for redb's pages, in bytes.
 const PAGE_CACHE_SIZE: usize = 2 << 20;
 
-/// See [`Store::open`].
+/// See [`super::Store::open`].
 pub(super) fn open_or_replace(
     path: &Path,
     agent_id: &str,
     mut report: impl FnMut(&Incident),
-) -> Result<(Store, Loaded), StoreError> {
+) -> Result<(Database, Loaded), StoreError> {
     let problem = match open_verified(path, agent_id, &mut report) {
         Ok(opened) => return Ok(opened),
         Err(OpenError::Environment(error)) => return Err(error),
@@ -61,7 +59,7 @@ fn open_verified(
     path: &Path,
     agent_id: &str,
     report: &mut impl FnMut(&Incident),
-) -> Result<(Store, Loaded), OpenError> {
+) -> Result<(Database, Loaded), OpenError> {
     catch_unwind(AssertUnwindSafe(|| open(path, agent_id, report)))
         .unwrap_or_else(|_| Err(OpenError::damaged("reading it panicked")))
 }
@@ -70,7 +68,7 @@ fn open(
     path: &Path,
     agent_id: &str,
     report: &mut impl FnMut(&Incident),
-) -> Result<(Store, Loaded), OpenError> {
+) -> Result<(Database, Loaded), OpenError> {
     let generation_file = GenerationFile::beside(path);
     let expected = generation_file.read()?;
     let existing = storage::open_existing(path).map_err(OpenError::file)?;
@@ -109,19 +107,7 @@ fn open(
     let next = found.max(expected) + 1;
     set_generation(&database, next)?;
     generation_file.write(next).map_err(OpenError::io)?;
-    Ok((Store { database }, loaded))
-}
-
-/// Creates the tables of a new file.
-pub(super) fn create_tables(database: &Database, agent_id: &str) -> Result<(), OpenError> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(METADATA)?.insert("version", VERSION)?;
-    transaction.open_table(METADATA)?.insert("agent_id", agent_id)?;
-    transaction.open_table(METADATA)?.insert("generation", "0")?;
-    transaction.open_table(EVENTS)?;
-    transaction.open_table(SESSIONS)?;
-    transaction.commit()?;
-    Ok(())
+    Ok((database, loaded))
 }
 
 /// Checks that this program and this agent may use the file.

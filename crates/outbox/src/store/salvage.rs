@@ -9,8 +9,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, WriteTransaction}
 use storage::with_suffix;
 
 use super::error::{Failed, OpenError, StoreError};
-use super::open::create_tables;
-use super::{EVENTS, SESSIONS, verified_row};
+use super::schema::{EVENTS, SESSIONS, create_tables, verified_row};
 use crate::format;
 
 /// Copies the events and the rows of the database at `path` that can be read to a new database

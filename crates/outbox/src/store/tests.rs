@@ -7,6 +7,7 @@ use ocserv_agent_model::{
 };
 use tempfile::TempDir;
 
+use super::schema::METADATA;
 use super::*;
 
 const AGENT: &str = "a1";
