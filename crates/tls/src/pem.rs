@@ -64,7 +64,6 @@ fn not_pem(path: &Path, wanted: &'static str, error: &PemError) -> IdentityError
         PemError::MissingSectionEnd { .. } => "its END line is missing: the file may be cut short",
         PemError::IllegalSectionStart { .. } => "a BEGIN line is malformed",
         PemError::Base64Decode(_) => "its base64 is damaged",
-        PemError::SectionTooLarge => "a section is too large",
         _ => "it cannot be parsed",
     };
     IdentityError::NotPem {
