@@ -37,13 +37,9 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// # Errors
 /// [`FileError`], the reason.
 pub fn open_existing(path: &Path) -> Result<Option<File>, FileError> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
     let file = match options().open(path) {
         Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             return Err(FileError::Exposed);
         }

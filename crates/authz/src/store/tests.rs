@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -288,6 +288,11 @@ fn a_file_that_other_users_can_write_or_read_is_set_aside() {
     let path = directory.path().join("other name");
     fs::hard_link(&target, &path).unwrap();
     assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
+    // A FIFO, though it is the agent's alone.
+    let path = directory.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(reason_set_aside(&path, AGENT), SetAsideReason::Exposed);
 }
 
 #[test]
@@ -329,4 +334,40 @@ fn a_missing_directory_sets_nothing_aside() {
     let directory = TempDir::new().unwrap();
     let opened = try_open(&directory.path().join("no/decisions.redb"), AGENT);
     assert!(matches!(opened, Err(StoreError::Io(_))), "{opened:?}");
+}
+
+#[test]
+fn what_cannot_be_opened_is_an_error_and_stays_where_it_is() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("decisions.redb");
+    fs::create_dir(&path).unwrap();
+    let opened = try_open(&path, AGENT);
+    assert!(matches!(opened, Err(StoreError::Io(_))), "{opened:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert!(path.is_dir());
+}
+
+#[test]
+fn an_error_of_the_disk_is_no_damage() {
+    let is_damage = |kind: io::ErrorKind| {
+        let error = OpenError::from(redb::Error::Io(kind.into()));
+        matches!(error, OpenError::Unusable(SetAsideReason::Damaged(_)))
+    };
+    use io::ErrorKind::{InvalidData, Other, StorageFull, TimedOut, UnexpectedEof};
+    assert_eq!([Other, StorageFull, TimedOut].map(is_damage), [false; 3]);
+    assert_eq!([InvalidData, UnexpectedEof].map(is_damage), [true; 2]);
+}
+
+#[test]
+fn an_intact_store_is_opened_without_replacing_its_sequence_file() {
+    let directory = TempDir::new().unwrap();
+    let path = written(&directory, &all(3));
+    let sequence = directory.path().join("decisions.redb.sequence");
+    // Open: a file that replaces it cannot get its inode.
+    let held = fs::File::open(&sequence).unwrap();
+    drop(open(&path, AGENT));
+    assert_eq!(
+        fs::metadata(&sequence).unwrap().ino(),
+        held.metadata().unwrap().ino()
+    );
 }

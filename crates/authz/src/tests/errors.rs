@@ -132,7 +132,7 @@ async fn an_invalid_answer_is_decided_by_the_fail_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deny_that_ends_sessions_is_reported_after_it_is_stored_and_an_allow_never_is() {
+async fn a_deny_that_ends_sessions_is_reported_after_it_is_stored_and_no_other_answer_is() {
     let rig = Rig::new(SETTINGS);
     let requests = || {
         let observed = rig.observed.lock().unwrap();
@@ -144,9 +144,14 @@ async fn a_deny_that_ends_sessions_is_reported_after_it_is_stored_and_an_allow_n
         });
         users.collect::<Vec<_>>()
     };
-    rig.set_source(SourceBehaviour::Disconnects(allow()));
-    assert!(rig.outcome(&login("alice", 1)).await.0);
-    assert!(requests().is_empty());
+    for (name, behaviour) in [
+        ("alice", SourceBehaviour::Disconnects(allow())),
+        ("eve", answers(deny())),
+    ] {
+        rig.set_source(behaviour);
+        rig.decide(&login(name, 1)).await;
+        assert!(requests().is_empty(), "neither an allow nor a deny alone");
+    }
     rig.set_source(SourceBehaviour::Disconnects(deny()));
     assert!(!rig.outcome(&login("mallory", 2)).await.0);
     assert_eq!(

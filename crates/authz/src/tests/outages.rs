@@ -99,6 +99,11 @@ async fn every_fail_mode_with_every_cached_answer() {
                     outcome, expected,
                     "{cached:?} in mode {fail_mode}, source {outage:?}"
                 );
+                assert_eq!(
+                    decision.outage.is_some(),
+                    decision.source != Source::Cache,
+                    "the log says why the source did not decide"
+                );
                 if matches!(decision.source, Source::Cache | Source::Stale) {
                     let waited = if matches!(outage, SourceBehaviour::Hangs) && age > 10 {
                         2
