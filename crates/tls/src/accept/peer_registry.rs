@@ -131,4 +131,16 @@ mod tests {
         drop((first, second));
         assert!(registry.state().peers.is_empty());
     }
+
+    #[test]
+    fn a_peer_is_verified_again_when_its_certificate_expires_and_once_a_minute() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let after = |expires| {
+            let peer = VerifiedPeer::new(Arc::default(), address, &[]);
+            VerifiedPeer { expires, ..peer }.reverify_after().as_secs()
+        };
+        let now = clock::wall().as_secs();
+        assert!((1..=31).contains(&after(now + 30)));
+        assert_eq!([now + 86_400, now - 30, 0].map(after), [60; 3]);
+    }
 }
