@@ -89,7 +89,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     health.set_serving::<AuthServiceServer<Auth>>().await;
     health.set_serving::<EventServiceServer<Events>>().await;
 
-    let incoming = Incoming::start(listener, tls, SETTINGS, &tracker, token.clone());
+    let (incoming, accept_loop) = Incoming::new(listener, tls, SETTINGS, &tracker, token.clone());
+    tracker.spawn(accept_loop);
     cli::print_stderr(&format!("ready on https://{address}"));
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

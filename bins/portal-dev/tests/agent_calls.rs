@@ -127,13 +127,14 @@ impl Agent {
             max_connections: 8,
             handshake_timeout: Duration::from_secs(5),
         };
-        let incoming = Incoming::start(
+        let (incoming, accept_loop) = Incoming::new(
             listener,
             ServerTls::load(files).unwrap(),
             settings,
             &tracker,
             token.clone(),
         );
+        tracker.spawn(accept_loop);
         tracker.spawn(
             Server::builder()
                 .add_service(VpnAgentServiceServer::new(Stub))

@@ -41,6 +41,16 @@ impl RetryingListener {
         }
     }
 
+    /// Takes over a listener that is bound.
+    #[cfg(test)]
+    pub(crate) fn bound(listener: std::net::TcpListener) -> Self {
+        Self {
+            key: "test",
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listener: Some(TcpListener::from_std(listener).unwrap()),
+        }
+    }
+
     /// Returns the bound address; `None` until it is bound.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listener

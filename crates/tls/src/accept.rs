@@ -62,7 +62,7 @@ pub struct Settings {
     pub handshake_timeout: Duration,
 }
 
-/// A stream of authenticated connections. Ends when the token given to [`Incoming::start`] is
+/// A stream of authenticated connections. Ends when the token given to [`Incoming::new`] is
 /// cancelled.
 #[derive(Debug)]
 pub struct Incoming {
@@ -70,19 +70,19 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Starts to accept on `listener`, in tasks of `tracker`. Each handshake uses the identity that
+    /// Returns the connections of `listener`, and the accept loop, which the caller runs: no
+    /// connection arrives without it. Handshakes are tasks of `tracker`. Each uses the identity that
     /// `tls` holds at that moment; a connection whose peer is no longer trusted, after a reload or
     /// because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`].
     /// Cancelling `token` closes the listener and drops unfinished handshakes; returned connections
     /// stay open.
-    #[must_use]
-    pub fn start(
+    pub fn new(
         listener: TcpListener,
         tls: ServerTls,
         settings: Settings,
         tracker: &TaskTracker,
         token: CancellationToken,
-    ) -> Self {
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, connections) = mpsc::channel(1);
         let acceptor = Acceptor {
             tls,
@@ -93,8 +93,8 @@ impl Incoming {
             sender,
             refusal_log: LogLimiter::new(REFUSAL_LOG_BURST, REFUSAL_LOG_INTERVAL),
         };
-        tracker.spawn(Arc::new(acceptor).run(listener, tracker.clone()));
-        Self { connections }
+        let accept_loop = Arc::new(acceptor).run(listener, tracker.clone());
+        (Self { connections }, accept_loop)
     }
 
     /// Returns the next connection; `None` once the loop has ended.

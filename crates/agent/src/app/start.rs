@@ -112,8 +112,10 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     context.start_jobs(policy, &operations, requests, &ocserv);
     let grpc = grpc.map(|grpc| {
         let calls = &context.stages.calls;
-        let _runtime = context.background.enter();
-        grpc.server.spawn(operations, &calls.tasks, calls.stop.clone());
+        let serve = grpc
+            .server
+            .serve(operations, calls.tasks.clone(), calls.stop.clone());
+        calls.spawn_on(&context.background, serve);
         grpc.tls
     });
 

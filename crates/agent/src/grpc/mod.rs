@@ -67,8 +67,10 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`; the task ends when the calls in progress have completed.
-    pub(crate) fn spawn(self, operations: Operations, tracker: &TaskTracker, stop: CancellationToken) {
+    /// Serves until `stop`, and then until the calls in progress have completed. Panics when the
+    /// accept loop does, so that the owner of this task learns of it. Connections and calls are
+    /// tasks of `tracker`.
+    pub(crate) async fn serve(self, operations: Operations, tracker: TaskTracker, stop: CancellationToken) {
         let health = HealthServer::new(HealthService::for_service::<VpnAgentServiceServer<VpnAgent>>(
             stop.clone(),
         ));
@@ -76,27 +78,24 @@ impl Server {
             max_connections: self.settings.max_connections,
             handshake_timeout: self.settings.handshake_timeout,
         };
-        let (listener, tls, accepts) = (self.listener, self.tls, tracker.clone());
         let service = VpnAgentServiceServer::new(VpnAgent::new(operations, self.roles, tracker.clone()))
             .max_decoding_message_size(MAX_MESSAGE);
-        tracker.spawn(async move {
-            let Some(listener) = listener.wait(&stop).await else {
-                return;
-            };
-            let incoming = Incoming::start(listener, tls, settings, &accepts, stop.clone());
-            let served = tonic::transport::Server::builder()
-                .max_concurrent_streams(MAX_STREAMS)
-                .timeout(REQUEST_TIMEOUT)
-                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .add_service(health)
-                .add_service(service)
-                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "gRPC server failed");
-            }
-        });
+        let Some(listener) = self.listener.wait(&stop).await else {
+            return;
+        };
+        let (incoming, accept_loop) = Incoming::new(listener, self.tls, settings, &tracker, stop.clone());
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .timeout(REQUEST_TIMEOUT)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_service(health)
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        let ((), served) = tokio::join!(accept_loop, serving);
+        if let Err(error) = served {
+            tracing::error!(%error, "gRPC server failed");
+        }
     }
 }
 

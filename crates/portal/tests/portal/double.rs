@@ -65,7 +65,8 @@ impl Double {
             max_connections: 64,
             handshake_timeout: Duration::from_secs(20),
         };
-        let incoming = Incoming::start(listener, tls, settings, tracker, token.clone());
+        let (incoming, accept_loop) = Incoming::new(listener, tls, settings, tracker, token.clone());
+        tracker.spawn(accept_loop);
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .add_service(AuthServiceServer::new(double.clone()))

@@ -121,7 +121,8 @@ async fn serve(
         handshake_timeout: Duration::from_secs(20),
     };
     let tls = ServerTls::load(files.paths()).unwrap();
-    let mut incoming = Incoming::start(listener, tls, limits, tasks, token.clone());
+    let (mut incoming, accept_loop) = Incoming::new(listener, tls, limits, tasks, token.clone());
+    tasks.spawn(accept_loop);
     let spawner = tasks.clone();
     tasks.spawn(token.clone().run_until_cancelled_owned(async move {
         while let Some(stream) = incoming.next().await {

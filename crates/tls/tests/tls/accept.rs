@@ -94,7 +94,8 @@ async fn server(ca: &Ca, settings: Settings) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
-    let incoming = Incoming::start(listener, tls.clone(), settings, &tracker, token.clone());
+    let (incoming, accept_loop) = Incoming::new(listener, tls.clone(), settings, &tracker, token.clone());
+    tracker.spawn(accept_loop);
     Server {
         address,
         incoming,
