@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ocserv_agent_model::{Decision, Login, Username};
 use resilience::{
-    BreakerState, BreakerStats, Cache, CacheStats, ChangeCollector, Changes, RateLimiter, Records,
+    BreakerState, BreakerStats, Cache, CacheKey, CacheStats, ChangeCollector, Changes, RateLimiter, Records,
     SharedBreaker, Transition,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +48,8 @@ struct Inner {
     breaker: SharedBreaker,
     state: Mutex<State>,
     changed: Notify,
+    /// Whether the records of an earlier process are being read.
+    is_restoring: watch::Sender<bool>,
 }
 
 struct State {
@@ -92,6 +94,7 @@ impl Authorizer {
             breaker,
             state: Mutex::new(state),
             changed: Notify::new(),
+            is_restoring: watch::Sender::new(false),
         }))
     }
 
@@ -135,12 +138,35 @@ impl Authorizer {
         self.0.changed.notify_one();
     }
 
-    /// Restores the records of an earlier process; see [`Cache::restore`].
-    pub fn restore(&self, records: Records) -> usize {
+    /// Announces that [`Self::restore`] will be called. Until then a login without an answer waits
+    /// for it, within its deadline, and no fail mode allows one without a cached allow.
+    pub fn await_restore(&self) {
+        self.0.lock().cache.set_lacks_records(true);
+        self.0.is_restoring.send_replace(true);
+    }
+
+    /// Ends the wait of logins for [`Self::restore`], which may still be called later.
+    pub fn end_wait_for_restore(&self) {
+        self.0.is_restoring.send_replace(false);
+    }
+
+    /// Restores the records of an earlier process; see [`Cache::restore`]. When they are not
+    /// `complete`, no fail mode allows a login without a cached allow from then on.
+    pub fn restore(&self, records: Records, complete: bool) -> usize {
         let now = self.0.dependencies.clock.now();
-        let restored = self.0.lock().cache.restore(records, now);
+        let mut state = self.0.lock();
+        let restored = state.cache.restore(records, now);
+        state.cache.set_lacks_records(!complete);
+        drop(state);
         self.0.changed.notify_one();
+        self.end_wait_for_restore();
         restored
+    }
+
+    /// Whether the deny of a login with `key` still stands, see [`Cache::deny_stands`].
+    #[must_use]
+    pub fn deny_stands(&self, key: &CacheKey) -> bool {
+        self.0.lock().cache.deny_stands(key)
     }
 
     /// Waits until [`Self::take_changes`] may have something to return. For one waiter.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use ocserv_agent_model::{
     Decision, DenyCode, GroupName, Login, OcservId, Source, Username, Verdict, VhostName,
 };
-use resilience::Transition;
+use resilience::{CacheKey, Transition};
 
 /// Most decisions that are kept.
 const MAX_RECENT: usize = 1_000;
@@ -99,8 +99,8 @@ pub enum Observation {
     Breaker(Transition),
     /// The source denied a user whose connected sessions must end, too. The deny is stored.
     DisconnectRequested {
-        /// The user.
-        username: Username,
+        /// The denied login.
+        key: CacheKey,
         /// The reason of the deny.
         reason: String,
     },

@@ -36,8 +36,12 @@ pub use set_aside::{SetAside, SetAsideReason};
 const VERSION: &str = "3";
 /// The previous versions: 1 had no revocations, and neither had a sequence number.
 const PREVIOUS_VERSIONS: [&str; 2] = ["1", "2"];
-/// `version`, `agent_id` and `sequence`.
+/// `version`, `agent_id`, and the following ones.
 const METADATA: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
+/// The number of the last commit.
+const SEQUENCE: &str = "sequence";
+/// Present in a store that took the place of an unusable one.
+const INCOMPLETE: &str = "incomplete";
 /// See [`format`].
 const DECISIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("decisions");
 /// See [`format`].
@@ -62,6 +66,9 @@ pub struct OpenedStore {
     pub store: DecisionStore,
     /// Its content.
     pub records: Records,
+    /// Whether it has all records of this agent: `false` in a store that took the place of an
+    /// unusable one, until both files are removed.
+    pub is_complete: bool,
 }
 
 impl DecisionStore {
@@ -77,16 +84,16 @@ impl DecisionStore {
         agent_id: &str,
         report: impl FnOnce(&SetAside),
     ) -> Result<OpenedStore, StoreError> {
-        let reason = match open_verified(path, agent_id) {
+        let reason = match open_verified(path, agent_id, None) {
             Ok(opened) => return Ok(opened),
             Err(OpenError::Environment(error)) => return Err(error),
             Err(OpenError::Unusable(reason)) => reason,
         };
         // Before anything else can fail, so that the loss is reported in any case.
         report(&reason.set_aside(path)?);
-        // A crash before this leaves a sequence file without a database, which is reported too.
-        SequenceFile::beside(path).remove()?;
-        open_verified(path, agent_id).map_err(|error| match error {
+        // A crash before the new database leaves a sequence file without one, which is reported too.
+        let last = SequenceFile::beside(path).restart(&Codec::new(agent_id))?;
+        open_verified(path, agent_id, Some(last)).map_err(|error| match error {
             OpenError::Environment(error) => error,
             OpenError::Unusable(reason) => StoreError::Io(io::Error::other(reason.to_string())),
         })
@@ -104,7 +111,7 @@ impl DecisionStore {
         transaction
             .open_table(METADATA)
             .map_err(Failed)?
-            .insert("sequence", self.sequence.to_string().as_str())
+            .insert(SEQUENCE, self.sequence.to_string().as_str())
             .map_err(Failed)?;
         self.put(&transaction, changes)?;
         transaction.commit().map_err(Failed)?;
@@ -153,21 +160,23 @@ impl DecisionStore {
     }
 }
 
-/// Opens and verifies the store. A panic in redb counts as damage.
-fn open_verified(path: &Path, agent_id: &str) -> Result<OpenedStore, OpenError> {
-    catch_unwind(AssertUnwindSafe(|| open(path, agent_id)))
+/// Opens and verifies the store. A panic in redb counts as damage. `last` is the number of the last
+/// commit of the unusable store whose place a new one takes.
+fn open_verified(path: &Path, agent_id: &str, last: Option<u64>) -> Result<OpenedStore, OpenError> {
+    catch_unwind(AssertUnwindSafe(|| open(path, agent_id, last)))
         .unwrap_or_else(|_| Err(OpenError::damaged("reading it panicked")))
 }
 
-fn open(path: &Path, agent_id: &str) -> Result<OpenedStore, OpenError> {
+fn open(path: &Path, agent_id: &str, last: Option<u64>) -> Result<OpenedStore, OpenError> {
     let codec = Codec::new(agent_id);
     let sequence_file = SequenceFile::beside(path);
-    let mut database = open_database(path, agent_id, &sequence_file)?;
+    let mut database = open_database(path, agent_id, &sequence_file, last)?;
     let sequence = verified_sequence(&database, &sequence_file, &codec)?;
     if metadata(&database, "version")?.as_deref() != Some(VERSION) {
-        create_tables(&database, agent_id)?;
+        create_tables(&database, agent_id, None)?;
     }
     let records = read(&database, &codec)?;
+    let is_complete = metadata(&database, INCOMPLETE)?.is_none();
     if !database.check_integrity()? {
         return Err(OpenError::damaged("a page has a wrong checksum"));
     }
@@ -177,13 +186,22 @@ fn open(path: &Path, agent_id: &str) -> Result<OpenedStore, OpenError> {
         sequence_file,
         sequence,
     };
-    Ok(OpenedStore { store, records })
+    Ok(OpenedStore {
+        store,
+        records,
+        is_complete,
+    })
 }
 
 /// Opens the database, or creates it; checks that this program and this agent may use it.
-fn open_database(path: &Path, agent_id: &str, sequence_file: &SequenceFile) -> Result<Database, OpenError> {
+fn open_database(
+    path: &Path,
+    agent_id: &str,
+    sequence_file: &SequenceFile,
+    last: Option<u64>,
+) -> Result<Database, OpenError> {
     let existing = storage::open_existing(path).map_err(OpenError::file)?;
-    if existing.is_none() && sequence_file.exists().map_err(OpenError::io)? {
+    if existing.is_none() && last.is_none() && sequence_file.exists().map_err(OpenError::io)? {
         return Err(OpenError::Unusable(SetAsideReason::Missing));
     }
     let (file, is_new) = match existing {
@@ -195,7 +213,7 @@ fn open_database(path: &Path, agent_id: &str, sequence_file: &SequenceFile) -> R
     }
     let database = Builder::new().set_cache_size(PAGE_CACHE_SIZE).create_file(file)?;
     if is_new {
-        create_tables(&database, agent_id)?;
+        create_tables(&database, agent_id, last)?;
     }
     let required = |name| {
         let value = metadata(&database, name)?;
@@ -213,11 +231,20 @@ fn open_database(path: &Path, agent_id: &str, sequence_file: &SequenceFile) -> R
     Ok(database)
 }
 
-/// Creates the tables of a new file, or those that the previous version lacks.
-fn create_tables(database: &Database, agent_id: &str) -> Result<(), OpenError> {
+/// Creates the tables of a new file, or those that the previous version lacks. A new file that takes
+/// the place of one with the commit `last` goes on counting there, so that no copy of that one
+/// passes for the new one.
+fn create_tables(database: &Database, agent_id: &str, last: Option<u64>) -> Result<(), OpenError> {
     let transaction = database.begin_write()?;
     transaction.open_table(METADATA)?.insert("version", VERSION)?;
     transaction.open_table(METADATA)?.insert("agent_id", agent_id)?;
+    if let Some(last) = last {
+        let first = last.saturating_add(1).to_string();
+        transaction
+            .open_table(METADATA)?
+            .insert(SEQUENCE, first.as_str())?;
+        transaction.open_table(METADATA)?.insert(INCOMPLETE, "1")?;
+    }
     transaction.open_table(DECISIONS)?;
     transaction.open_table(REVOCATIONS)?;
     transaction.commit()?;
@@ -225,21 +252,22 @@ fn create_tables(database: &Database, agent_id: &str) -> Result<(), OpenError> {
 }
 
 /// Returns the number of the last commit in the database; refuses a database that lacks a later
-/// one.
+/// one, and one of another store that had more.
 fn verified_sequence(
     database: &Database,
     sequence_file: &SequenceFile,
     codec: &Codec,
 ) -> Result<u64, OpenError> {
     // Databases of the previous versions have none, and new ones none yet.
-    let found = match metadata(database, "sequence")? {
+    let found = match metadata(database, SEQUENCE)? {
         Some(sequence) => sequence
             .parse()
             .map_err(|_| OpenError::damaged("its sequence number is invalid"))?,
         None => 0,
     };
     match sequence_file.read(codec)? {
-        Some(expected) if found < expected => {
+        // One ahead after a crash between a commit and its sequence file.
+        Some(expected) if found < expected || found > expected.saturating_add(1) => {
             return Err(OpenError::Unusable(SetAsideReason::Outdated { found, expected }));
         }
         Some(expected) if found == expected => return Ok(found),

@@ -1,15 +1,17 @@
 //! Support for the `terminate` requests of ocserv 1.4.2.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use occtl::{ControlError, ControlSocket};
 
-/// Identifies one run of ocserv: the main process's pid and start time.
-type Start = (u32, u64);
+/// Identifies one run of ocserv: the device, inode and time of change (seconds, nanoseconds) of its
+/// control socket, which ocserv creates anew at each start.
+type Run = (u64, u64, i64, i64);
 
-/// Caches whether the latest ocserv supports `terminate`.
+/// Caches whether the running ocserv supports `terminate`.
 #[derive(Debug, Default)]
-pub(crate) struct TerminateSupport(Mutex<Option<(Start, bool)>>);
+pub(crate) struct TerminateSupport(Mutex<Option<(Run, bool)>>);
 
 impl TerminateSupport {
     /// Returns whether the ocserv behind `control` supports `terminate`. Probes once per start of
@@ -23,18 +25,24 @@ impl TerminateSupport {
         if reports_session_start == Some(false) {
             return Ok(false);
         }
-        let status = control.status().await?;
-        let start = status.main_pid.zip(status.started_at);
+        // Before the probe: a restart in between is noticed by the next check.
+        let run = run(control).await;
         let cached = *self.cached();
-        if let Some((_, supported)) = cached.filter(|(cached, _)| Some(*cached) == start) {
+        if let Some((_, supported)) = cached.filter(|(cached, _)| Some(*cached) == run) {
             return Ok(supported);
         }
         let supported = control.supports_terminate().await?;
-        *self.cached() = start.map(|start| (start, supported));
+        *self.cached() = run.map(|run| (run, supported));
         Ok(supported)
     }
 
-    fn cached(&self) -> MutexGuard<'_, Option<(Start, bool)>> {
+    fn cached(&self) -> MutexGuard<'_, Option<(Run, bool)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns which run of ocserv is behind `control`; `None` when it has no socket.
+async fn run(control: &ControlSocket) -> Option<Run> {
+    let file = tokio::fs::metadata(control.path()).await.ok()?;
+    Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
 }

@@ -78,6 +78,7 @@ pub struct Cache {
     /// The last user that was swept; `None` at the start of a round.
     swept: Option<Username>,
     has_forgotten: bool,
+    lacks_records: bool,
     invalidations: Invalidations,
     changes: ChangeLog,
     stats: CacheStats,
@@ -94,6 +95,7 @@ impl Cache {
             users: Users::default(),
             swept: None,
             has_forgotten: false,
+            lacks_records: false,
             invalidations: Invalidations::new(),
             changes: ChangeLog::default(),
             stats: CacheStats::default(),
@@ -141,7 +143,7 @@ impl Cache {
         };
         let user = self.users.get(&key.username);
         let denied = user.and_then(|user| user.denied.as_ref()?.stale_answer(key, now, stale_ttl));
-        let needs_exact = denied.is_some() || self.has_forgotten;
+        let needs_exact = denied.is_some() || self.has_forgotten || self.lacks_records;
         let chosen = chosen.filter(|answer| !answer.verdict.is_allow() || exact.is_some() || !needs_exact);
         let answer = chosen.map(|answer| StaleAnswer {
             verdict: answer.verdict.clone(),
@@ -156,6 +158,30 @@ impl Cache {
     #[must_use]
     pub fn forgot_denies(&self) -> bool {
         self.has_forgotten
+    }
+
+    /// Sets whether records of an earlier process are not known here: not restored yet, or lost.
+    /// There may be denies among them.
+    pub fn set_lacks_records(&mut self, lacks_records: bool) {
+        self.lacks_records = lacks_records;
+    }
+
+    /// Whether [`Self::set_lacks_records`] says so.
+    #[must_use]
+    pub fn lacks_records(&self) -> bool {
+        self.lacks_records
+    }
+
+    /// Whether the source has not allowed the user of `key` in its group and vhost since it denied
+    /// or revoked the user last.
+    #[must_use]
+    pub fn deny_stands(&self, key: &CacheKey) -> bool {
+        let user = self.users.get(&key.username);
+        match user.and_then(|user| user.denied.as_ref()) {
+            Some(denied) => !denied.is_allowed_since(key),
+            // An allow has ended the deny, or there was no room for it.
+            None => self.has_forgotten,
+        }
     }
 
     /// Starts a query about `key`; its answer goes to [`Cache::store`].

@@ -18,6 +18,7 @@ mod state;
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,6 +98,10 @@ impl FakeControl {
         let mut state = self.state();
         state.release = release;
         state.starts += 1;
+        drop(state);
+        // ocserv creates its socket anew: the file has another time of change.
+        let mode = fs::Permissions::from_mode(0o600);
+        let _ = fs::set_permissions(&self.path, mode);
     }
 
     /// Replaces the logins whose cookies are valid.

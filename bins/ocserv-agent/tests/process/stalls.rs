@@ -14,7 +14,7 @@ use testkit::wait::{BOUND, until};
 use super::harness::{Harness, PROGRAM, next_notification, request};
 
 #[test]
-fn a_login_that_an_agent_reads_too_late_is_denied_without_asking_the_portal() {
+fn a_login_that_an_agent_reads_too_late_is_not_decided_and_the_log_says_who_decided() {
     let harness = Harness::new();
     let agent = harness.start("");
     agent.signal(Signal::SIGSTOP);
@@ -25,11 +25,10 @@ fn a_login_that_an_agent_reads_too_late_is_denied_without_asking_the_portal() {
     );
     assert!(matches!(gave_up, Err(ClientError::Timeout(_))), "{gave_up:?}");
     agent.signal(Signal::SIGCONT);
-    let line = agent.wait_for_log("login decided");
+    let line = agent.wait_for_log("login not decided");
     for part in [
-        "outcome=\"deny\"",
-        "source=\"agent\"",
-        "the helper's deadline has passed",
+        "outcome=\"on_agent_down\"",
+        "reason=\"read after the helper's deadline: ON_AGENT_DOWN of the connect-script applies\"",
     ] {
         assert!(line.contains(part), "{part} is not in {line}");
     }

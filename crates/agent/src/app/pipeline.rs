@@ -89,8 +89,8 @@ fn observer(metrics: Metrics, disconnects: DisconnectQueue) -> Observer {
             tracing::warn!(service = "portal", from, to, cause, "circuit breaker");
             metrics.breaker_changed(&transition);
         }
-        Observation::DisconnectRequested { username, reason } => {
-            disconnects.push(DisconnectRequest { username, reason });
+        Observation::DisconnectRequested { key, reason } => {
+            disconnects.push(DisconnectRequest { key, reason });
         }
         _ => {}
     })

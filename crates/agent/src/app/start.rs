@@ -89,9 +89,9 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     context.start_certificate_watch(certificates);
     let (disconnects, requests) = DisconnectQueue::new();
     let authorizer = context.start_authorizer(&policy, disconnects);
+    context.start_persistence(&authorizer, persistence);
     tokio::join!(
         import_sessions(&ocserv, &recorder),
-        context.start_persistence(&authorizer, persistence),
         context.start_event_persistence(events),
     );
     let connected = portal
@@ -198,14 +198,14 @@ impl Context {
 
     /// Restores the decisions of an earlier run and persists new ones. The policy file needs
     /// neither: it answers from memory.
-    async fn start_persistence(&self, authorizer: &Authorizer, persistence: Option<DecisionPersistence>) {
+    fn start_persistence(&self, authorizer: &Authorizer, persistence: Option<DecisionPersistence>) {
         let storage = &self.stages.storage;
         let sweep = sweep_decisions(authorizer.clone(), storage.stop.clone());
         storage.spawn_on(&self.background, sweep);
-        let Some(mut persistence) = persistence else {
+        let Some(persistence) = persistence else {
             return;
         };
-        persistence.restore(authorizer).await;
+        authorizer.await_restore();
         let persist = persistence.run(authorizer.clone(), storage.stop.clone());
         storage.spawn_on(&self.background, persist);
     }

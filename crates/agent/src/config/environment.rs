@@ -1,6 +1,8 @@
 //! The two sources of a configuration: the file's text and the environment.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use super::error::{ConfigError, Location, Problem};
@@ -8,18 +10,30 @@ use super::error::{ConfigError, Location, Problem};
 /// The prefix of environment variables that set keys: `OCSERV_AGENT__SECTION__KEY`.
 pub const ENV_PREFIX: &str = "OCSERV_AGENT__";
 
+/// The largest file, in bytes: a wrong path (a disk image, `/dev/zero`) must not exhaust the
+/// memory.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// Reads the file. Blocks on the disk.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|err| ConfigError {
+    let failed = |what| ConfigError {
         problems: vec![Problem {
             location: Location::File {
                 path: path.to_owned(),
                 line: None,
             },
             key: String::new(),
-            what: format!("cannot be read: {err}"),
+            what,
         }],
-    })
+    };
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text))
+        .map_err(|error| failed(format!("cannot be read: {error}")))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(failed(format!("is larger than {MAX_BYTES} bytes")));
+    }
+    String::from_utf8(text).map_err(|_| failed("cannot be read: it is not UTF-8".to_owned()))
 }
 
 /// The environment variables that set keys, by the key's path.

@@ -26,8 +26,8 @@ use crate::operations::list_sessions::ListedSession;
 /// Longest text from a request in a log line, in characters.
 const MAX_LOGGED_TEXT: usize = 200;
 
-/// Most users that are disconnected at once; further calls wait.
-const MAX_DISCONNECTS: usize = 64;
+/// Most disconnects that run or wait for ocserv, with those whose caller has cancelled.
+const MAX_DISCONNECTS: usize = 1_024;
 
 /// The service; clones share its limits.
 #[derive(Clone)]
@@ -85,6 +85,18 @@ impl VpnAgent {
             Err(error @ DisconnectError::Ocserv(_)) => Err(unavailable(&error)),
         }
     }
+
+    /// Rejects a call beyond the limit. The user is revoked all the same: that waits for nothing.
+    fn reject_disconnect(&self, mut call: Call, request: &DisconnectUserRequest, note: &str) -> Status {
+        let mut message = "too many disconnects are in progress: try again".to_owned();
+        if request.disconnect_all_sessions
+            && let Ok(username) = Username::parse(&request.username)
+        {
+            self.operations.disconnect_user.revoke_only(&username, note);
+            message.push_str("; the user is revoked, and no session is disconnected");
+        }
+        call.reject(Status::resource_exhausted(message))
+    }
 }
 
 /// Reports success when no session, pending login or cookie of the user is left, and the revocation
@@ -110,6 +122,14 @@ fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
         success: problems.is_empty(),
         sessions_disconnected: summary.disconnected,
         error_message: problems.join("; "),
+    }
+}
+
+/// Returns `count` as text: "1 session".
+fn sessions(count: u32) -> String {
+    match count {
+        1 => "1 session".to_owned(),
+        _ => format!("{count} sessions"),
     }
 }
 
@@ -165,7 +185,7 @@ impl VpnAgentService for VpnAgent {
     ) -> Result<Response<GetActiveSessionsResponse>, Status> {
         let call = Call::authorize("GetActiveSessions", Role::Viewer, &self.roles, &request)?;
         let result = self.list_sessions(request.get_ref()).await;
-        call.finish(result, |response| format!("{} sessions", response.total_count))
+        call.finish(result, |response| sessions(response.total_count))
     }
 
     /// Disconnects the user and writes the audit line, even if the caller cancels.
@@ -176,13 +196,16 @@ impl VpnAgentService for VpnAgent {
         let call = Call::authorize("DisconnectUser", Role::Operator, &self.roles, &request)?;
         let request = request.into_inner();
         let call = call.with_user(one_line(&request.username, MAX_LOGGED_TEXT));
-        let (this, permit) = (self.clone(), Arc::clone(&self.disconnects).acquire_owned().await);
+        let note = one_line(&request.reason, MAX_LOGGED_TEXT);
+        let Ok(permit) = Arc::clone(&self.disconnects).try_acquire_owned() else {
+            return Err(self.reject_disconnect(call, &request, &note));
+        };
+        let this = self.clone();
         let disconnect = self.tasks.spawn(async move {
             let _permit = permit;
-            let note = one_line(&request.reason, MAX_LOGGED_TEXT);
             let result = this.disconnect(&request, &note).await;
             call.finish(result, |response| match response.sessions_disconnected {
-                count if response.success => format!("{count} sessions disconnected: {note}"),
+                count if response.success => format!("{} disconnected: {note}", sessions(count)),
                 _ => response.error_message.clone(),
             })
         });

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::audit::audit_rejection;
+use super::audit::{audit_rejection, audit_too_late};
 use super::confirmation::{Confirmation, WrittenAllow};
 use super::connection::Connection;
 use super::deadline::Times;
@@ -240,7 +240,8 @@ impl RequestHandler {
         match command {
             Command::Connect(login) => {
                 let Ok(times) = Times::of(request, arrived, settings.deadline) else {
-                    return self.reject_login(request, self.too_late(), arrived);
+                    audit_too_late(&login, arrived);
+                    return Received::Response(self.too_late());
                 };
                 let Ok(permit) = self.logins.try_acquire() else {
                     return self.reject_login(request, self.overloaded(), arrived);
@@ -359,7 +360,7 @@ impl RequestHandler {
         if let Some(suppressed) = self.warnings.late.admit(clock::now().into_std()) {
             tracing::warn!(
                 suppressed,
-                "denied a login that was read after its helper's deadline"
+                "read a login after its helper's deadline: ON_AGENT_DOWN applies"
             );
         }
         response::rejection(DenyCode::Outage, "the helper's deadline has passed")

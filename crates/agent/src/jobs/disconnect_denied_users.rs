@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use ocserv_agent_model::{DisconnectReason, Username, error_chain};
+use ocserv_agent_model::{DisconnectReason, error_chain};
+use resilience::CacheKey;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +14,9 @@ use crate::operations::disconnect_user::DisconnectUser;
 
 /// Most requests that wait.
 const MAX_WAITING: usize = 1_024;
-/// Most users whose sessions are disconnected at once. An ocserv that does not answer takes half a
-/// minute per user, in which the next ones would not even be revoked.
-const MAX_CONCURRENT: usize = 64;
+/// Most requests in progress. Each revokes its user at once and then waits for ocserv, where fewer
+/// are served at once.
+const MAX_CONCURRENT: usize = 1_024;
 /// How often the sessions of one user are tried to be disconnected, and the pause in between.
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -23,7 +24,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// A user whose sessions must end.
 #[derive(Debug)]
 pub(crate) struct DisconnectRequest {
-    pub(crate) username: Username,
+    /// The denied login.
+    pub(crate) key: CacheKey,
     /// Why, for the log and the revocation.
     pub(crate) reason: String,
 }
@@ -70,6 +72,11 @@ async fn disconnect_with_retries(
     stop: &CancellationToken,
 ) {
     for attempt in 1..=MAX_ATTEMPTS {
+        if !disconnect_user.deny_stands(&request.key) {
+            let user = request.key.username.as_str();
+            tracing::info!(target: "session", user, "sessions of a denied user stay: the user was allowed again");
+            return;
+        }
         let is_last = attempt == MAX_ATTEMPTS;
         if disconnect(&request, disconnect_user, metrics, is_last).await || is_last {
             return;
@@ -82,13 +89,13 @@ async fn disconnect_with_retries(
 
 /// Returns whether no session is left to be disconnected.
 async fn disconnect(
-    DisconnectRequest { username, reason }: &DisconnectRequest,
+    DisconnectRequest { key, reason }: &DisconnectRequest,
     disconnect_user: &DisconnectUser,
     metrics: &Metrics,
     is_last: bool,
 ) -> bool {
-    let user = username.as_str();
-    let summary = disconnect_user.run(username, false, DisconnectReason::PolicyViolation, reason);
+    let user = key.username.as_str();
+    let summary = disconnect_user.run(&key.username, false, DisconnectReason::PolicyViolation, reason);
     let error = match summary.await {
         Ok(summary) => {
             for _ in 0..summary.disconnected {

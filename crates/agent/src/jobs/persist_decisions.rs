@@ -67,18 +67,21 @@ impl DecisionPersistence {
         self.status.clone()
     }
 
-    /// Restores the stored decisions into `authorizer`. Waits for the disk for at most 5 s;
-    /// [`Self::run`] goes on where this ends.
-    pub(crate) async fn restore(&mut self, authorizer: &Authorizer) {
+    /// Restores the stored decisions into `authorizer`, whose logins may wait for them. Waits for
+    /// the disk for at most 5 s; [`Self::run`] goes on where this ends.
+    async fn restore(&mut self, authorizer: &Authorizer) {
         match timeout(DISK_TIMEOUT, self.open(authorizer)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.failed(error, authorizer),
             Err(_) => report(&self.status, disk_timeout()),
         }
+        authorizer.end_wait_for_restore();
     }
 
-    /// Writes the changes of `authorizer` until `stop`, and then the last ones.
+    /// Restores the stored decisions into `authorizer`, then writes its changes until `stop`, and
+    /// then the last ones. Until then logins wait as [`Authorizer::await_restore`] says.
     pub(crate) async fn run(mut self, authorizer: Authorizer, stop: CancellationToken) {
+        let _restored_or_stopping = stop.run_until_cancelled(self.restore(&authorizer)).await;
         let mut is_stopping = false;
         while !is_stopping {
             let next_write = self.next_write(&authorizer);
@@ -157,10 +160,14 @@ impl DecisionPersistence {
         };
         let opened = done(opening.await);
         self.disk = Disk::Closed;
-        let OpenedStore { store, records } = opened?;
+        let OpenedStore {
+            store,
+            records,
+            is_complete,
+        } = opened?;
         // Later the pipeline knows more than the file.
         if !self.restored {
-            let decisions = authorizer.restore(records);
+            let decisions = authorizer.restore(records, is_complete);
             tracing::info!(path = %self.file.path.display(), decisions, "decisions restored");
             self.restored = true;
         }

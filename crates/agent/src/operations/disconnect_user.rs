@@ -8,6 +8,8 @@ use futures_util::{StreamExt as _, stream};
 use occtl::ControlError;
 use ocserv::{LiveSession, Ocserv};
 use ocserv_agent_model::{DisconnectReason, OcservId, Username};
+use resilience::CacheKey;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::operations::record_session::SessionRecorder;
@@ -15,8 +17,10 @@ use crate::operations::store_status::{NotStored, StoreStatus};
 
 /// Longest time that an admitted login may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Most sessions that are disconnected at once.
+/// Most sessions of one user that are disconnected at once.
 const MAX_CONCURRENT: usize = 16;
+/// Most users whose sessions are disconnected at once; the others wait, revoked.
+const MAX_USERS: usize = 64;
 
 /// Disconnects a user, or one session of a user; clones share everything.
 ///
@@ -40,6 +44,7 @@ pub(crate) struct DisconnectUser {
     authorizer: Authorizer,
     /// `None` where decisions are not stored.
     store: Option<StoreStatus>,
+    users: Arc<Semaphore>,
     connect_timeout: Duration,
 }
 
@@ -98,13 +103,14 @@ impl DisconnectUser {
             recorder,
             authorizer,
             store,
+            users: Arc::new(Semaphore::new(MAX_USERS)),
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
 
     /// Disconnects all sessions and admitted logins of `username`; with `only_one`, fails when
     /// there are several sessions. `reason` is for the disconnect events, `note` for the
-    /// revocation.
+    /// revocation. Without `only_one` the user is revoked before anything waits.
     pub(crate) async fn run(
         &self,
         username: &Username,
@@ -118,10 +124,34 @@ impl DisconnectUser {
         let admitted = self.revoke(username, note);
         let (stored, summary) = tokio::join!(
             self.store_revocation(),
-            self.disconnect_connections(username, &admitted, reason),
+            self.disconnect_all(username, &admitted, reason),
         );
         let mut summary = summary?;
         summary.stored = stored;
+        Ok(summary)
+    }
+
+    /// Whether the deny of a login with `key` still stands: the user was not allowed since.
+    pub(crate) fn deny_stands(&self, key: &CacheKey) -> bool {
+        self.authorizer.deny_stands(key)
+    }
+
+    /// Revokes `username` and disconnects nothing; waits for nothing.
+    pub(crate) fn revoke_only(&self, username: &Username, note: &str) {
+        self.authorizer.revoke_user(username, note);
+    }
+
+    /// Disconnects the sessions and admitted logins of `username` and invalidates the cookies, once
+    /// there is room.
+    async fn disconnect_all(
+        &self,
+        username: &Username,
+        admitted: &[AdmittedLogin],
+        reason: DisconnectReason,
+    ) -> Result<DisconnectSummary, ControlError> {
+        // Never closed, so this does not fail.
+        let _permit = self.users.acquire().await;
+        let mut summary = self.disconnect_connections(username, admitted, reason).await?;
         summary.detached_cookies = self.ocserv.invalidate_detached_cookies(username).await;
         Ok(summary)
     }

@@ -99,6 +99,7 @@ impl Inner {
             Lookup::Decided(decision) => return Some(decision),
             Lookup::NoTime => return Some(no_time()),
             Lookup::Outage(cause) => {
+                self.restored(wait_until).await;
                 return Some(self.without_answer(key, denied.take(), cause.to_owned()));
             }
             Lookup::Waiting(result) => result,
@@ -110,7 +111,10 @@ impl Inner {
         };
         match result {
             QueryResult::Answered(verdict) => Some(decided(verdict, source)),
-            QueryResult::Outage(cause) => Some(self.without_answer(key, denied.take(), cause)),
+            QueryResult::Outage(cause) => {
+                self.restored(wait_until).await;
+                Some(self.without_answer(key, denied.take(), cause))
+            }
             QueryResult::Invalidated(verdict) => {
                 *denied = Some(verdict).filter(|verdict| !verdict.is_allow());
                 None
@@ -132,6 +136,16 @@ impl Inner {
         drop(state);
         self.dependencies.observer.report(Observation::Decided(record));
         true
+    }
+
+    /// Waits until the records of an earlier process are read, where the fail mode may use them.
+    async fn restored(&self, wait_until: Instant) {
+        if !*self.is_restoring.borrow() || self.lock().settings.fail_mode == FailMode::Close {
+            return;
+        }
+        let mut is_restoring = self.is_restoring.subscribe();
+        let restored = is_restoring.wait_for(|is_restoring| !is_restoring);
+        let _restored_or_late = timeout_at(wait_until, restored).await;
     }
 
     /// Decides a login without a usable answer. No fail mode turns an invalidated deny of this
@@ -241,7 +255,11 @@ impl Inner {
             FailMode::Close => None,
             FailMode::Open | FailMode::Stale => state.cache.stale_answer(key, now),
         };
-        let has_forgotten = state.cache.forgot_denies();
+        let unknown = match (state.cache.forgot_denies(), state.cache.lacks_records()) {
+            (true, _) => Some("denied users were forgotten, resilience.cache.max_size is too small"),
+            (_, true) => Some("denied users may be unknown, the decision store was unusable"),
+            _ => None,
+        };
         drop(state);
         match (mode, stale) {
             (_, Some(stale)) => Decision {
@@ -250,12 +268,12 @@ impl Inner {
                 age: stale.age,
                 outage: Some(cause),
             },
-            (FailMode::Open, None) if has_forgotten => fail_close(format!(
-                "{cause}; denied users were forgotten, resilience.cache.max_size is too small"
-            )),
-            (FailMode::Open, None) => Decision {
-                outage: Some(cause),
-                ..decided(Verdict::Allow(Grant::default()), Source::FailOpen)
+            (FailMode::Open, None) => match unknown {
+                Some(unknown) => fail_close(format!("{cause}; {unknown}")),
+                None => Decision {
+                    outage: Some(cause),
+                    ..decided(Verdict::Allow(Grant::default()), Source::FailOpen)
+                },
             },
             (FailMode::Close | FailMode::Stale, None) => fail_close(cause),
         }

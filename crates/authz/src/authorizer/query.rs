@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv_agent_model::{Login, Verdict};
-use resilience::{CallOutcome, Now, Query, SharedPermit, StoreResult, Ttl};
+use resilience::{CacheKey, CallOutcome, Now, Query, SharedPermit, StoreResult, Ttl};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -94,11 +94,11 @@ impl SourceQuery {
             .observer
             .report(Observation::QueryEnded { end, duration });
         if let Some(reason) = disconnect {
-            let username = self.login.username.clone();
+            let key = CacheKey::from(&self.login);
             inner
                 .dependencies
                 .observer
-                .report(Observation::DisconnectRequested { username, reason });
+                .report(Observation::DisconnectRequested { key, reason });
         }
     }
 

@@ -69,12 +69,12 @@ impl SequenceFile {
         sync_directory(&self.path)
     }
 
-    /// Removes the file, if there is one.
-    pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Makes the file valid for a new database, and returns its number: the one that it had, or 0
+    /// when that cannot be read.
+    pub(super) fn restart(&self, codec: &Codec) -> io::Result<u64> {
+        let last = self.read(codec).ok().flatten().unwrap_or(0);
+        self.write(last, codec)?;
+        Ok(last)
     }
 }
 

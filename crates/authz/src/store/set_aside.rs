@@ -18,7 +18,7 @@ pub struct SetAside {
 pub enum SetAsideReason {
     /// It is damaged.
     Damaged(String),
-    /// Its content is older than what was last written: damage hid the last commits, or an old copy
+    /// Its content is not what was last written: damage hid the last commits, or an old copy
     /// replaced the file.
     Outdated {
         /// The sequence number in the database.
@@ -43,7 +43,7 @@ impl fmt::Display for SetAsideReason {
             Self::Outdated { found, expected } => {
                 write!(
                     f,
-                    "it ends with commit {found}, and commit {expected} was written"
+                    "it ends with commit {found}, and the last one that was written is {expected}"
                 )
             }
             Self::Missing => f.write_str("it is gone, and its sequence file is not"),

@@ -2,6 +2,8 @@
 
 use ocserv_agent_model::{GroupName, VhostName};
 
+use resilience::{Changes, Records};
+
 use super::*;
 
 /// Returns logins of `name` that differ in what the client chooses.
@@ -87,11 +89,11 @@ async fn a_restart_in_an_outage_allows_no_denied_user() {
         after: Duration::ZERO,
     });
     before.decide(&login("alice", 1)).await;
-    let resilience::Changes::Partial { put, .. } = before.authorizer.take_changes() else {
+    let Changes::Partial { put, .. } = before.authorizer.take_changes() else {
         panic!()
     };
     let after = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
-    assert_eq!(after.authorizer.restore(put), 1);
+    assert_eq!(after.authorizer.restore(put, true), 1);
     after.set_source(SourceBehaviour::Unreachable);
     for login in variants("alice") {
         assert_eq!(after.outcome(&login).await, (false, Source::Stale), "{login:?}");
@@ -120,4 +122,53 @@ async fn fail_mode_open_allows_nobody_new_once_a_denied_user_was_forgotten() {
         (false, Source::FailClose)
     );
     assert!(decision.outage.unwrap().contains("resilience.cache.max_size"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_mode_open_allows_nobody_new_where_the_records_of_denied_users_were_lost() {
+    let rig = Rig::new(in_mode(FailMode::Open, StaleMatch::User));
+    rig.authorizer.restore(Records::default(), false);
+    assert!(rig.decide(&login("bob", 1)).await.verdict.is_allow());
+    rig.set_source(SourceBehaviour::Unreachable);
+    sleep(400 * SECOND).await;
+    assert_eq!(rig.outcome(&login("bob", 1)).await, (true, Source::Stale));
+    for login in [login("bob", 2), login("alice", 1)] {
+        assert_eq!(rig.outcome(&login).await, (false, Source::FailClose), "{login:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_without_an_answer_waits_for_the_records_of_an_earlier_run() {
+    let before = Rig::new(SETTINGS);
+    before.decide(&login("bob", 1)).await;
+    before.authorizer.mark_all_changed();
+    let Changes::Full(records) = before.authorizer.take_changes() else {
+        panic!("everything has changed");
+    };
+    let rig = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
+    rig.authorizer.await_restore();
+    let answered = rig.outcome(&login("carol", 1)).await;
+    assert_eq!(answered, (true, Source::Portal), "an answer needs no records");
+    rig.set_source(SourceBehaviour::Unreachable);
+    let bob = login("bob", 1);
+    let (outcome, restored) = tokio::join!(rig.outcome(&bob), async {
+        sleep(SECOND).await;
+        rig.authorizer.restore(records, true)
+    });
+    assert_eq!((outcome, restored), ((true, Source::Stale), 1));
+    assert_eq!(rig.outcome(&login("eve", 1)).await, (true, Source::FailOpen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_not_read_in_time_let_no_fail_mode_allow_a_new_user() {
+    for fail_mode in [FailMode::Open, FailMode::Stale, FailMode::Close] {
+        let rig = Rig::new(in_mode(fail_mode, StaleMatch::Exact));
+        rig.authorizer.await_restore();
+        rig.set_source(SourceBehaviour::Unreachable);
+        assert_eq!(rig.outcome(&login("eve", 1)).await, (false, Source::FailClose));
+        rig.authorizer.end_wait_for_restore();
+        let started = Instant::now();
+        assert_eq!(rig.outcome(&login("eve", 1)).await, (false, Source::FailClose));
+        assert_eq!(started.elapsed(), Duration::ZERO, "nothing is waited for");
+    }
 }

@@ -137,8 +137,8 @@ async fn a_deny_that_ends_sessions_is_reported_after_it_is_stored_and_no_other_a
     let requests = || {
         let observed = rig.observed.lock().unwrap();
         let users = observed.iter().filter_map(|observation| match observation {
-            Observation::DisconnectRequested { username, reason } => {
-                Some((username.to_string(), reason.clone()))
+            Observation::DisconnectRequested { key, reason } => {
+                Some((key.username.to_string(), reason.clone()))
             }
             _ => None,
         });

@@ -297,7 +297,7 @@ async fn a_restart_in_an_outage_finds_the_decisions_with_their_true_age() {
         .iter_mut()
         .for_each(|record| record.asked -= 600 * SECOND);
     let after = Rig::new(SETTINGS);
-    assert_eq!(after.authorizer.restore(records), 1);
+    assert_eq!(after.authorizer.restore(records, true), 1);
     after.set_source(SourceBehaviour::Unreachable);
     let decision = after.decide(&login("alice", 1)).await;
     assert_eq!(

@@ -86,7 +86,7 @@ async fn a_restart_in_an_outage_allows_no_revoked_user() {
         panic!()
     };
     let after = Rig::new(in_mode(FailMode::Open, StaleMatch::Exact));
-    after.authorizer.restore(put);
+    after.authorizer.restore(put, true);
     after.set_source(SourceBehaviour::Unreachable);
     assert_eq!(after.outcome(&login("alice", 2)).await, (false, Source::Stale));
 }

@@ -107,6 +107,8 @@ async fn support_for_terminate_is_probed_once_per_start_of_ocserv() {
     assert!(disconnect(&ocserv, 8).await.unwrap());
     assert_eq!(fake.count(command::TERMINATE_USER), 2);
     assert_eq!(fake.terminated().len(), 2);
+    // Of the probe that found no support; no disconnect costs a further request.
+    assert_eq!(fake.count(command::STATUS), 1);
 }
 
 #[tokio::test]

@@ -78,6 +78,11 @@ impl DeniedUser {
         is_added || self.denied_in.len() < denied
     }
 
+    /// Whether the source has allowed the user in the scope of `key` since.
+    pub(super) fn is_allowed_since(&self, key: &CacheKey) -> bool {
+        self.allowed_since.iter().any(|scope| key.is_in(scope))
+    }
+
     /// Whether no login is denied any more.
     pub(super) fn is_over(&self, now: Now, stale_ttl: Duration) -> bool {
         let is_revoked = self.revoked_at.is_some_and(|at| now.age_of(&at) < stale_ttl);
@@ -86,8 +91,7 @@ impl DeniedUser {
 
     /// Returns the deny for a login in an outage.
     pub(super) fn stale_answer(&self, key: &CacheKey, now: Now, stale_ttl: Duration) -> Option<StaleAnswer> {
-        let is_allowed = self.allowed_since.iter().any(|scope| key.is_in(scope));
-        (!is_allowed && !self.is_over(now, stale_ttl)).then(|| StaleAnswer {
+        (!self.is_allowed_since(key) && !self.is_over(now, stale_ttl)).then(|| StaleAnswer {
             verdict: Verdict::deny(DenyCode::Policy, self.reason.clone()),
             age: now.age_of(&self.at),
         })

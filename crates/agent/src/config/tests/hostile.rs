@@ -75,3 +75,14 @@ fn control_characters_are_escaped_where_problems_are_printed() {
         "DIR/config.toml:1: state_dir: \"/a\\nb\" contains a control character"
     );
 }
+
+#[test]
+fn a_file_that_is_too_large_is_not_read_whole_and_is_named() {
+    let dir = ConfigDir::new();
+    let path = dir.write("");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(2 << 20).unwrap();
+    let error = load(&path, std::iter::empty()).unwrap_err().to_string();
+    let expected = format!("{}: is larger than 1048576 bytes", path.display());
+    assert_eq!(error, expected);
+}

@@ -8,6 +8,7 @@ use ocserv_agent_model::Decision;
 use testkit::fake_control::{FakeControl, FakeLogin, FakeSession, Fault, Release, command};
 use testkit::wait::{BOUND, until};
 use tls::Peer;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::*;
@@ -69,8 +70,16 @@ impl Harness {
         &self,
         all: bool,
     ) -> impl Future<Output = Result<Response<DisconnectUserResponse>, Status>> + Send + 'static {
+        self.disconnect_user("alice", all)
+    }
+
+    fn disconnect_user(
+        &self,
+        username: &str,
+        all: bool,
+    ) -> impl Future<Output = Result<Response<DisconnectUserResponse>, Status>> + Send + 'static {
         let mut request = Request::new(DisconnectUserRequest {
-            username: "alice".to_owned(),
+            username: username.to_owned(),
             reason: "offboarded".to_owned(),
             disconnect_all_sessions: all,
         });
@@ -189,6 +198,32 @@ async fn a_disconnect_whose_caller_cancels_is_completed() {
     assert!(call.await.unwrap_err().is_cancelled());
     fake.set_script(0);
     wait_for(&fake, |fake| fake.sessions().is_empty()).await;
+}
+
+#[tokio::test]
+async fn every_user_is_revoked_at_once_however_many_cancelled_calls_wait_for_ocserv() {
+    let dir = tempfile::tempdir().unwrap();
+    let harness = Harness::new(dir.path(), Vec::new());
+    harness.fake.set_fault(Some(Fault::Hang));
+    for user in 1..=80 {
+        let call = TaskTracker::new().spawn(harness.disconnect_user(&format!("user{user}"), true));
+        tokio::task::yield_now().await;
+        call.abort();
+    }
+    let denied_users = || harness.authorizer.stats().cache.denied_users;
+    let revoked = async {
+        while denied_users() < 80 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = timeout(Duration::from_secs(10), revoked).await;
+    assert!(in_time.is_ok(), "{} users are revoked", denied_users());
+}
+
+#[test]
+fn an_audit_line_has_one_session_in_the_singular() {
+    let texts = [0, 1, 2].map(sessions);
+    assert_eq!(texts, ["0 sessions", "1 session", "2 sessions"]);
 }
 
 #[tokio::test]

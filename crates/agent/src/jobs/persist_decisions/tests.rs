@@ -32,6 +32,7 @@ impl Harness {
         let authorizer = fixture::authorizer(portal.clone());
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let status = persistence.status();
+        authorizer.await_restore();
         persistence.restore(&authorizer).await;
         tracker.spawn(persistence.run(authorizer.clone(), stop.clone()));
         Self {

@@ -207,6 +207,32 @@ fn a_copy_from_before_the_last_commit_is_set_aside() {
 }
 
 #[test]
+fn an_old_copy_beside_the_sequence_file_of_a_new_store_is_set_aside_whatever_its_number() {
+    let old = TempDir::new().unwrap();
+    let path = written(&old, &all(20));
+    let mut store = open(&path, AGENT).store;
+    for _ in 0..4 {
+        store.save(&Changes::Full(all(20))).unwrap();
+    }
+    let old = Files::of(&old);
+    // The old store has commit 5; the new one, which took its place, has fewer, as many, and more.
+    for commits in 0..=7 {
+        let (directory, path) = old.with_database(b"x".to_vec()).put();
+        let mut new = open(&path, AGENT);
+        assert!(new.set_aside.is_some());
+        for _ in 0..commits {
+            new.store.save(&Changes::Full(all(1))).unwrap();
+        }
+        drop(new);
+        write(&path, &old.database);
+        let reason = reason_set_aside(&path, AGENT);
+        let is_outdated = matches!(reason, SetAsideReason::Outdated { .. });
+        assert!(is_outdated, "after {commits} commits: {reason}");
+        drop(directory);
+    }
+}
+
+#[test]
 fn a_missing_file_is_reported_and_a_new_store_takes_its_place() {
     let (_, after) = before_and_after_a_revocation();
     let (_directory, path) = after.put();
