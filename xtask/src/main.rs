@@ -32,6 +32,10 @@ enum Task {
         /// revocation, restart.
         #[arg(long)]
         smoke: bool,
+        /// Only the tests on a Debian system that is booted with systemd as its first process, in a
+        /// container: the units in deploy/systemd. No other run has these tests.
+        #[arg(long, conflicts_with_all = ["ocserv", "smoke", "programs"])]
+        booted: bool,
         /// Only this test program, such as `login`; may be repeated.
         #[arg(long = "test", value_name = "PROGRAM")]
         programs: Vec<String>,
@@ -87,6 +91,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test {
             ocserv,
             smoke,
+            booted,
             programs,
             arguments,
         } => test::run(
@@ -94,6 +99,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             &test::Options {
                 ocserv,
                 smoke,
+                booted,
                 programs,
                 arguments,
             },

@@ -11,47 +11,72 @@ use crate::run;
 /// A program that must be there, the Debian packages that bring it, and what it is for.
 struct Need {
     program: &'static str,
+    /// Arguments with which it must succeed; empty if it is enough that it is there.
+    check: &'static [&'static str],
     packages: &'static [&'static str],
     why: &'static str,
 }
 
+impl Need {
+    fn is_met(&self) -> bool {
+        let succeeds = |program: PathBuf| Command::new(program).args(self.check).output();
+        find(self.program).is_some_and(|program| {
+            self.check.is_empty() || succeeds(program).is_ok_and(|output| output.status.success())
+        })
+    }
+}
+
 /// For the lab: real ocserv and its clients, on this machine.
-const LAB: [Need; 6] = [
+const LAB: [Need; 7] = [
     Need {
         program: "ocserv",
+        check: &[],
         packages: &["ocserv"],
         why: "the VPN server that the agent runs beside",
     },
     Need {
         program: "openconnect",
+        check: &[],
         packages: &["openconnect"],
         why: "the VPN client that logs in to it",
     },
     Need {
         program: "ip",
+        check: &[],
         packages: &["iproute2"],
         why: "network namespaces for both",
     },
     Need {
         program: "iptables",
+        check: &[],
         packages: &["iptables"],
         why: "restrict-user-to-routes, which ocserv does with it",
     },
     Need {
         program: "cc",
+        check: &[],
         packages: &["gcc", "libc6-dev"],
         why: "links Rust programs and builds their TLS library",
     },
     Need {
         program: "openssl",
+        check: &[],
         packages: &["openssl"],
         why: "plays a TLS 1.2 peer, which must be refused",
+    },
+    Need {
+        // Debian's own, which has the package's modules.
+        program: "/usr/bin/python3",
+        check: &["-c", "import grpc"],
+        packages: &["python3-grpcio"],
+        why: "plays a portal in another language",
     },
 ];
 
 /// For fuzzing.
 const FUZZ: [Need; 1] = [Need {
     program: "c++",
+    check: &[],
     packages: &["g++"],
     why: "builds libFuzzer",
 }];
@@ -60,11 +85,13 @@ const FUZZ: [Need; 1] = [Need {
 const DEBIAN_ROOTS: [Need; 2] = [
     Need {
         program: "debootstrap",
+        check: &[],
         packages: &["debootstrap"],
         why: "makes a system of another Debian suite",
     },
     Need {
         program: "systemd-nspawn",
+        check: &[],
         packages: &["systemd-container"],
         why: "runs tests in it",
     },
@@ -98,7 +125,7 @@ pub fn debian_roots() -> anyhow::Result<()> {
 
 /// Prints what is missing and why it is needed, and installs it with apt-get.
 fn provide(needs: &[Need]) -> anyhow::Result<()> {
-    let missing: Vec<&Need> = needs.iter().filter(|need| find(need.program).is_none()).collect();
+    let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     for need in &missing {
         eprintln!(
             "missing: {} (package {}): {}",
@@ -149,10 +176,11 @@ fn install(needs: &[Need], packages: &[&str]) -> anyhow::Result<()> {
     if !status.success() {
         bail!("apt-get could not install {}: {status}", packages.join(" "));
     }
-    match needs.iter().find(|need| find(need.program).is_none()) {
+    match needs.iter().find(|need| !need.is_met()) {
         Some(need) => bail!(
-            "{} is still missing after apt-get installed its package",
-            need.program
+            "{} is still missing after apt-get installed {}",
+            need.program,
+            need.packages.join(", ")
         ),
         None => Ok(()),
     }
@@ -214,6 +242,18 @@ mod tests {
         assert!(find("sh").is_some());
         assert!(find("no-such-program-anywhere").is_none());
         assert!(!is_program(Path::new("/etc/passwd")), "not executable");
+    }
+
+    #[test]
+    fn a_program_that_does_not_succeed_is_missing() {
+        let need = |check| Need {
+            program: "sh",
+            check,
+            packages: &[],
+            why: "",
+        };
+        assert!(need(&[]).is_met() && need(&["-c", "exit 0"]).is_met());
+        assert!(!need(&["-c", "exit 1"]).is_met());
     }
 
     #[test]

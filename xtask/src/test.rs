@@ -23,12 +23,19 @@ use report::{Report, Tally};
 
 pub use release::names as release_names;
 
-/// A test that needs loop devices, which a Debian root has not: ocserv's release does not matter
-/// to it.
-const NEEDS_LOOP_DEVICES: &str = "a_disk_that_hangs_delays_no_login_and_no_disconnect";
+/// Tests that need what a Debian root has not, and to which ocserv's release does not matter: loop
+/// devices, and python3-grpcio.
+const NOT_IN_A_ROOT: [&str; 3] = [
+    "a_disk_that_hangs_delays_no_login_and_no_disconnect",
+    "idle_connections_send_nothing_that_a_server_closes_them_for",
+    "each_status_of_the_server_decides_as_documented",
+];
 
 /// Where the tests and the demo find the programs that they start.
 pub const BIN_DIR: &str = "OCSERV_AGENT_BIN_DIR";
+
+/// Where the tests of a booted system find it.
+const BOOTED_ROOT: &str = "OCSERV_AGENT_BOOTED_ROOT";
 
 /// What to test, and on what.
 #[derive(Debug)]
@@ -39,6 +46,8 @@ pub struct Options {
     pub smoke: bool,
     /// The test programs that run, such as `login`; none means all.
     pub programs: Vec<String>,
+    /// Whether only the tests on a booted system run, which the others leave out.
+    pub booted: bool,
     /// Arguments of the test programs, such as a part of a test's name.
     pub arguments: Vec<OsString>,
 }
@@ -53,6 +62,9 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         "the tests start ocserv in network namespaces of their own, which only root may make: run `cargo xtask test` \
          as root (`cargo xtask check` runs the tests that need no root)"
     );
+    if options.booted {
+        return booted(root, &options.arguments);
+    }
     setup::lab()?;
     let releases = release::selected(options.ocserv.as_deref());
     if releases.iter().any(|release| release.suite.is_some()) {
@@ -66,6 +78,20 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     };
     let reports = releases.iter().map(|release| runner.report(release));
     report::conclude(&reports.collect::<Vec<_>>())
+}
+
+/// Runs the tests on a system that is booted with systemd.
+fn booted(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
+    setup::debian_roots()?;
+    let system = DebianRoot::that_boots()?;
+    let mut command = cargo(root);
+    command
+        .args(["test", "--locked", "--package", "testkit", "--test", "booted"])
+        .args(["--", "--ignored"])
+        .args(arguments)
+        .env(BIN_DIR, build_bins(root)?)
+        .env(BOOTED_ROOT, system.path());
+    run::run(&mut command)
 }
 
 /// Builds the programs without optimisation and returns the directory that they are in.
@@ -138,8 +164,11 @@ impl Runner<'_> {
         let files = tempfile::Builder::new().prefix("oa-").tempdir()?;
         let mut command = system.command(&[self.root, &self.bins], files.path());
         command.arg(format!("--setenv={BIN_DIR}={}", self.bins.display()));
-        eprintln!("-- not run in Debian {suite}, which has no loop devices: {NEEDS_LOOP_DEVICES}");
-        let script = self.lab_script(&["--skip".into(), NEEDS_LOOP_DEVICES.into()]);
+        eprintln!("-- not run in Debian {suite}: {}", NOT_IN_A_ROOT.join(", "));
+        let skips = NOT_IN_A_ROOT
+            .iter()
+            .flat_map(|name| ["--skip".into(), name.into()]);
+        let script = self.lab_script(&skips.collect::<Vec<OsString>>());
         let result = report::count(command.args(["sh", "-c", &script]), tally);
         if fs::read_dir(files.path())?.next().is_some() {
             // The files of failed labs; their output says which.

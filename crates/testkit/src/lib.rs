@@ -7,12 +7,14 @@
 //! - [`fake_control`]: ocserv's control socket without an ocserv.
 //! - [`grpc`]: a client connection over a given socket, to call an agent as a portal does.
 //! - [`harness`]: what the tests on real ocserv share.
+//! - [`booted`]: a server with systemd as its first process.
 //! - [`wait`]: waiting for a state, with a timeout.
 //!
 //! Depends on the wire types (`ocserv-agent-proto`) and on nothing else of the product:
 //! expectations must not come from the code under test. Only the program `bench` uses more (`ipc`,
 //! `occtl`), because it measures those.
 
+pub mod booted;
 pub mod fake_control;
 pub mod grpc;
 pub mod harness;

@@ -16,8 +16,12 @@ use anyhow::{Context, bail, ensure};
 use super::release;
 use crate::run;
 
-/// The packages that the tests need in it.
-const PACKAGES: &str = "ocserv,openconnect,iproute2,iptables,nftables,procps,openssl";
+/// The packages that the tests of another release of ocserv need.
+const OCSERV: &str = "ocserv,openconnect,iproute2,iptables,nftables,procps,openssl";
+/// The packages of a system that boots, and its suite: that of this machine, whose programs run in
+/// it.
+const BOOTED: &str = "systemd,systemd-sysv,dbus,iproute2";
+const BOOTED_SUITE: &str = "bookworm";
 /// The file in it with the packages that it was made with. When those change, it is made again.
 const STAMP: &str = "etc/ocserv-agent-packages";
 /// Lines of debootstrap's output in an error.
@@ -30,21 +34,19 @@ const PASSED_ON: [&str; 2] = ["OCSERV_AGENT_KEEP", "RUST_BACKTRACE"];
 pub(super) struct DebianRoot {
     path: PathBuf,
     suite: String,
+    packages: &'static str,
 }
 
 impl DebianRoot {
     /// Finds or makes the system of a suite. An error when the suite has another version of ocserv.
     pub(super) fn with_ocserv(suite: &str, version: &str) -> anyhow::Result<Self> {
-        let roots = roots();
-        fs::create_dir_all(&roots).with_context(|| format!("could not make {}", roots.display()))?;
-        let lock = File::create(roots.join("lock"))?;
-        lock.lock()?;
+        let _lock = lock()?;
         let system = Self {
-            path: roots.join(suite),
+            path: roots().join(suite),
             suite: suite.to_owned(),
+            packages: OCSERV,
         };
-        let whole = fs::read_to_string(system.path.join(STAMP)).is_ok_and(|stamp| stamp == PACKAGES);
-        if !whole || system.ocserv_version()? != version {
+        if !system.is_whole() || system.ocserv_version()? != version {
             system.make()?;
         }
         let found = system.ocserv_version()?;
@@ -57,6 +59,30 @@ impl DebianRoot {
             "Debian {suite} has ocserv {found} now, not {version}: the version in xtask/src/test/release.rs is out of date"
         );
         Ok(system)
+    }
+
+    /// Finds or makes a system with systemd.
+    pub(super) fn that_boots() -> anyhow::Result<Self> {
+        let _lock = lock()?;
+        let system = Self {
+            path: roots().join(format!("booted-{BOOTED_SUITE}")),
+            suite: BOOTED_SUITE.to_owned(),
+            packages: BOOTED,
+        };
+        if !system.is_whole() {
+            system.make()?;
+        }
+        Ok(system)
+    }
+
+    /// Returns its directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it was made with the packages that it should have.
+    fn is_whole(&self) -> bool {
+        fs::read_to_string(self.path.join(STAMP)).is_ok_and(|stamp| stamp == self.packages)
     }
 
     /// Returns a command that runs its further arguments in the system, with the paths of `shared`
@@ -112,7 +138,7 @@ impl DebianRoot {
                 "--mount",
                 "debootstrap",
                 "--variant=minbase",
-                &format!("--include={PACKAGES}"),
+                &format!("--include={}", self.packages),
             ])
             .arg(&self.suite)
             .arg(&partial)
@@ -128,11 +154,20 @@ impl DebianRoot {
             bail!("debootstrap of {} failed: {status}:\n{tail}", self.suite);
         }
         run::output(Command::new("chroot").arg(&partial).args(["apt-get", "clean"]))?;
-        fs::write(partial.join(STAMP), PACKAGES)?;
+        fs::write(partial.join(STAMP), self.packages)?;
         fs::rename(&partial, &self.path)?;
         eprintln!("-- made it in {} s", start.elapsed().as_secs());
         Ok(())
     }
+}
+
+/// Waits until no other process makes a system.
+fn lock() -> anyhow::Result<File> {
+    let roots = roots();
+    fs::create_dir_all(&roots).with_context(|| format!("could not make {}", roots.display()))?;
+    let lock = File::create(roots.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// Returns the directory of all systems.
