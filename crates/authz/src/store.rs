@@ -91,7 +91,7 @@ impl DecisionStore {
         };
         // Before anything else can fail, so that the loss is reported in any case.
         report(&reason.set_aside(path)?);
-        // A crash before the new database leaves a sequence file without one, which is reported too.
+        // A crash before the new database leaves a sequence file alone, which is reported too.
         let last = SequenceFile::beside(path).restart(&Codec::new(agent_id))?;
         open_verified(path, agent_id, Some(last)).map_err(|error| match error {
             OpenError::Environment(error) => error,
@@ -231,9 +231,9 @@ fn open_database(
     Ok(database)
 }
 
-/// Creates the tables of a new file, or those that the previous version lacks. A new file that takes
-/// the place of one with the commit `last` goes on counting there, so that no copy of that one
-/// passes for the new one.
+/// Creates the tables of a new file, or those that the previous version lacks. A new file that
+/// takes the place of one with the commit `last` goes on counting there, so that no copy of that
+/// one passes for the new one.
 fn create_tables(database: &Database, agent_id: &str, last: Option<u64>) -> Result<(), OpenError> {
     let transaction = database.begin_write()?;
     transaction.open_table(METADATA)?.insert("version", VERSION)?;

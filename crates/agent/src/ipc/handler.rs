@@ -241,7 +241,7 @@ impl RequestHandler {
             Command::Connect(login) => {
                 let Ok(times) = Times::of(request, arrived, settings.deadline) else {
                     audit_too_late(&login, arrived);
-                    return Received::Response(self.too_late());
+                    return Received::Rejected(self.too_late());
                 };
                 let Ok(permit) = self.logins.try_acquire() else {
                     return self.reject_login(request, self.overloaded(), arrived);
