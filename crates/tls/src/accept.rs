@@ -72,8 +72,8 @@ pub struct Incoming {
 impl Incoming {
     /// Returns the connections of `listener`, and the accept loop, which the caller runs: no
     /// connection arrives without it. Handshakes are tasks of `tracker`. Each uses the identity
-    /// that `tls` holds at that moment; a connection whose peer is no longer trusted, after a reload or
-    /// because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`].
+    /// that `tls` holds at that moment; a connection whose peer is no longer trusted, after a
+    /// reload or because its certificate expired, fails with [`io::ErrorKind::ConnectionAborted`].
     /// Cancelling `token` closes the listener and drops unfinished handshakes; returned connections
     /// stay open.
     pub fn new(
