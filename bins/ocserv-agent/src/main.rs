@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use agent::admin::FetchError;
 use agent::config::{DEFAULT_PATH, ENV_PREFIX, ipc_socket};
 use agent::{ConfigSource, ExitReason, StartError, Supervision};
 use clap::{Parser, Subcommand};
@@ -52,6 +53,45 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+    /// List the events that wait for the portal, or that it rejected, and send the latter again
+    #[command(
+        after_help = "Reads only ipc.socket from the configuration. Run it as root or as a user in \
+                      ipc.allowed_uids.\n\
+                      Exit codes: 0 done; 1 the agent did not respond, or rejected the request; \
+                      2 invalid arguments, or no socket path in the configuration."
+    )]
+    Events {
+        /// Path of the agent's socket; the default is ipc.socket of the configuration
+        #[arg(long, value_name = "PATH", global = true)]
+        socket: Option<PathBuf>,
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EventsCommand {
+    /// Print the events that wait for the portal, oldest first
+    List {
+        /// Print only events of this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Print the events that the portal rejected, oldest first
+    Dead {
+        /// Print only events of this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Send events again that the portal rejected
+    Retry {
+        /// The event's ID, as `events dead` prints it
+        #[arg(value_name = "EVENT", required_unless_present = "all")]
+        event_id: Option<String>,
+        /// Send all of them
+        #[arg(long, conflicts_with = "event_id")]
+        all: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -59,8 +99,18 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> u8 {
-    if let Some(Command::Decisions { socket, user }) = arguments.command {
-        return print_decisions(&arguments.config, socket, user.as_deref());
+    match arguments.command {
+        Some(Command::Decisions { socket, user }) => {
+            return print(&arguments.config, socket, "decisions", |socket| {
+                agent::admin::decisions::fetch(socket, user.as_deref())
+            });
+        }
+        Some(Command::Events { socket, command }) => {
+            return print(&arguments.config, socket, "events", |socket| {
+                events(&command, socket)
+            });
+        }
+        None => {}
     }
     let source = ConfigSource {
         path: arguments.config,
@@ -103,7 +153,22 @@ fn check_config(source: &ConfigSource) -> u8 {
     }
 }
 
-fn print_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -> u8 {
+fn events(command: &EventsCommand, socket: &Path) -> Result<String, FetchError> {
+    use agent::admin::events;
+    match command {
+        EventsCommand::List { user } => events::list(socket, user.as_deref()),
+        EventsCommand::Dead { user } => events::dead(socket, user.as_deref()),
+        EventsCommand::Retry { event_id, .. } => events::retry(socket, event_id.as_deref()),
+    }
+}
+
+/// Prints what `fetch` gets from the agent's socket; `what` names it.
+fn print(
+    config: &Path,
+    socket: Option<PathBuf>,
+    what: &str,
+    fetch: impl FnOnce(&Path) -> Result<String, FetchError>,
+) -> u8 {
     let socket = match socket.map_or_else(|| ipc_socket(config, environment()), Ok) {
         Ok(socket) => socket,
         Err(error) => {
@@ -111,7 +176,7 @@ fn print_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -
             return EXIT_BAD_CONFIG;
         }
     };
-    match agent::admin::decisions::fetch(&socket, user) {
+    match fetch(&socket) {
         Ok(table) => {
             // A closed pipe (`| head`) is no failure.
             let _written = io::stdout().write_all(table.as_bytes());
@@ -119,7 +184,7 @@ fn print_decisions(config: &Path, socket: Option<PathBuf>, user: Option<&str>) -
         }
         Err(error) => {
             eprintln!(
-                "could not fetch decisions from the agent at {}: {error}",
+                "could not fetch {what} from the agent at {}: {error}",
                 socket.display()
             );
             EXIT_FAILED

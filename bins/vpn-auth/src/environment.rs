@@ -100,6 +100,7 @@ pub(crate) fn request_from(lookup: impl Fn(&str) -> Option<OsString>) -> Result<
         bytes_out: number("STATS_BYTES_OUT"),
         duration_seconds: number("STATS_DURATION"),
         reason,
+        event_id: None,
     })
 }
 

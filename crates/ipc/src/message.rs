@@ -83,6 +83,9 @@ pub struct Request {
     /// On disconnect: seconds since the client's TCP connection was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u64>,
+    /// In a request of an operator about one event: its ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
 }
 
 /// The agent's response.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocserv_agent_model::EventId;
 use serde::{Deserialize, Serialize};
@@ -17,11 +18,13 @@ const FILE_NAME: &str = "dead-letters.jsonl";
 /// Largest size of the file, in bytes.
 pub const MAX_LEN: u64 = 16 << 20;
 
-/// The file with the rejected events.
+/// The file with the rejected events; clones share it.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     path: PathBuf,
     max_len: u64,
+    /// Held by whoever changes the file.
+    change: Arc<Mutex<()>>,
 }
 
 /// A rejected event in the file.
@@ -48,6 +51,7 @@ impl DeadLetters {
         Self {
             path: directory.join(FILE_NAME),
             max_len: MAX_LEN,
+            change: Arc::default(),
         }
     }
 
@@ -62,6 +66,7 @@ impl DeadLetters {
     /// # Errors
     /// When the disk fails, or the file is not this agent's alone: some of the events may be there.
     pub fn append(&self, rejected: &[Rejected]) -> io::Result<usize> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut file, mut length) = match self.open()? {
             Some(file) => {
                 let length = file.metadata()?.len();
@@ -114,6 +119,7 @@ impl DeadLetters {
     /// # Errors
     /// As for [`Self::read`]: the file is as it was.
     pub fn remove(&self, ids: &[EventId]) -> io::Result<()> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut file) = self.open()? else {
             return Ok(());
         };

@@ -245,6 +245,14 @@ impl Outbox {
         }
     }
 
+    /// The pending events in memory with their times, the oldest first.
+    pub fn queued(&self) -> impl Iterator<Item = QueuedEvent> {
+        self.entries.values().map(|entry| QueuedEvent {
+            event: entry.event.clone(),
+            queued: entry.queued,
+        })
+    }
+
     /// The pending events in memory, the oldest first.
     pub fn in_memory(&self) -> impl Iterator<Item = &Event> {
         self.entries.values().map(|entry| &entry.event)

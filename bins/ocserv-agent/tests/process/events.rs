@@ -7,6 +7,7 @@ use ipc::client::send_request;
 use nix::sys::signal::Signal;
 use testkit::portal_double::{PortalEvent, Reply};
 use testkit::wait::{BOUND, until};
+use tonic::Code;
 
 use super::harness::{Harness, request, run};
 
@@ -80,6 +81,63 @@ fn an_acknowledged_report_survives_a_kill_at_once() {
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
     agent.wait_for_log("all events are delivered");
+}
+
+/// Runs `ocserv-agent events`; returns its exit code and its output.
+fn events_command(harness: &Harness, arguments: &[&str]) -> (Option<i32>, String) {
+    let arguments = [&["events"], arguments].concat();
+    let output = run(&arguments, &harness.path("config.toml"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_rejected_event_is_a_dead_letter_that_an_operator_reads_and_sends_again() {
+    let harness = Harness::new();
+    harness
+        .portal
+        .on_event(Reply::Status(Code::InvalidArgument, "no such user".to_owned()));
+    let agent = harness.start("");
+    let list = |arguments: &[&str]| events_command(&harness, arguments);
+    assert_eq!(list(&["list"]), (Some(0), "no event is pending\n".to_owned()));
+    assert_eq!(list(&["dead"]), (Some(0), "no dead letter\n".to_owned()));
+    disconnect(&harness, 1);
+    disconnect(&harness, 2);
+    let dead = until("two dead letters", BOUND, || {
+        let (code, text) = list(&["dead"]);
+        assert_eq!(code, Some(0), "{text}");
+        (text.lines().count() == 3).then_some(text)
+    })
+    .unwrap();
+    for part in ["QUEUED", "disconnect", "alice", "a1/1/", "no such user"] {
+        assert!(dead.contains(part), "{part} is missing in {dead}");
+    }
+    agent.wait_for_log("it is in the dead letters");
+    assert_eq!(list(&["dead", "--user", "bob"]).1, "no dead letter\n");
+    assert_eq!(list(&["list"]).1, "no event is pending\n");
+    let (code, text) = list(&["retry", "a1/9/9/disconnect"]);
+    assert_eq!(
+        (code, text.contains("no dead letter has the event ID")),
+        (Some(1), true)
+    );
+
+    // A restart keeps them, and sends nothing by itself.
+    drop(agent);
+    harness.portal.on_event(Reply::acknowledge(true));
+    harness.portal.clear_received();
+    let _agent = harness.start("");
+    let id = dead
+        .split_whitespace()
+        .find(|word| word.starts_with("a1/1/"))
+        .unwrap();
+    let again = "events that are sent again: 1\n".to_owned();
+    assert_eq!(list(&["retry", id]), (Some(0), again));
+    wait_for_disconnects(&harness, &[1].into_iter());
+    assert_eq!(received(&harness).len(), 1, "the other stays");
+    assert_eq!(list(&["retry", "--all"]).0, Some(0));
+    wait_for_disconnects(&harness, &(1..=2));
+    assert_eq!(list(&["dead"]).1, "no dead letter\n");
+    assert_eq!(list(&["retry"]).0, Some(2));
 }
 
 #[test]

@@ -35,6 +35,7 @@ use crate::jobs::watch_certificates::{Certificates, watch_certificates};
 use crate::operations::Operations;
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
+use crate::operations::list_events::EventQueue;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::shared_outbox::SharedOutbox;
@@ -82,6 +83,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     context.start_metrics_upkeep();
     let (policy, portal, persistence) = context.start_policy(policy);
     let store = persistence.as_ref().map(DecisionPersistence::status);
+    let queue = events.as_ref().map(|(persistence, _)| persistence.queue());
     let certificates = Certificates {
         portal: portal.as_ref().map(|(_, tls)| tls.clone()),
         grpc: grpc.as_ref().map(|grpc| grpc.tls.clone()),
@@ -97,7 +99,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     let connected = portal
         .as_ref()
         .map(|(portal, _)| context.start_delivery(portal, &outbox));
-    let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv);
+    let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv, queue);
     let parts = ObservedParts {
         recorder: Arc::clone(&recorder),
         authorizer: authorizer.clone(),
@@ -260,12 +262,14 @@ impl Context {
         authorizer: &Authorizer,
         recorder: &Arc<SessionRecorder>,
         ocserv: &Ocserv,
+        events: Option<EventQueue>,
     ) -> CancellationToken {
         let dependencies = ipc::Dependencies {
             authorizer: LoginAuthorizer::with_authorizer(authorizer.clone(), Arc::clone(recorder)),
             recorder: Arc::clone(recorder),
             ocserv: ocserv.clone(),
             recent: RecentDecisions::new(authorizer.clone()),
+            events,
             metrics: self.metrics.clone(),
             own_pid: i32::try_from(std::process::id()).ok(),
             background: self.background.clone(),

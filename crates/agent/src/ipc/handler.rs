@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ocserv::Ocserv;
-use ocserv_agent_model::{DenyCode, Login, Username, one_line};
+use ocserv_agent_model::{DenyCode, Login, one_line};
 use resilience::ConnectionLimiter;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
@@ -19,6 +19,7 @@ use super::confirmation::{Confirmation, WrittenAllow};
 use super::connection::Connection;
 use super::deadline::Times;
 use super::frames::{ReadError, read_frame, write, write_bounded};
+use super::operator::{OperatorRequest, OperatorRequests};
 use super::request::{Command, parse_request};
 use super::response;
 use super::warnings::Warnings;
@@ -27,6 +28,7 @@ use crate::live::Live;
 use crate::metrics::{IpcError, IpcMetrics, Metrics};
 use crate::operations::authorize_login::LoginAuthorizer;
 use crate::operations::list_decisions::RecentDecisions;
+use crate::operations::list_events::EventQueue;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::register_sessions::{PendingSession, SessionRegistrar};
 use crate::operations::shared_outbox::Appended;
@@ -37,8 +39,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// Most rejected peers that are drained at once.
 const MAX_DRAINS: usize = 64;
-/// Most decision tables that are built at once; logins have permits of their own.
-const MAX_TABLES: usize = 4;
 /// The longest problem in a warning, in characters.
 const MAX_PROBLEM: usize = 256;
 
@@ -58,6 +58,8 @@ pub(crate) struct Dependencies {
     /// Gives the connect times of sessions.
     pub ocserv: Ocserv,
     pub recent: RecentDecisions,
+    /// `None` without a portal.
+    pub events: Option<EventQueue>,
     pub metrics: Metrics,
     /// The process that may ask whoever its user is: the agent, for its pings.
     pub own_pid: Option<i32>,
@@ -70,7 +72,7 @@ pub(super) struct RequestHandler {
     authorizer: LoginAuthorizer,
     recorder: Arc<SessionRecorder>,
     registrar: SessionRegistrar,
-    recent: RecentDecisions,
+    operators: OperatorRequests,
     metrics: IpcMetrics,
     own_pid: Option<i32>,
     background: Handle,
@@ -78,7 +80,6 @@ pub(super) struct RequestHandler {
     allows: mpsc::Sender<WrittenAllow>,
     silent: ConnectionLimiter<()>,
     logins: Semaphore,
-    tables: Semaphore,
     /// Reports that wait for the disk.
     reports: Semaphore,
     drains: Semaphore,
@@ -91,8 +92,8 @@ enum Received<'a> {
     Nothing,
     /// A login, its deadlines and its permit.
     Login(Arc<Login>, Times, SemaphorePermit<'a>),
-    /// A request for the last decisions, of one user or all, and its permit.
-    Decisions(Option<Username>, SemaphorePermit<'a>),
+    /// A request of an operator and its permit.
+    Operator(OperatorRequest, SemaphorePermit<'a>),
     /// The end of a session, which is to be on disk before the answer, and until when.
     Disconnect(Option<Appended>, Instant),
     /// A request that has no other answer.
@@ -114,6 +115,7 @@ impl RequestHandler {
             recorder,
             ocserv,
             recent,
+            events,
             metrics,
             own_pid,
             background,
@@ -124,7 +126,7 @@ impl RequestHandler {
             authorizer,
             recorder,
             registrar,
-            recent,
+            operators: OperatorRequests::new(recent, events, background.clone()),
             metrics: IpcMetrics::new(metrics),
             own_pid,
             background,
@@ -132,7 +134,6 @@ impl RequestHandler {
             allows,
             silent: ConnectionLimiter::new(max_logins),
             logins: Semaphore::new(max_logins),
-            tables: Semaphore::new(MAX_TABLES),
             reports: Semaphore::new(max_logins),
             drains: Semaphore::new(MAX_DRAINS),
             warnings: Warnings::default(),
@@ -176,12 +177,9 @@ impl RequestHandler {
                     && write_bounded(connection, &response::decision(decided.decision())).await;
                 return self.authorizer.finish(decided, written);
             }
-            Received::Decisions(user, _permit) => {
-                let recent = self.recent.clone();
-                let table = self.background.spawn(async move { recent.table(user.as_ref()) });
-                if let Ok(table) = table.await {
-                    write_bounded(connection, &response::table(table)).await;
-                }
+            Received::Operator(request, _permit) => {
+                let response = self.operators.answer(request).await;
+                write_bounded(connection, &response).await;
             }
             Received::Disconnect(appended, by) => {
                 self.await_durable(appended, by).await;
@@ -262,10 +260,15 @@ impl RequestHandler {
             }
             // Counts nowhere: it only shows that this thread serves.
             Command::Ping => Received::Acknowledged,
-            Command::Decisions(user) => match self.tables.try_acquire() {
-                Ok(permit) => Received::Decisions(user, permit),
-                Err(_) => Received::Rejected(self.overloaded()),
-            },
+            Command::Decisions(user) => self.operator(OperatorRequest::Decisions(user)),
+            Command::Events(request) => self.operator(OperatorRequest::Events(request)),
+        }
+    }
+
+    fn operator(&self, request: OperatorRequest) -> Received<'_> {
+        match self.operators.admit() {
+            Some(permit) => Received::Operator(request, permit),
+            None => Received::Rejected(self.overloaded()),
         }
     }
 

@@ -10,6 +10,7 @@ mod deadline;
 mod frames;
 mod handler;
 mod listener;
+mod operator;
 mod ping;
 mod request;
 mod response;

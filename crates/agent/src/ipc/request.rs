@@ -8,6 +8,8 @@ use std::time::Duration;
 use ocserv_agent_model::{GroupName, Login, OcservId, Usage, Username, VhostName};
 use sessions::DisconnectReport;
 
+use crate::operations::list_events::EventsRequest;
+
 /// The longest name of a network device, in bytes (`IFNAMSIZ` 16 with its NUL).
 const MAX_DEVICE: usize = 15;
 
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     Ping,
     /// Lists the last decisions: those of one user, or all.
     Decisions(Option<Username>),
+    /// Lists events, or sends rejected ones again.
+    Events(EventsRequest),
 }
 
 /// Why a request is invalid: the field and its problem, never its value.
@@ -56,10 +60,13 @@ pub(crate) fn parse_request(request: &ipc::Request) -> Result<Command, BadReques
         "disconnect" => disconnect_report(request).map(Command::Disconnect),
         "host-update" => Ok(Command::HostUpdate),
         "ping" => Ok(Command::Ping),
-        "decisions" => decisions(request).map(Command::Decisions),
+        "decisions" => of_user(request).map(Command::Decisions),
+        "events" => of_user(request).map(|user| Command::Events(EventsRequest::List(user))),
+        "dead-letters" => of_user(request).map(|user| Command::Events(EventsRequest::Dead(user))),
+        "retry-dead-letters" => Ok(Command::Events(EventsRequest::Retry(request.event_id.clone()))),
         _ => Err(bad(
             "reason",
-            "is not one of connect, disconnect, host-update, decisions",
+            "is not one of connect, disconnect, host-update, decisions, events, dead-letters, retry-dead-letters",
         )),
     }
 }
@@ -86,7 +93,8 @@ fn login(request: &ipc::Request) -> Result<Login, BadRequest> {
     })
 }
 
-fn decisions(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
+/// The user that a request of an operator is about.
+fn of_user(request: &ipc::Request) -> Result<Option<Username>, BadRequest> {
     let user = Some(request.username.as_str()).filter(|name| !name.is_empty());
     user.map(Username::parse).transpose().map_err(invalid("username"))
 }

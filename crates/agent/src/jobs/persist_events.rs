@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::operations::list_events::EventQueue;
 use crate::operations::shared_outbox::{SharedOutbox, Writing};
 
 /// Name of the store's file in its directory.
@@ -91,6 +92,11 @@ impl EventPersistence {
             failures: 0,
         };
         (persistence, receiver)
+    }
+
+    /// The events, for an operator.
+    pub(crate) fn queue(&self) -> EventQueue {
+        EventQueue::new(self.outbox.clone(), self.files.dead_letters.clone())
     }
 
     /// Loads the events of an earlier run. Waits for the disk for at most 2 s; [`Self::run`] goes

@@ -4,6 +4,7 @@
 pub(crate) mod authorize_login;
 pub(crate) mod disconnect_user;
 pub(crate) mod list_decisions;
+pub(crate) mod list_events;
 pub(crate) mod list_sessions;
 pub(crate) mod policy_backend;
 pub(crate) mod record_session;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ocserv_agent_model::Event;
 use outbox::store::{Chunk, SessionKey};
-use outbox::{AttemptId, AttemptResult, Limits, Next, Outbox, OutboxStats, Work};
+use outbox::{AttemptId, AttemptResult, Limits, Next, Outbox, OutboxStats, QueuedEvent, Work};
 use resilience::LogLimiter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -189,6 +189,11 @@ impl SharedOutbox {
     /// Whether the events are on disk.
     pub(crate) fn status(&self) -> &StoreStatus {
         &self.0.status
+    }
+
+    /// The pending events in memory with their times, the oldest first.
+    pub(crate) fn queued(&self) -> Vec<QueuedEvent> {
+        self.lock().outbox.queued().collect()
     }
 
     /// The pending events in memory, the oldest first.

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use super::schema::METADATA;
 use super::*;
 
+mod damage;
+
 const AGENT: &str = "a1";
 
 fn event(number: i32) -> QueuedEvent {

@@ -109,6 +109,7 @@ fn serve(setup: Setup) -> Harness {
         recorder: Arc::clone(&recorder),
         ocserv,
         recent: RecentDecisions::new(fixture::authorizer(AllowingPortal::default())),
+        events: None,
         metrics: metrics.clone(),
         own_pid: None,
         background: Handle::current(),
