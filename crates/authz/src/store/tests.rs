@@ -378,3 +378,35 @@ fn an_intact_store_is_opened_without_replacing_its_sequence_file() {
         held.metadata().unwrap().ino()
     );
 }
+
+#[test]
+fn each_reason_to_set_a_store_aside_has_words_for_the_log() {
+    for (reason, words) in [
+        (
+            SetAsideReason::Damaged("it is empty".to_owned()),
+            "it is damaged: it is empty",
+        ),
+        (
+            SetAsideReason::Outdated {
+                found: 1,
+                expected: 2,
+            },
+            "it ends with commit 1, and commit 2 was written",
+        ),
+        (
+            SetAsideReason::Missing,
+            "it is gone, and its sequence file is not",
+        ),
+        (
+            SetAsideReason::Newer("4".to_owned()),
+            "a newer program wrote it, in format 4",
+        ),
+        (
+            SetAsideReason::Foreign("vpn2".to_owned()),
+            "agent \"vpn2\" wrote it",
+        ),
+        (SetAsideReason::Exposed, "other users can read or write it"),
+    ] {
+        assert_eq!(reason.to_string(), words);
+    }
+}
