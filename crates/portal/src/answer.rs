@@ -59,9 +59,14 @@ pub(crate) async fn read(
     Ok(Response::from_parts(parts, Full::new(body.to_bytes())))
 }
 
+/// Removes the details of a status.
+pub(crate) fn remove_details(headers: &mut HeaderMap) {
+    headers.remove(STATUS_DETAILS);
+}
+
 /// Whether `headers` have the status OK; any other status is an error.
 fn is_ok(headers: &mut HeaderMap) -> Result<bool, AnswerError> {
-    headers.remove(STATUS_DETAILS);
+    remove_details(headers);
     match Status::from_header_map(headers) {
         None => Ok(false),
         Some(status) if status.code() == Code::Ok => Ok(true),

@@ -13,7 +13,7 @@ use ocserv_agent_proto::vpn::v1::{ReportConnectResponse, ReportDisconnectRespons
 use prost_types::Timestamp;
 use resilience::LogLimiter;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use tonic::{Code, Response, Status};
 
 use crate::clock;
 use crate::connection_manager::{ConnectionHandle, ConnectionManager, ConnectionState, Purpose};
+use crate::control_stream::{ControlSender, ControlStream, Instruction, Register};
 use crate::convert::{self, EventReport};
 use crate::error::{CheckError, ReportError};
 use crate::grpc_service::GrpcService;
@@ -210,6 +211,19 @@ impl Portal {
             }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Creates the control stream, which is opened when it runs; its instructions go into
+    /// `instructions`. `sender` is of the same agent.
+    #[must_use]
+    pub fn control_stream(
+        &self,
+        sender: ControlSender,
+        register: Register,
+        instructions: mpsc::Sender<Instruction>,
+    ) -> ControlStream {
+        let (settings, background) = (Arc::clone(&self.settings), self.background.clone());
+        ControlStream::new(settings, background, sender, register, instructions)
     }
 
     fn auth_client(&self, is_login: bool) -> AuthServiceClient<GrpcService> {

@@ -1,4 +1,6 @@
-//! The only reader of the clock in this crate.
+//! The only reader of clocks in this crate.
+
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -6,4 +8,10 @@ use tokio::time::Instant;
 #[expect(clippy::disallowed_methods, reason = "the crate's clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Reads the time of day, for timestamps.
+#[expect(clippy::disallowed_methods, reason = "the crate's clock")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
 }

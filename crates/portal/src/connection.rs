@@ -134,6 +134,11 @@ impl Connection {
         }
     }
 
+    /// Whether `other` is this connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.end_reason.same_channel(&other.end_reason)
+    }
+
     /// Whether the portal has sent no data since `start`.
     pub(crate) fn is_silent_since(&self, start: Instant) -> bool {
         self.read_state.borrow().is_silent_since(start)

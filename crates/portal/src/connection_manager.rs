@@ -92,6 +92,27 @@ impl ConnectionHandle {
         self.0.requests.rotate.notify_one();
     }
 
+    /// Waits for a connection; `None` once the client is stopped.
+    pub(crate) async fn connected(&self) -> Option<Connection> {
+        let mut phase = self.0.phase.clone();
+        loop {
+            match &*phase.borrow_and_update() {
+                Phase::Connected(connection) if !connection.is_closed() => return Some(connection.clone()),
+                Phase::Stopped => return None,
+                Phase::Connected(_) | Phase::Connecting | Phase::Down { .. } => {}
+            }
+            phase.changed().await.ok()?;
+        }
+    }
+
+    /// Waits until another connection is the current one.
+    pub(crate) async fn replaced(&self, connection: &Connection) {
+        let is_other = |phase: &Phase| matches!(phase, Phase::Connected(other) if !other.is_same(connection));
+        if self.0.phase.clone().wait_for(is_other).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Returns the connection, after an attempt in progress. With `request_connect`, starts an
     /// attempt unless the last one is too recent, and waits for it; the caller bounds the wait.
     pub(crate) async fn acquire(&self, request_connect: bool) -> Result<Connection, NotConnected> {

@@ -9,7 +9,7 @@ pub struct AgentMessage {
     #[prost(message, optional, tag = "2")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
     /// The report.
-    #[prost(oneof = "agent_message::Payload", tags = "10, 11, 12")]
+    #[prost(oneof = "agent_message::Payload", tags = "10, 11, 12, 13, 14")]
     pub payload: ::core::option::Option<agent_message::Payload>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -23,9 +23,15 @@ pub mod agent_message {
         /// Metrics of the machine and of ocserv.
         #[prost(message, tag = "11")]
         Metrics(super::MetricsReport),
-        /// An event for an operator.
+        /// An event for an operator, the registration, or the result of an action.
         #[prost(message, tag = "12")]
         Event(super::EventNotification),
+        /// The result of a `CommandInstruction`.
+        #[prost(message, tag = "13")]
+        CommandResponse(super::CommandResponse),
+        /// The result of a `ConfigUpdate`.
+        #[prost(message, tag = "14")]
+        ConfigUpdateResponse(super::ConfigUpdateResponse),
     }
 }
 /// Heartbeat of an agent, with its state.
@@ -98,13 +104,18 @@ pub struct MetricsReport {
 /// An event on the agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EventNotification {
-    /// Kind of event, in snake_case.
+    /// Kind of event, in snake_case. `registered` is the first message of every stream, and
+    /// `deregistered` is sent before the agent stops. `action_result` is the result of a
+    /// `ControlAction`.
     #[prost(string, tag = "1")]
     pub event_type: ::prost::alloc::string::String,
     /// Description, one sentence.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
-    /// Metadata; the keys depend on the kind.
+    /// Metadata; the keys depend on the kind. Every event has `event_id`, which is unique and the same
+    /// in all repetitions; the agent repeats an event on its next stream until the portal sends the
+    /// action `acknowledge`. An `action_result` has `request_id`, `action` and `success` (`true` or
+    /// `false`), and `error` where it failed.
     #[prost(map = "string, string", tag = "3")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -174,7 +185,8 @@ pub struct ConfigUpdate {
 /// An action other than a command or a configuration file.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlAction {
-    /// Kind of action, in snake_case. An unknown one is rejected.
+    /// Kind of action, in snake_case. An unknown one is rejected. `acknowledge` says that the event
+    /// with the parameter `event_id` is stored, and has no result.
     #[prost(string, tag = "1")]
     pub action_type: ::prost::alloc::string::String,
     /// Parameters of the action.

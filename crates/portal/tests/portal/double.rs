@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ocserv_agent_proto::agent::v1::agent_service_server::AgentServiceServer;
 use ocserv_agent_proto::vpn::v1::auth_service_server::{AuthService, AuthServiceServer};
 use ocserv_agent_proto::vpn::v1::event_service_server::{EventService, EventServiceServer};
 use ocserv_agent_proto::vpn::v1::{
@@ -16,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
+
+use crate::stream_double::StreamDouble;
 
 /// Most calls at once on one connection.
 pub(crate) const MAX_STREAMS: u32 = 4;
@@ -42,6 +45,7 @@ pub(crate) struct Call {
 pub(crate) struct Double {
     reply: Arc<Mutex<Reply>>,
     calls: Arc<Mutex<Vec<Call>>>,
+    pub(crate) stream: StreamDouble,
 }
 
 impl Double {
@@ -58,6 +62,7 @@ impl Double {
         let double = Self {
             reply: Arc::new(Mutex::new(Reply::Policy(allow))),
             calls: Arc::default(),
+            stream: StreamDouble::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,6 +76,7 @@ impl Double {
             .max_concurrent_streams(MAX_STREAMS)
             .add_service(AuthServiceServer::new(double.clone()))
             .add_service(EventServiceServer::new(double.clone()))
+            .add_service(AgentServiceServer::new(double.stream.clone()))
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         tracker.spawn(async move { serving.await.unwrap() });
         (double, address)

@@ -23,13 +23,13 @@ impl Write for Log {
 }
 
 impl Log {
-    /// Collects what this thread logs from WARN up.
+    /// Collects what this thread logs from INFO up.
     pub(crate) fn capture() -> (Self, DefaultGuard) {
         // tracing caches per call site whether any subscriber is interested, and a thread without
         // one can disable a call site for all threads: a global subscriber prevents that.
         let _ = tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::WARN)
+                .with_max_level(tracing::Level::INFO)
                 .with_writer(io::sink)
                 .finish(),
         );
@@ -37,7 +37,7 @@ impl Log {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_max_level(tracing::Level::WARN)
+            .with_max_level(tracing::Level::INFO)
             .with_writer(move || writer.clone())
             .finish();
         (log, tracing::subscriber::set_default(subscriber))

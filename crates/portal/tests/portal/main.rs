@@ -6,6 +6,8 @@ mod calls;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod control_stream;
+#[cfg(test)]
 mod double;
 #[cfg(test)]
 mod identity;
@@ -21,3 +23,5 @@ mod raw;
 mod setup;
 #[cfg(test)]
 mod statuses;
+#[cfg(test)]
+mod stream_double;
