@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ocserv_agent_model::{Decision, Login, Username};
 use resilience::{
-    BreakerState, BreakerStats, Cache, CacheKey, CacheStats, ChangeCollector, Changes, RateLimiter, Records,
-    SharedBreaker, Transition,
+    BreakerState, BreakerStats, Cache, CacheKey, CacheStats, ChangeCollector, Changes, FailMode, RateLimiter,
+    Records, SharedBreaker, Transition,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::in_flight::InFlightQueries;
 use crate::observer::{DecisionRecord, Observation, Observer, RecentDecisions};
 use crate::settings::{RateLimits, Settings};
 use crate::source::PolicySource;
+use crate::switches::{ActiveSwitches, Switches};
 
 mod decide;
 mod failures;
@@ -54,6 +56,7 @@ struct Inner {
 
 struct State {
     settings: Settings,
+    switches: Switches,
     cache: Cache,
     queries: InFlightQueries,
     per_user: Option<RateLimiter<Username>>,
@@ -81,6 +84,7 @@ impl Authorizer {
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let state = State {
             settings,
+            switches: Switches::default(),
             cache: Cache::new(settings.cache),
             queries: InFlightQueries::default(),
             per_user: limiter(settings.rates.per_user, settings.rates),
@@ -121,6 +125,59 @@ impl Authorizer {
         drop(state);
         self.0.changed.notify_one();
         allowed
+    }
+
+    /// Drops the decisions about `user` without denying anyone, see [`Cache::invalidate_user`]; a
+    /// login of the user that waits for an answer queries the source again. Returns how many there
+    /// were.
+    pub fn invalidate_user(&self, user: &Username) -> usize {
+        let mut state = self.0.lock();
+        state.queries.close(user);
+        let answers = state.cache.invalidate_user(user);
+        drop(state);
+        self.0.changed.notify_one();
+        answers
+    }
+
+    /// Drops the decisions about all users, as [`Self::invalidate_user`] does about one. Logins are
+    /// decided meanwhile: the decisions are dropped a few at a time.
+    pub fn invalidate_all(&self) -> usize {
+        let mut state = self.0.lock();
+        state.queries.close_all();
+        state.cache.invalidate_all();
+        drop(state);
+        let (mut answers, mut user) = (0, None);
+        loop {
+            let (dropped, last) = self.0.lock().cache.drop_invalidated(user.as_ref());
+            answers += dropped;
+            user = last;
+            if user.is_none() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        self.0.changed.notify_one();
+        answers
+    }
+
+    /// Decides by `mode` for this time in place of the configured fail mode; `None` ends that.
+    pub fn switch_fail_mode(&self, switch: Option<(FailMode, Duration)>) {
+        let now = self.0.dependencies.clock.now();
+        self.0.lock().switches.set_fail_mode(switch, now);
+    }
+
+    /// For this time, has every login asked about, or denied where the source gives no answer;
+    /// `None` ends that.
+    pub fn force_online(&self, duration: Option<Duration>) {
+        let now = self.0.dependencies.clock.now();
+        self.0.lock().switches.set_force_online(duration, now);
+    }
+
+    /// Returns the switches that hold now.
+    #[must_use]
+    pub fn switches(&self) -> ActiveSwitches {
+        let now = self.0.dependencies.clock.now();
+        self.0.lock().switches.active(now)
     }
 
     /// Replaces the settings. Rate limits that change start with full buckets.

@@ -64,6 +64,11 @@ impl InFlightQueries {
         self.joinable.retain(|key, _| key.username != *user);
     }
 
+    /// Stops further logins from joining any of the queries.
+    pub(crate) fn close_all(&mut self) {
+        self.joinable.clear();
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -14,6 +14,7 @@ mod observer;
 mod settings;
 mod source;
 mod store;
+mod switches;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests read the paused clock")]
 mod tests;
@@ -24,3 +25,4 @@ pub use observer::{DecisionRecord, Observation, Observer, QueryEnd};
 pub use settings::{RateLimits, Settings};
 pub use source::{CheckFuture, PolicyAnswer, PolicySource, SourceError};
 pub use store::{DecisionStore, OpenedStore, SetAside, SetAsideReason, StoreError};
+pub use switches::ActiveSwitches;

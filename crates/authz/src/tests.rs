@@ -22,6 +22,7 @@ mod outages;
 mod queries;
 mod rate_limits;
 mod revocations;
+mod switches;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -250,7 +250,35 @@ impl Cache {
     /// Revokes `user`: drops allows, expires denies, denies in outages until `stale_ttl` or a new
     /// allow. Returns how many answers there were.
     pub fn revoke_user(&mut self, user: &Username, reason: &str, now: Now) -> usize {
+        let answers = self.invalidate_user(user);
+        self.change_denied(user, now, |denied| denied.revoke(reason, now));
+        answers
+    }
+
+    /// Drops the allows of `user` and expires the denies, which serve in outages all the same.
+    /// Returns how many answers there were.
+    pub fn invalidate_user(&mut self, user: &Username) -> usize {
         self.invalidations.record(user.clone());
+        self.expire_answers(user)
+    }
+
+    /// Makes every answer of an earlier query unusable; the answers that are cached are dropped by
+    /// [`Self::drop_invalidated`].
+    pub fn invalidate_all(&mut self) {
+        self.invalidations.record_all();
+    }
+
+    /// Drops and expires the answers of the 64 users after `user`, as [`Self::invalidate_user`]
+    /// does. Returns how many answers there were, and the last of these users, unless all are
+    /// done.
+    pub fn drop_invalidated(&mut self, user: Option<&Username>) -> (usize, Option<Username>) {
+        let users = self.users.after(user).take(SWEEP_STEP);
+        let users: Vec<Username> = users.map(|(username, _)| username.clone()).collect();
+        let answers = users.iter().map(|user| self.expire_answers(user)).sum();
+        (answers, users.last().cloned())
+    }
+
+    fn expire_answers(&mut self, user: &Username) -> usize {
         let keys = self.users.answers(user).to_vec();
         for IndexedKey { key, is_allow } in &keys {
             if *is_allow {
@@ -259,7 +287,6 @@ impl Cache {
                 self.denies.expire(key);
             }
         }
-        self.change_denied(user, now, |denied| denied.revoke(reason, now));
         keys.len()
     }
 

@@ -13,6 +13,7 @@ use super::query::SourceQuery;
 use super::{Inner, State};
 use crate::in_flight::{QueryResult, ResultReceiver};
 use crate::observer::{DecisionRecord, Observation};
+use crate::switches::ActiveSwitches;
 
 /// How often a login is decided when invalidations make its answers unusable.
 const MAX_ATTEMPTS: usize = 3;
@@ -176,8 +177,9 @@ impl Inner {
     fn look_up(self: &Arc<Self>, key: &CacheKey, login: &Login, wait_until: Instant) -> Lookup {
         let now = self.dependencies.clock.now();
         let mut state = self.lock();
+        let is_forced = state.switches.active(now).force_online.is_some();
         let cached = match state.cache.lookup(key, now) {
-            resilience::Lookup::Fresh(hit) => {
+            resilience::Lookup::Fresh(hit) if !is_forced => {
                 let decision = Decision {
                     verdict: hit.verdict.clone(),
                     source: Source::Cache,
@@ -189,7 +191,7 @@ impl Inner {
                 }
                 Some(decision)
             }
-            resilience::Lookup::Stale { .. } | resilience::Lookup::Missing => {
+            resilience::Lookup::Fresh(_) | resilience::Lookup::Stale { .. } | resilience::Lookup::Missing => {
                 if now.mono >= wait_until.into_std() {
                     return Lookup::NoTime;
                 }
@@ -250,7 +252,14 @@ impl Inner {
     fn decide_in_outage(&self, key: &CacheKey, cause: String) -> Decision {
         let now = self.dependencies.clock.now();
         let mut state = self.lock();
-        let mode = state.settings.fail_mode;
+        let switches = state.switches.active(now);
+        let mode = match switches {
+            ActiveSwitches {
+                force_online: Some(_),
+                ..
+            } => FailMode::Close,
+            ActiveSwitches { fail_mode, .. } => fail_mode.map_or(state.settings.fail_mode, |(mode, _)| mode),
+        };
         let stale = match mode {
             FailMode::Close => None,
             FailMode::Open | FailMode::Stale => state.cache.stale_answer(key, now),

@@ -1,4 +1,4 @@
-//! Invalidations: each is about one user. Oldest first.
+//! Invalidations: each is about one user, or about all. Oldest first.
 
 use std::collections::VecDeque;
 
@@ -18,6 +18,8 @@ pub struct Epoch(u64);
 #[derive(Debug)]
 pub(super) struct Invalidations {
     count: u64,
+    /// The number of the last one that was about all users.
+    all: u64,
     latest: VecDeque<Username>,
 }
 
@@ -25,6 +27,7 @@ impl Invalidations {
     pub(super) fn new() -> Self {
         Self {
             count: 0,
+            all: 0,
             latest: VecDeque::new(),
         }
     }
@@ -41,10 +44,18 @@ impl Invalidations {
         self.count += 1;
     }
 
+    /// Records an invalidation of every user.
+    pub(super) fn record_all(&mut self) {
+        self.latest.clear();
+        self.count += 1;
+        self.all = self.count;
+    }
+
     /// Whether an invalidation after `epoch` covers `key`.
     pub(super) fn cover(&self, key: &CacheKey, epoch: Epoch) -> bool {
         let newer = usize::try_from(self.count - epoch.0).unwrap_or(usize::MAX);
-        newer > self.latest.len()
+        epoch.0 < self.all
+            || newer > self.latest.len()
             || self
                 .latest
                 .iter()
