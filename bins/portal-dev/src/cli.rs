@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -11,10 +12,14 @@ use tls::IdentityFiles;
 
 use crate::subject_name::ExtraNames;
 
+/// The socket of a portal, in the working directory.
+const CONTROL_SOCKET: &str = "portal-dev.sock";
+
 /// A reference portal for ocserv-agent: decides logins by a policy file and logs requests as lines
 /// of JSON.
 ///
-/// Exit codes: 0 success; 1 `disconnect` found no session; 2 any other error.
+/// Exit codes: 0 success; 1 `disconnect` found no session, `action` failed or was refused, or
+/// `books` do not balance; 2 any other error.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
@@ -24,12 +29,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the portal: AuthService, EventService and gRPC health over mutual TLS 1.3
+    /// Serve the portal: AuthService, EventService, the agents' control streams and gRPC health
+    /// over mutual TLS 1.3
     Serve(ServeArgs),
     /// List an agent's sessions
     Sessions(SessionsArgs),
     /// Disconnect all sessions of a user; exit code 1 when there was none
     Disconnect(DisconnectArgs),
+    /// List the agents that have a control stream to a running portal
+    Agents(AgentsArgs),
+    /// Have an agent execute an action over its control stream; exit code 1 when it fails
+    Action(ActionArgs),
+    /// Find sessions without exactly one beginning and one end; exit code 1 when there are some
+    Books(BooksArgs),
     /// Create a CA and certificates for portal, agent, operator and ocserv
     Pki(PkiArgs),
 }
@@ -45,6 +57,9 @@ pub(crate) struct ServeArgs {
     /// Log of requests: a file to append lines of JSON to, or "-" for standard output
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub(crate) events: PathBuf,
+    /// Unix socket for "agents" and "action"
+    #[arg(long, value_name = "SOCKET", default_value = CONTROL_SOCKET)]
+    pub(crate) control: PathBuf,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
 }
@@ -87,6 +102,73 @@ pub(crate) struct DisconnectArgs {
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) agent: AgentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentsArgs {
+    /// Print an array of JSON objects instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Unix socket of the running portal
+    #[arg(long, value_name = "SOCKET", default_value = CONTROL_SOCKET)]
+    pub(crate) control: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    /// The agent, by its agent_id
+    #[arg(value_name = "AGENT")]
+    pub(crate) agent: String,
+    /// The action, such as disconnect_user
+    #[arg(value_name = "ACTION")]
+    pub(crate) action: String,
+    /// Its parameters, such as username=alice
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) parameters: Vec<Parameter>,
+    /// Id of the request; the same id again has no second effect. A new one by default
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+    /// Longest wait for the result, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(crate) timeout: u64,
+    /// Print a JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Unix socket of the running portal
+    #[arg(long, value_name = "SOCKET", default_value = CONTROL_SOCKET)]
+    pub(crate) control: PathBuf,
+}
+
+/// A parameter of an action.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameter {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for Parameter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, value) = text.split_once('=').ok_or("is not KEY=VALUE")?;
+        Ok(Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BooksArgs {
+    /// The file of "serve --events", or "-" for standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) events: PathBuf,
+    /// Accept sessions that have only begun: they may be connected
+    #[arg(long)]
+    pub(crate) allow_open: bool,
+    /// Print a JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,14 @@
 //! A reference portal for development and demonstrations: decides logins by a policy file, accepts
-//! the agent's events and logs every request as a line of JSON; creates certificates; lists and
-//! disconnects an agent's sessions. `docs/portal-dev.md` is its manual.
+//! the agent's events and logs every request as a line of JSON; serves the agents' control streams;
+//! creates certificates; lists and disconnects an agent's sessions. `docs/portal-dev.md` is its
+//! manual.
 
 mod agent;
+mod books;
 mod cli;
+mod columns;
+mod control;
+mod control_protocol;
 mod pki;
 mod rfc3339;
 mod serve;
@@ -27,6 +32,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Sessions(args) => agent::sessions(args),
         Command::Disconnect(args) => agent::disconnect(args),
+        Command::Agents(args) => control::agents(&args),
+        Command::Action(args) => control::action(args),
+        Command::Books(args) => books::run(&args),
         Command::Pki(args) => pki::run(&args),
     };
     result.unwrap_or_else(|error| {

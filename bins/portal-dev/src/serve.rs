@@ -1,8 +1,11 @@
 //! `serve`: the portal.
 
+mod agent_stream;
+mod agents;
 mod auth;
 mod bounded_map;
 mod caller;
+mod control_socket;
 mod events;
 mod fields;
 mod journal;
@@ -10,11 +13,13 @@ mod journal_entry;
 mod policy_watch;
 mod session_registry;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use ocserv_agent_proto::agent::v1::agent_service_server::AgentServiceServer;
 use ocserv_agent_proto::vpn::v1::auth_service_server::AuthServiceServer;
 use ocserv_agent_proto::vpn::v1::event_service_server::EventServiceServer;
 use tls::ServerTls;
@@ -26,7 +31,10 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::cli::{self, ServeArgs};
+use agent_stream::AgentStreams;
+use agents::Agents;
 use auth::Auth;
+use control_socket::ControlSocket;
 use events::Events;
 use journal::Journal;
 use journal_entry::JournalEntry;
@@ -67,6 +75,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
         .context("could not get the listener's address")?;
+    let control = bind_control(&args.control);
     let (journal, journal_ended) = Journal::start(&args.events)?;
     let entry = JournalEntry::policy_loaded(&policy.borrow());
     journal.append(entry).await;
@@ -85,9 +94,20 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let sessions = Arc::new(SessionRegistry::new());
     let auth = Auth::new(policy.clone(), Arc::clone(&sessions), journal.clone());
     let events = Events::new(policy, sessions, journal.clone());
+    let agents = Arc::new(Agents::default());
+    let streams = AgentStreams::new(
+        Arc::clone(&agents),
+        journal.clone(),
+        tracker.clone(),
+        token.clone(),
+    );
+    if let Some(control) = control {
+        tracker.spawn(control.serve(agents, tracker.clone(), token.clone()));
+    }
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AuthServiceServer<Auth>>().await;
     health.set_serving::<EventServiceServer<Events>>().await;
+    health.set_serving::<AgentServiceServer<AgentStreams>>().await;
 
     let (incoming, accept_loop) = Incoming::new(listener, tls, SETTINGS, &tracker, token.clone());
     tracker.spawn(accept_loop);
@@ -98,6 +118,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .add_service(health_service)
         .add_service(AuthServiceServer::new(auth))
         .add_service(EventServiceServer::new(events))
+        .add_service(AgentServiceServer::new(streams))
         .serve_with_incoming_shutdown(incoming, token.clone().cancelled_owned());
     let drain_timeout = async {
         token.cancelled().await;
@@ -123,6 +144,13 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::warn!("stopped before the journal was written");
     }
     Ok(())
+}
+
+/// Binds the control socket; the portal serves without it, too.
+fn bind_control(path: &Path) -> Option<ControlSocket> {
+    ControlSocket::bind(path)
+        .inspect_err(|error| tracing::warn!("\"agents\" and \"action\" do not work: {error:#}"))
+        .ok()
 }
 
 async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {

@@ -1,11 +1,12 @@
 //! Writes lines of JSON in order, on one thread that owns the file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::bounded_map::BoundedMap;
@@ -50,9 +51,11 @@ impl Journal {
         };
         let (queue, entries) = mpsc::channel(QUEUE_CAPACITY);
         let (ended_sender, ended) = oneshot::channel();
+        let mut event_ids = BoundedMap::new(MAX_EVENT_IDS);
+        known_event_ids(path, &mut event_ids);
         let writer = Writer {
             sink,
-            event_ids: BoundedMap::new(MAX_EVENT_IDS),
+            event_ids,
             partial_line: false,
         };
         std::thread::Builder::new()
@@ -90,6 +93,23 @@ impl Journal {
         // Fails only when the thread has ended.
         let _ = self.queue.send(Message::Close).await;
     }
+}
+
+/// Collects the ids of the events that an earlier portal has written, so that their repetitions are
+/// recognized.
+fn known_event_ids(path: &Path, event_ids: &mut BoundedMap<String, ()>) {
+    #[derive(Deserialize)]
+    struct Line {
+        event_id: Option<String>,
+    }
+    // Standard output, a device, or a new file.
+    if !path.is_file() {
+        return;
+    }
+    let Ok(file) = File::open(path) else { return };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let ids = lines.filter_map(|line| serde_json::from_str::<Line>(&line).ok()?.event_id);
+    ids.for_each(|id| event_ids.insert(id, ()));
 }
 
 enum Sink {
@@ -132,12 +152,10 @@ impl Writer {
     fn write(&mut self, mut line: JournalLine) -> io::Result<Written> {
         let mut duplicate = false;
         let mut new_id = None;
-        if let Some(event) = line.event_mut()
-            && let Some(id) = &event.event_id
-        {
+        if let Some((Some(id), is_duplicate)) = line.event_mut() {
             duplicate = self.event_ids.get(id).is_some();
             new_id = (!duplicate).then(|| id.clone());
-            event.duplicate = duplicate;
+            *is_duplicate = duplicate;
         }
         let mut bytes = if self.partial_line {
             b"\n".to_vec()

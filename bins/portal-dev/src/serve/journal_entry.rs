@@ -1,8 +1,10 @@
 //! The lines of JSON: requests and decisions. `docs/portal-dev.md` describes every field.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use ocserv_agent_proto::agent::v1::OcservStatus;
 use policy::Policy;
 use serde::Serialize;
 
@@ -83,6 +85,29 @@ pub(super) enum JournalEntry {
         should_disconnect: bool,
         disconnect_reason: Option<String>,
     },
+    /// An event on an agent's control stream.
+    AgentEvent {
+        peer: String,
+        #[serde(flatten)]
+        event: AgentEvent,
+    },
+    /// A heartbeat of an agent.
+    Heartbeat {
+        peer: String,
+        agent_id: String,
+        status: String,
+        ocserv: Option<OcservState>,
+        cpu_usage_percent: f64,
+        memory_usage_percent: f64,
+        load_average_1m: f64,
+    },
+    /// A report of an agent's metrics.
+    AgentMetrics {
+        peer: String,
+        agent_id: String,
+        ocserv: Option<OcservState>,
+        metrics: BTreeMap<String, String>,
+    },
     /// An invalid request, which got `INVALID_ARGUMENT`.
     BadRequest {
         peer: String,
@@ -114,6 +139,47 @@ pub(super) struct Event {
     pub(super) duplicate: bool,
 }
 
+/// An event on an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct AgentEvent {
+    pub(super) agent_id: String,
+    pub(super) event_type: String,
+    pub(super) event_id: Option<String>,
+    pub(super) message: String,
+    pub(super) metadata: BTreeMap<String, String>,
+    /// Whether an event with this id was written before.
+    pub(super) duplicate: bool,
+}
+
+/// State of an agent's ocserv.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct OcservState {
+    pub(super) is_running: bool,
+    pub(super) version: String,
+    pub(super) active_sessions: u32,
+    pub(super) total_bytes_in: u64,
+    pub(super) total_bytes_out: u64,
+}
+
+impl From<OcservStatus> for OcservState {
+    fn from(status: OcservStatus) -> Self {
+        let OcservStatus {
+            is_running,
+            version,
+            active_sessions,
+            total_bytes_in,
+            total_bytes_out,
+        } = status;
+        Self {
+            is_running,
+            version,
+            active_sessions,
+            total_bytes_in,
+            total_bytes_out,
+        }
+    }
+}
+
 /// Usage of a session; received and sent by the VPN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Stats {
@@ -141,14 +207,17 @@ impl JournalLine {
         Self { time, entry }
     }
 
-    /// Returns the event of an entry that may be repeated.
-    pub(super) fn event_mut(&mut self) -> Option<&mut Event> {
+    /// Returns the id of an entry that may be repeated, and whether it is.
+    pub(super) fn event_mut(&mut self) -> Option<(&Option<String>, &mut bool)> {
         match &mut self.entry {
             JournalEntry::Connect { event, .. }
             | JournalEntry::Disconnect { event, .. }
-            | JournalEntry::SessionUpdate { event, .. } => Some(event),
+            | JournalEntry::SessionUpdate { event, .. } => Some((&event.event_id, &mut event.duplicate)),
+            JournalEntry::AgentEvent { event, .. } => Some((&event.event_id, &mut event.duplicate)),
             JournalEntry::CheckPolicy { .. }
             | JournalEntry::ValidateSession { .. }
+            | JournalEntry::Heartbeat { .. }
+            | JournalEntry::AgentMetrics { .. }
             | JournalEntry::BadRequest { .. }
             | JournalEntry::PolicyLoaded { .. }
             | JournalEntry::PolicyRefused { .. } => None,

@@ -80,6 +80,16 @@ impl Portal {
         let dir = tempfile::tempdir().unwrap();
         pki(&dir.path().join("pki"));
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
+        Self::serve(dir, events)
+    }
+
+    /// Starts again in the same directory, after its exit.
+    pub(crate) fn restart(&mut self) {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        *self = Self::serve(dir, "events.jsonl");
+    }
+
+    fn serve(dir: tempfile::TempDir, events: &str) -> Self {
         let mut child = portal_dev()
             .current_dir(dir.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--pki", "pki"])

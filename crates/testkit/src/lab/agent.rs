@@ -29,6 +29,8 @@ pub struct AgentOptions {
     pub portal: Option<String>,
     /// The policy file of an agent without a portal.
     pub policy_file: Option<PathBuf>,
+    /// Whether the agent serves gRPC; without it the portal cannot dial in, as behind NAT.
+    pub grpc: bool,
     /// Longest time of one call to the portal.
     pub portal_timeout: Duration,
     /// Longest time of one login in the agent.
@@ -50,6 +52,7 @@ impl Default for AgentOptions {
         Self {
             portal: Some(format!("https://{PORTAL}")),
             policy_file: None,
+            grpc: true,
             portal_timeout: Duration::from_secs(2),
             ipc_deadline: Duration::from_secs(3),
             helper_deadline: Duration::from_secs(4),
@@ -166,17 +169,20 @@ impl Agent {
             ("level", options.log_level.as_str().into()),
             ("format", "json".into()),
         ]);
-        table([
+        let mut config = table([
             ("agent_id", "lab-agent".into()),
             ("hostname", "vpn.lab".into()),
             ("environment", "development".into()),
             ("state_dir", text(&self.state_dir())),
             ("portal", portal.into()),
             ("ipc", ipc.into()),
-            ("grpc", grpc.into()),
             ("ocserv", ocserv.into()),
             ("log", log.into()),
-        ])
+        ]);
+        if options.grpc {
+            config.insert("grpc".to_owned(), grpc.into());
+        }
+        config
     }
 
     /// Sends SIGTERM and waits until the agent has shut down.

@@ -73,6 +73,8 @@ impl PortalDev {
         command
             .arg("--events")
             .arg(self.events_file())
+            .arg("--control")
+            .arg(self.control_socket())
             .args(&options.extra);
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.join(format!("portal-dev.{number}.log"));
@@ -165,6 +167,24 @@ impl PortalDev {
             .arg(&identity.cert);
         command.arg("--key").arg(&identity.key).args(rest);
         run(&mut command, "")
+    }
+
+    /// Runs a command of the portal against the running portal, such as `["agents", "--json"]` or
+    /// `["action", "vpn1", "drain"]`, and returns its output.
+    ///
+    /// # Errors
+    /// When it fails; the error has its output.
+    pub fn call_portal(&self, arguments: &[&str]) -> Result<String, LabError> {
+        let mut command = self.network.command(Node::Portal, &own_program("portal-dev")?);
+        command
+            .args(arguments)
+            .arg("--control")
+            .arg(self.control_socket());
+        run(&mut command, "")
+    }
+
+    fn control_socket(&self) -> PathBuf {
+        self.directory.join("portal-dev.sock")
     }
 
     /// Returns the path of the policy file.

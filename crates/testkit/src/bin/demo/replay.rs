@@ -103,6 +103,8 @@ impl Programs {
         portal
             .arg("--events")
             .arg(directory.join("events.jsonl"))
+            .arg("--control")
+            .arg(directory.join("portal-dev.sock"))
             .arg("--ca")
             .arg(&portal_files.ca);
         portal
