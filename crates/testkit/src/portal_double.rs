@@ -18,10 +18,14 @@
 //! ```
 
 mod accept_mode;
+mod actions;
 mod connection;
+mod control_stream;
 mod reply;
+mod response;
 mod services;
 mod state;
+mod stream_state;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +37,9 @@ use ocserv_agent_proto::vpn::v1::{
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+/// The messages of the control stream.
+pub use ocserv_agent_proto::agent::v1 as agent_api;
 
 pub use accept_mode::AcceptMode;
 pub use reply::{Acknowledgement, Reply};

@@ -5,10 +5,8 @@ use std::future;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::combinators::BoxBody;
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use ocserv_agent_proto::vpn::v1::{
@@ -17,10 +15,10 @@ use ocserv_agent_proto::vpn::v1::{
 use prost::Message;
 use tonic::Code;
 
+use super::control_stream;
 use super::reply::{Reply, frame_of, framed};
+use super::response::{GrpcResponse, grpc, success};
 use super::state::{PortalEvent, Received, Replies, State};
-
-type GrpcResponse = Response<BoxBody<Bytes, io::Error>>;
 
 /// Replies to one request as the test has set.
 pub(super) async fn respond(
@@ -29,6 +27,11 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Result<GrpcResponse, Infallible> {
     let path = request.uri().path().to_owned();
+    // A stream has no end to wait for.
+    if path == "/agent.v1.AgentService/AgentStream" {
+        let response = control_stream::respond(&state, request.into_body());
+        return Ok(response.unwrap_or_else(|| status(Code::Unimplemented, "not served")));
+    }
     let Ok(body) = request
         .into_body()
         .collect()
@@ -165,16 +168,6 @@ impl Call<'_> {
     }
 }
 
-/// Builds a response with a body and the status OK in its trailers.
-fn success(body: BoxBody<Bytes, io::Error>) -> GrpcResponse {
-    let trailers = async {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        Some(Ok(trailers))
-    };
-    grpc(body.with_trailers(trailers).boxed())
-}
-
 /// Builds a response that breaks off in its message.
 fn truncated(bytes: &[u8]) -> GrpcResponse {
     let pieces = [
@@ -192,13 +185,5 @@ fn status(code: Code, text: &str) -> GrpcResponse {
     if let Ok(text) = HeaderValue::from_str(&text.replace(' ', "%20")) {
         headers.insert("grpc-message", text);
     }
-    response
-}
-
-fn grpc(body: BoxBody<Bytes, io::Error>) -> GrpcResponse {
-    let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }

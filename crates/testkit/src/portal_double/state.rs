@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 
 use super::accept_mode::AcceptMode;
 use super::reply::{Acknowledgement, Reply};
+use super::stream_state::ControlStreams;
 
 /// A received event.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +82,7 @@ pub(super) struct State {
     received: Mutex<Received>,
     accept_mode: Mutex<AcceptMode>,
     tls: Mutex<Arc<ServerConfig>>,
+    control: Mutex<ControlStreams>,
     connections: Mutex<HashMap<u64, TcpStream>>,
     next: AtomicU64,
     listeners: AtomicUsize,
@@ -99,6 +101,7 @@ impl State {
             received: Mutex::default(),
             accept_mode: Mutex::new(AcceptMode::Serve),
             tls: Mutex::new(tls),
+            control: Mutex::default(),
             connections: Mutex::default(),
             next: AtomicU64::new(0),
             listeners: AtomicUsize::new(0),
@@ -111,6 +114,10 @@ impl State {
 
     pub(super) fn received(&self) -> MutexGuard<'_, Received> {
         lock(&self.received)
+    }
+
+    pub(super) fn control(&self) -> MutexGuard<'_, ControlStreams> {
+        lock(&self.control)
     }
 
     pub(super) fn accept_mode(&self) -> MutexGuard<'_, AcceptMode> {
