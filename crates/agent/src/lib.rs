@@ -4,7 +4,8 @@
 //! each depends only on those below it:
 //!
 //! - `app` builds, starts, reloads and shuts down; it alone reads the configuration;
-//! - `ipc`, `grpc` and `admin` are the endpoints: authenticate, parse, call one operation, respond;
+//! - `ipc`, `grpc`, `control_stream` and `admin` are the endpoints: authenticate, parse, call one
+//!   operation, respond;
 //! - `jobs` has the background tasks;
 //! - `operations` has one file per use case, called by endpoints and jobs alike;
 //! - `metrics` has one file per subsystem;
@@ -16,6 +17,7 @@ pub mod admin;
 mod app;
 mod clock;
 pub mod config;
+mod control_stream;
 #[cfg(test)]
 mod fixture;
 mod grpc;

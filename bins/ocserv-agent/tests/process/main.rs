@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod certificates;
+mod control;
 mod decisions;
 mod events;
 mod grpc;

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use ocserv::Ocserv;
 use policy::PolicyFileError;
-use portal::Portal;
+use portal::{ControlSender, Portal};
 use tls::{ClientTls, IdentityError, IdentityStatus, ServerTls};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use super::live_config::LiveConfig;
 use super::shutdown::{Stages, TaskGroup};
 use super::signals::Signals;
 use super::state_lock::{StateInUse, StateLock, lock_state};
+use crate::clock;
 use crate::config::{self, Address, Config, ConfigError, PortalTls};
 use crate::grpc;
 use crate::ipc::{BindError, IpcListener};
@@ -24,6 +26,7 @@ use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::persist_events::{EventPersistence, StoredRows};
 use crate::jobs::watch_policy::PolicyWatch;
 use crate::metrics::Metrics;
+use crate::operations::notifications::Notifications;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::refused_reloads::RefusedReloads;
 use crate::operations::shared_outbox::SharedOutbox;
@@ -79,6 +82,7 @@ pub(super) struct Context {
     pub(super) config: LiveConfig,
     pub(super) metrics: Metrics,
     pub(super) refused: RefusedReloads,
+    pub(super) notifications: Notifications,
     pub(super) stages: Stages,
     /// The runtime of what no login waits for.
     pub(super) background: Handle,
@@ -101,6 +105,8 @@ pub(crate) struct Agent {
     /// The store of events, and the rows of sessions that it has; `None` without a portal.
     pub(super) events: Option<(EventPersistence, oneshot::Receiver<StoredRows>)>,
     pub(super) lock: StateLock,
+    /// Sends on the control stream; `None` without one.
+    pub(super) control: Option<ControlSender>,
 }
 
 /// The policy source.
@@ -163,6 +169,7 @@ impl Agent {
             agent_id: config.agent_id.clone(),
         });
         let outbox = SharedOutbox::new(config.outbox.max_bytes);
+        let control = control_sender(&config);
         let reported = matches!(policy, PolicySetup::Portal(..)).then(|| outbox.clone());
         let events = reported.clone().map(|outbox| {
             let directory = config.outbox.directory(&config.state_dir);
@@ -183,12 +190,14 @@ impl Agent {
             events,
             lock,
             context: Context {
+                notifications: Notifications::new(control.clone()),
                 config: live,
                 metrics,
                 refused,
                 stages,
                 background,
             },
+            control,
         })
     }
 }
@@ -247,10 +256,20 @@ pub(super) fn warn(section: &str, status: &IdentityStatus) {
     }
 }
 
-fn grpc_role(role: config::Role) -> grpc::Role {
+/// The sender of the control stream, where there is one.
+fn control_sender(config: &Config) -> Option<ControlSender> {
+    config.portal.remote().filter(|_| config.portal.control_stream)?;
+    let started = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Distinguishes the events of this process from those of an earlier one.
+    let instance = started.as_millis().to_string();
+    Some(ControlSender::new(&config.agent_id, &instance))
+}
+
+pub(super) fn grpc_role(role: config::Role) -> grpc::Role {
     match role {
         config::Role::Viewer => grpc::Role::Viewer,
         config::Role::Operator => grpc::Role::Operator,
+        config::Role::Admin => grpc::Role::Admin,
     }
 }
 

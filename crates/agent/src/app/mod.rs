@@ -8,6 +8,7 @@ mod announce;
 mod await_config;
 mod build;
 mod config_source;
+mod control;
 mod import_sessions;
 mod live_config;
 mod observe;

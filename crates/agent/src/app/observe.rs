@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use authz::Authorizer;
+use portal::ControlSender;
 use telemetry::DroppedLines;
 use tokio::sync::watch;
 
 use super::build::Context;
+use super::control::RuntimeState;
 use super::status::{ReadinessCheck, Refresh, pages};
 use super::watchdog::Stalled;
 use crate::clock;
@@ -27,18 +29,31 @@ pub(super) struct ObservedParts {
     /// `None` where decisions are not stored.
     pub(super) store: Option<StoreStatus>,
     pub(super) dropped_lines: Option<DroppedLines>,
+    /// `None` without a control stream.
+    pub(super) control: Option<ControlSender>,
+    pub(super) state: RuntimeState,
 }
 
 impl Context {
-    pub(super) fn start_http(&self, port: RetryingListener, stalled: Option<Stalled>, parts: &ObservedParts) {
-        let readiness = ReadinessCheck {
+    pub(super) fn readiness(&self, parts: &ObservedParts) -> Arc<ReadinessCheck> {
+        Arc::new(ReadinessCheck {
             connected: parts.connected.clone(),
-            fail_mode: self.config.view(|config| config.resilience.fail_mode.0),
+            switches: parts.state.switches.clone(),
+            drain: parts.state.drain.clone(),
             stores: Self::stores(parts),
             outbox: parts.outbox.clone(),
             refused: self.refused.clone(),
             draining: self.stages.logins.stop.clone(),
-        };
+        })
+    }
+
+    pub(super) fn start_http(
+        &self,
+        port: RetryingListener,
+        stalled: Option<Stalled>,
+        parts: &ObservedParts,
+        readiness: Arc<ReadinessCheck>,
+    ) {
         let has_portal = parts.connected.is_some();
         let refreshes: Vec<Refresh> = vec![
             self.refresh(&parts.recorder, |metrics, recorder| {
@@ -60,6 +75,17 @@ impl Context {
                 if let Some(connected) = connected {
                     metrics.set_portal_connected(*connected.borrow());
                 }
+            }),
+            self.refresh(&parts.control, |metrics, control| {
+                if let Some(control) = control {
+                    metrics.set_control_stream(&control.stats());
+                }
+            }),
+            self.refresh(&parts.state, |metrics, state| {
+                let (switches, active) = (&state.switches, state.switches.active());
+                let is_switched = active.fail_mode.is_some();
+                metrics.set_switches(switches.fail_mode(), is_switched, active.force_online.is_some());
+                metrics.set_draining(state.drain.is_draining());
             }),
             self.refresh(&parts.dropped_lines, |metrics, lines| {
                 if let Some(lines) = lines {

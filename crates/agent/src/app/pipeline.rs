@@ -8,6 +8,7 @@ use crate::clock;
 use crate::config::{self, Config, RESPONSE_MARGIN};
 use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequest};
 use crate::metrics::{DecisionMetrics, Metrics};
+use crate::operations::notifications::Notifications;
 use crate::operations::policy_backend::PolicyBackend;
 use authz::{Authorizer, Dependencies, Observation, Observer, RateLimits, Settings};
 use resilience::{BreakerSettings, CacheSettings, Rate};
@@ -27,11 +28,12 @@ pub(crate) fn build(
     metrics: &Metrics,
     queries: &TaskGroup,
     disconnects: DisconnectQueue,
+    notifications: &Notifications,
 ) -> Authorizer {
     let dependencies = Dependencies {
         source: Arc::new(policy),
         clock: clock::authz_clock(),
-        observer: observer(metrics.clone(), disconnects),
+        observer: observer(metrics.clone(), disconnects, notifications.clone()),
         tasks: queries.tasks.clone(),
         stop: queries.stop.clone(),
     };
@@ -77,8 +79,8 @@ fn rate(rate: config::Rate) -> Rate {
     }
 }
 
-/// Counts and logs what the pipeline does.
-fn observer(metrics: Metrics, disconnects: DisconnectQueue) -> Observer {
+/// Counts, logs and announces what the pipeline does.
+fn observer(metrics: Metrics, disconnects: DisconnectQueue, notifications: Notifications) -> Observer {
     let decisions = DecisionMetrics::new(&metrics);
     Observer::new(move |observation| match observation {
         Observation::Decided(record) => decisions.login_decided(&record),
@@ -88,6 +90,7 @@ fn observer(metrics: Metrics, disconnects: DisconnectQueue) -> Observer {
             let cause = transition.cause.as_str();
             tracing::warn!(service = "portal", from, to, cause, "circuit breaker");
             metrics.breaker_changed(&transition);
+            notifications.breaker_changed(&transition);
         }
         Observation::DisconnectRequested { key, reason } => {
             disconnects.push(DisconnectRequest { key, reason });

@@ -9,7 +9,9 @@ use super::config_source::ConfigSource;
 use super::live_config::LiveConfig;
 use super::{build, systemd};
 use crate::config::{Config, needing_restart};
+use crate::operations::notifications::Notifications;
 use crate::operations::refused_reloads::{RefusedReloads, Reloaded};
+use crate::operations::request_reload::ReloadProblems;
 
 /// Reloads the configuration and the identities.
 pub(super) struct Reloader {
@@ -18,6 +20,7 @@ pub(super) struct Reloader {
     pub(super) portal: Option<(Portal, ClientTls)>,
     pub(super) grpc: Option<ServerTls>,
     pub(super) refused: RefusedReloads,
+    pub(super) notifications: Notifications,
 }
 
 /// The results of reading everything again.
@@ -35,16 +38,17 @@ impl Reloader {
         self.config.current()
     }
 
-    /// Reads everything again. Logins in progress go on with the settings that they began with.
-    pub(super) async fn reload(&mut self, logs: Option<&Logs>) {
+    /// Reads everything again; returns what was refused. Logins in progress go on with the settings
+    /// that they began with.
+    pub(super) async fn reload(&mut self, logs: Option<&Logs>) -> ReloadProblems {
         tracing::info!("reloading");
         systemd::reloading();
-        let status = match self.apply(logs).await {
+        let (status, refused) = match self.apply(logs).await {
             Ok(refused) if refused.is_empty() => {
                 tracing::info!("reloaded");
                 self.refused.set(Reloaded::Config, None);
                 self.refused.set(Reloaded::Certificates, None);
-                "serving".to_owned()
+                ("serving".to_owned(), refused)
             }
             Ok(refused) => {
                 for problem in &refused {
@@ -54,19 +58,23 @@ impl Reloader {
                 let problems = refused.join("; ");
                 self.refused.set(Reloaded::Config, None);
                 self.refused.set(Reloaded::Certificates, Some(problems.clone()));
-                format!("serving with an old identity, the new one is bad: {problems}")
+                let status = format!("serving with an old identity, the new one is bad: {problems}");
+                (status, refused)
             }
             Err(problems) => {
                 for problem in &problems {
                     tracing::error!(problem, "could not reload: the old settings stay in use");
                 }
                 // The certificates were not read.
-                let problems = problems.join("; ");
-                self.refused.set(Reloaded::Config, Some(problems.clone()));
-                format!("serving on old settings, the reload failed: {problems}")
+                let joined = problems.join("; ");
+                self.refused.set(Reloaded::Config, Some(joined.clone()));
+                let status = format!("serving on old settings, the reload failed: {joined}");
+                (status, problems)
             }
         };
         systemd::ready(&status);
+        self.notifications.reloaded(&refused);
+        refused
     }
 
     /// Applies what can be applied. Returns the identities that were refused: each stands alone,

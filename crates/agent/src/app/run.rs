@@ -7,6 +7,7 @@ use super::build::Agent;
 use super::reload::Reloader;
 use super::signals::{Request, Signals};
 use super::start::{Started, start};
+use crate::operations::request_reload::ReloadRequests;
 
 /// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +33,13 @@ impl Agent {
             mut reloader,
             mut signals,
             lock: _lock,
+            mut reloads,
         } = start(self, logs.map(Logs::dropped_lines)).await;
         let failed = serve(
             &ipc_ended,
             &stages.process.failed,
             &mut reloader,
-            &mut signals,
+            (&mut signals, &mut reloads),
             logs,
         )
         .await;
@@ -76,24 +78,33 @@ async fn serve(
     ipc_ended: &CancellationToken,
     panicked: &CancellationToken,
     reloader: &mut Reloader,
-    signals: &mut Signals,
+    (signals, reloads): (&mut Signals, &mut ReloadRequests),
     logs: Option<&Logs>,
 ) -> bool {
     loop {
-        let signal = tokio::select! {
+        let request = tokio::select! {
             request = signals.next() => match request {
-                Request::Stop(signal) => signal,
-                // A disk that hangs must not delay a stop.
-                Request::Reload => tokio::select! {
-                    () = reloader.reload(logs) => continue,
-                    signal = signals.stop() => signal,
-                },
+                Request::Stop(signal) => Err(signal),
+                Request::Reload => Ok(None),
             },
+            Some(answer) = reloads.recv() => Ok(Some(answer)),
             () = panicked.cancelled() => return true,
             () = ipc_ended.cancelled() => {
                 tracing::error!("the IPC server failed: stopping");
                 return true;
             }
+        };
+        let signal = match request {
+            Err(signal) => signal,
+            // A disk that hangs must not delay a stop.
+            Ok(answer) => tokio::select! {
+                problems = reloader.reload(logs) => {
+                    // Who asked may have gone.
+                    let _unread = answer.map(|answer| answer.send(problems));
+                    continue;
+                }
+                signal = signals.stop() => signal,
+            },
         };
         tracing::info!(signal, "stopping");
         return false;

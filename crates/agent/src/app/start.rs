@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::build::{Agent, Context, PolicySetup};
+use super::control::ControlParts;
 use super::import_sessions::import_sessions;
 use super::observe::ObservedParts;
 use super::pipeline;
@@ -38,6 +39,8 @@ use crate::operations::list_decisions::RecentDecisions;
 use crate::operations::list_events::EventQueue;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
+use crate::operations::request_reload::{ReloadRequests, RequestReload};
+use crate::operations::resync::ValidationRequest;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 
@@ -55,6 +58,7 @@ pub(super) struct Started {
     pub(super) reloader: Reloader,
     pub(super) signals: Signals,
     pub(super) lock: StateLock,
+    pub(super) reloads: ReloadRequests,
 }
 
 /// Starts every part; reports to systemd that the agent is ready at the end.
@@ -73,6 +77,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
         outbox,
         events,
         lock,
+        control,
     } = agent;
     guard.disarm();
     let config = context.config.current();
@@ -99,6 +104,8 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     let connected = portal
         .as_ref()
         .map(|(portal, _)| context.start_delivery(portal, &outbox));
+    let (reload, reloads) = RequestReload::new();
+    let state = context.start_runtime_state(&authorizer, reload);
     let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv, queue);
     let parts = ObservedParts {
         recorder: Arc::clone(&recorder),
@@ -107,11 +114,26 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
         connected,
         store: store.clone(),
         dropped_lines,
+        control: control.clone(),
+        state: state.clone(),
     };
     let stalled = ping.map(|ping| context.start_watchdog(ping, inherited));
-    context.start_http(http, stalled, &parts);
+    let readiness = context.readiness(&parts);
+    context.start_http(http, stalled, &parts, Arc::clone(&readiness));
     let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
-    context.start_jobs(policy, &operations, requests, &ocserv);
+    context.start_jobs(policy, &operations, requests, &ocserv, state.validation.clone());
+    if let (Some((portal, _)), Some(sender)) = (&portal, &control) {
+        let parts = ControlParts {
+            ocserv: &ocserv,
+            recorder: &recorder,
+            authorizer: &authorizer,
+            outbox: &outbox,
+            store: store.clone(),
+            disconnect_user: operations.disconnect_user.clone(),
+            readiness,
+        };
+        context.start_control(portal, sender, &state, parts);
+    }
     let grpc = grpc.map(|grpc| {
         let calls = &context.stages.calls;
         let serve = grpc
@@ -133,9 +155,11 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
             portal,
             grpc,
             refused: context.refused,
+            notifications: context.notifications,
         },
         signals,
         lock,
+        reloads,
     }
 }
 
@@ -191,7 +215,14 @@ impl Context {
     fn start_authorizer(&mut self, policy: &PolicyBackend, disconnects: DisconnectQueue) -> Authorizer {
         let config = self.config.current();
         let queries = &self.stages.queries;
-        let authorizer = pipeline::build(&config, policy.clone(), &self.metrics, queries, disconnects);
+        let authorizer = pipeline::build(
+            &config,
+            policy.clone(),
+            &self.metrics,
+            queries,
+            disconnects,
+            &self.notifications,
+        );
         let configured = authorizer.clone();
         self.config
             .follow(move |config| configured.configure(pipeline::settings(config)));
@@ -298,6 +329,7 @@ impl Context {
         operations: &Operations,
         requests: DisconnectRequests,
         ocserv: &Ocserv,
+        validation: ValidationRequest,
     ) {
         let calls = &self.stages.calls;
         let disconnect = disconnect_denied_users(
@@ -313,10 +345,12 @@ impl Context {
             disconnect_user: operations.disconnect_user.clone(),
             metrics: self.metrics.clone(),
             interval: self.config.current().sessions.sync_interval.0,
+            requests: validation,
         };
         let validate = validator.run(calls.tasks.clone(), calls.stop.clone());
         calls.spawn_on(&self.background, validate);
-        calls.spawn_on(&self.background, probe_ocserv(ocserv.clone(), calls.stop.clone()));
+        let probe = probe_ocserv(ocserv.clone(), self.notifications.clone(), calls.stop.clone());
+        calls.spawn_on(&self.background, probe);
     }
 }
 

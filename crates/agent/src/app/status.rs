@@ -1,14 +1,18 @@
 //! What `/metrics` and `/readyz` show of the running agent.
 
+use std::sync::Arc;
+
+use portal::AgentHealth;
 use resilience::FailMode;
 use telemetry::{Endpoints, Readiness};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::watchdog::Stalled;
-use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::operations::drain::DrainState;
 use crate::operations::refused_reloads::RefusedReloads;
+use crate::operations::runtime_switches::RuntimeSwitches;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 
@@ -19,7 +23,8 @@ pub(super) type Refresh = Box<dyn Fn() + Send + Sync>;
 pub(super) struct ReadinessCheck {
     /// Whether the portal is connected; `None` without a portal.
     pub(super) connected: Option<watch::Receiver<bool>>,
-    pub(super) fail_mode: Live<FailMode>,
+    pub(super) switches: RuntimeSwitches,
+    pub(super) drain: DrainState,
     /// The decision store and the event store; empty where there is nothing to store.
     pub(super) stores: Vec<StoreStatus>,
     pub(super) outbox: SharedOutbox,
@@ -31,14 +36,16 @@ pub(super) struct ReadinessCheck {
 impl ReadinessCheck {
     /// The agent is not ready when it cannot decide logins as configured. The modes `open` and
     /// `stale` are meant for a portal that is gone; with `close` every login is then denied.
-    fn check(&self) -> Readiness {
+    pub(super) fn check(&self) -> Readiness {
         let disconnected = self
             .connected
             .as_ref()
             .is_some_and(|connected| !*connected.borrow());
         if self.draining.is_cancelled() {
             Readiness::NotReady("the agent is stopping".to_owned())
-        } else if disconnected && *self.fail_mode.current() == FailMode::Close {
+        } else if self.drain.is_draining() {
+            Readiness::NotReady("draining: the portal took this agent out of service".to_owned())
+        } else if disconnected && self.switches.fail_mode() == FailMode::Close {
             Readiness::NotReady("the portal is not connected, and the fail mode is close".to_owned())
         } else {
             let problems = self.problems();
@@ -56,6 +63,7 @@ impl ReadinessCheck {
         failed
             .chain(self.lost_events())
             .chain(self.refused.problems())
+            .chain(self.switches.sentences())
             .collect()
     }
 
@@ -65,13 +73,24 @@ impl ReadinessCheck {
         let lost = dropped.connects + dropped.disconnects + dropped.damaged;
         (lost > 0).then(|| format!("{lost} events for the portal are lost"))
     }
+
+    /// The health that the portal is told, while ocserv runs.
+    pub(super) fn health(&self) -> AgentHealth {
+        match self.check() {
+            Readiness::Ready => AgentHealth::Healthy,
+            Readiness::Degraded(_) => AgentHealth::Degraded,
+            // Logins are decided meanwhile.
+            Readiness::NotReady(_) if self.drain.is_draining() => AgentHealth::Degraded,
+            Readiness::NotReady(_) => AgentHealth::Unhealthy,
+        }
+    }
 }
 
 /// The pages of an agent whose parts are refreshed by `refreshes`.
 pub(super) fn pages(
     metrics: &Metrics,
     stalled: Option<Stalled>,
-    readiness: ReadinessCheck,
+    readiness: Arc<ReadinessCheck>,
     refreshes: Vec<Refresh>,
 ) -> Endpoints {
     let stalled = move || stalled.as_ref().and_then(|state| *state.borrow());
@@ -86,15 +105,29 @@ pub(super) fn pages(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
+    use crate::live::Live;
+    use crate::operations::notifications::Notifications;
     use crate::operations::refused_reloads::Reloaded;
+    use crate::operations::runtime_switches::FailModeRules;
 
-    #[test]
-    fn an_agent_whose_decision_store_fails_is_ready_and_names_it() {
+    fn switches(configured: FailMode) -> RuntimeSwitches {
+        let rules = Live::fixed(FailModeRules {
+            configured,
+            open_permitted: true,
+        });
+        let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
+        RuntimeSwitches::new(authorizer, rules, Notifications::default())
+    }
+
+    #[tokio::test]
+    async fn an_agent_whose_decision_store_fails_is_ready_and_names_it() {
         let store = StoreStatus::new("the decision store");
         let (_portal, connected) = watch::channel(false);
         let mut check = ReadinessCheck {
             connected: Some(connected),
-            fail_mode: Live::fixed(FailMode::Stale),
+            switches: switches(FailMode::Stale),
+            drain: DrainState::default(),
             stores: vec![store.clone()],
             outbox: SharedOutbox::without_disk(),
             refused: RefusedReloads::default(),
@@ -118,9 +151,9 @@ mod tests {
             )
         );
         check.refused.set(Reloaded::Policy, None);
-        check.fail_mode = Live::fixed(FailMode::Close);
+        check.switches = switches(FailMode::Close);
         assert!(matches!(check.check(), Readiness::NotReady(_)), "that is worse");
-        check.fail_mode = Live::fixed(FailMode::Stale);
+        check.switches = switches(FailMode::Stale);
         store.set_stored(0);
         assert_eq!(check.check(), Readiness::Ready);
     }

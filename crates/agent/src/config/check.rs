@@ -39,6 +39,7 @@ pub(super) fn check_each(config: &Config) -> Vec<(String, String)> {
     config.ocserv.check(&mut checker);
     config.sessions.check(&mut checker);
     config.outbox.check(&mut checker);
+    config.health.check(&mut checker);
     config.log.check(&mut checker);
     check_listeners_differ(config, &mut checker);
     checker.problems

@@ -45,13 +45,16 @@ fn handshake() -> Period {
 }
 
 /// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads: lists the sessions.
     Viewer,
-    /// Everything.
+    /// Acts on users, sessions and cached decisions.
+    #[default]
     Operator,
+    /// Also lets logins be decided more leniently than configured.
+    Admin,
 }
 
 impl Grpc {

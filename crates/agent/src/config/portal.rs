@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::checker::Checker;
+use super::grpc::Role;
 use super::period::Period;
 use super::tls_files::TlsFiles;
 
@@ -27,6 +28,12 @@ pub struct Portal {
     pub policy_file: Option<PathBuf>,
     /// The portal's URL; required unless the mode is embedded.
     pub address: Option<Address>,
+    /// Whether the agent opens a control stream to the portal.
+    #[serde(default = "yes")]
+    pub control_stream: bool,
+    /// What the portal may do over the control stream.
+    #[serde(default)]
+    pub role: Role,
     /// Longest time of one call.
     #[serde(default = "two_seconds")]
     pub timeout: Period,
@@ -58,6 +65,10 @@ pub enum Mode {
     Portal,
     /// A policy file on this server.
     Embedded,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn two_seconds() -> Period {

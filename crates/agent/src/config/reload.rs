@@ -8,12 +8,13 @@ use super::schema::Config;
 /// The keys that SIGHUP applies; every other key needs a restart. A key that ends in a dot means
 /// all keys below it. The files that `portal.tls` and `grpc.tls` name are read again on every
 /// SIGHUP.
-pub const RELOADABLE: [&str; 6] = [
+pub const RELOADABLE: [&str; 7] = [
     "grpc.roles.",
     "ipc.allowed_uids",
     "ipc.deadline",
     "ipc.helper_deadline",
     "log.level",
+    "portal.role",
     "resilience.",
 ];
 
@@ -28,6 +29,7 @@ impl Config {
         effective.ipc.allowed_uids.clone_from(&fresh.ipc.allowed_uids);
         effective.ipc.deadline = fresh.ipc.deadline;
         effective.ipc.helper_deadline = fresh.ipc.helper_deadline;
+        effective.portal.role = fresh.portal.role;
         effective.log.level.clone_from(&fresh.log.level);
         effective.resilience = fresh.resilience.clone();
         effective

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::grpc::Grpc;
+use super::health::Health;
 use super::http::Http;
 use super::ipc::Ipc;
 use super::log::Log;
@@ -48,6 +49,9 @@ pub struct Config {
     /// The events that wait for the portal.
     #[serde(default)]
     pub outbox: Outbox,
+    /// What the agent reports of itself to the portal.
+    #[serde(default)]
+    pub health: Health,
     /// Metrics and probes.
     #[serde(default)]
     pub http: Http,

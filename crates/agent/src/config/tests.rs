@@ -90,7 +90,7 @@ fn every_problem_is_reported_at_once_with_its_location_and_key() {
         .unwrap_err();
     insta::assert_snapshot!(problems, @r#"
     DIR/config.toml:1: agent_id: expected a text, found 5
-    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, outbox, http, log
+    DIR/config.toml:2: colour: unknown key, known here are agent_id, hostname, environment, state_dir, portal, resilience, ipc, grpc, ocserv, sessions, outbox, health, http, log
     DIR/config.toml:4: portal.address: "http://portal.test" does not begin with https://, expected a URL such as "https://portal.example.com:8443"
     DIR/config.toml:5: portal.timeout: expected a time with its unit such as "2s" or "500ms", found 2
     DIR/config.toml:6: portal.tls.ca: is required and missing

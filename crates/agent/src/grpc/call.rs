@@ -45,8 +45,8 @@ impl Call {
             Some(role) => format!(
                 "{} has the role {}; {rpc} needs {}",
                 call.caller,
-                name(role),
-                name(required)
+                role.as_str(),
+                required.as_str()
             ),
             None => format!(
                 "no name in the certificate of {} has a role in grpc.roles",
@@ -100,12 +100,5 @@ impl Drop for Call {
         if !self.is_finished {
             self.audit(Code::Cancelled, "cancelled before its response");
         }
-    }
-}
-
-fn name(role: Role) -> &'static str {
-    match role {
-        Role::Viewer => "viewer",
-        Role::Operator => "operator",
     }
 }

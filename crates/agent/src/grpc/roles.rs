@@ -5,15 +5,7 @@ use std::collections::BTreeMap;
 use tls::{Peer, SubjectName};
 
 use crate::live::Live;
-
-/// The role of a caller; a higher role includes the lower ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Lists sessions.
-    Viewer,
-    /// Calls every method.
-    Operator,
-}
+pub(crate) use crate::operations::role::Role;
 
 /// The configured roles by subject alternative name and its type; a reload replaces all of them.
 #[derive(Debug, Clone)]

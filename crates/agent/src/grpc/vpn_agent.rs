@@ -102,22 +102,7 @@ impl VpnAgent {
 /// Reports success when no session, pending login or cookie of the user is left, and the revocation
 /// is stored.
 fn response(summary: &DisconnectSummary) -> DisconnectUserResponse {
-    let failed = summary.failed.iter();
-    let mut problems: Vec<String> = failed
-        .map(|(id, error)| format!("could not disconnect session {id}: {error}"))
-        .collect();
-    let pending = summary.pending.iter();
-    problems.extend(pending.map(|id| format!("login {id} is still in its connect-script: try again")));
-    match &summary.detached_cookies {
-        Ok(0) if summary.found == 0 => problems.push("the user has no session".to_owned()),
-        Ok(_) => {}
-        Err(error) => problems.push(format!("could not invalidate the user's cookies: {error}")),
-    }
-    if let Err(error) = &summary.stored {
-        problems.push(format!(
-            "a restart of the agent would lose the revocation: {error}"
-        ));
-    }
+    let problems = summary.problems();
     DisconnectUserResponse {
         success: problems.is_empty(),
         sessions_disconnected: summary.disconnected,

@@ -1,5 +1,6 @@
 //! The background tasks, one file per job.
 
+pub(crate) mod announce_switches;
 pub(crate) mod deliver_events;
 pub(crate) mod disconnect_denied_users;
 pub(crate) mod persist_decisions;

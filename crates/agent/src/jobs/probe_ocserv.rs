@@ -7,6 +7,7 @@ use ocserv_agent_model::error_chain;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::operations::notifications::Notifications;
 
 /// Time between two probes. One costs ocserv far less than a millisecond.
 const INTERVAL: Duration = if cfg!(test) {
@@ -15,8 +16,9 @@ const INTERVAL: Duration = if cfg!(test) {
     Duration::from_secs(10)
 };
 
-/// Probes `ocserv` until `stop` and logs changes. The observer of its requests counts the probes.
-pub(crate) async fn probe_ocserv(ocserv: Ocserv, stop: CancellationToken) {
+/// Probes `ocserv` until `stop`, and logs and announces changes. The observer of its requests
+/// counts the probes.
+pub(crate) async fn probe_ocserv(ocserv: Ocserv, notifications: Notifications, stop: CancellationToken) {
     let mut is_up = true;
     let probe = async || {
         clock::tick(INTERVAL).await;
@@ -27,8 +29,12 @@ pub(crate) async fn probe_ocserv(ocserv: Ocserv, stop: CancellationToken) {
             Err(error) if is_up => {
                 let error = error_chain(error);
                 tracing::warn!(error, "ocserv's control socket is unavailable");
+                notifications.ocserv_down(&error);
             }
-            Ok(_) if !is_up => tracing::info!("ocserv's control socket recovered"),
+            Ok(_) if !is_up => {
+                tracing::info!("ocserv's control socket recovered");
+                notifications.ocserv_up();
+            }
             Ok(_) | Err(_) => {}
         }
         is_up = status.is_ok();
@@ -59,6 +65,9 @@ mod tests {
             probed.await.unwrap().unwrap();
             stop.cancel();
         };
-        tokio::join!(stop_once_probed, probe_ocserv(ocserv, stop.clone()));
+        tokio::join!(
+            stop_once_probed,
+            probe_ocserv(ocserv, Notifications::default(), stop.clone())
+        );
     }
 }

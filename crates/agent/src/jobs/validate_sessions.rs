@@ -17,6 +17,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::disconnect_user::DisconnectUser;
 use crate::operations::policy_backend::{PolicyBackend, SessionValidity};
+use crate::operations::resync::ValidationRequest;
 
 /// Most sessions that are validated at once.
 const MAX_VALIDATIONS: usize = 8;
@@ -34,6 +35,8 @@ pub(crate) struct SessionValidator {
     pub(crate) metrics: Metrics,
     /// Time between two validations of a session.
     pub(crate) interval: Duration,
+    /// Requests to validate all sessions now.
+    pub(crate) requests: ValidationRequest,
 }
 
 /// Bounds what runs at once; clones share it.
@@ -52,7 +55,13 @@ impl SessionValidator {
         };
         let mut start = clock::now() + self.interval;
         loop {
-            if stop.run_until_cancelled(sleep_until(start)).await.is_none() {
+            let due = async {
+                tokio::select! {
+                    () = sleep_until(start) => {}
+                    () = self.requests.requested() => start = clock::now(),
+                }
+            };
+            if stop.run_until_cancelled(due).await.is_none() {
                 return;
             }
             let end = start.max(clock::now()) + self.interval;

@@ -7,6 +7,7 @@
 mod breaker;
 mod cache;
 mod certificates;
+mod control_stream;
 mod decisions;
 mod handle;
 mod ipc;
@@ -37,6 +38,7 @@ pub(crate) fn declared() -> Vec<MetricSpec> {
         breaker::DECLARED,
         cache::DECLARED,
         outbox::DECLARED,
+        control_stream::DECLARED,
         ipc::DECLARED,
         ocserv::DECLARED,
         log::DECLARED,

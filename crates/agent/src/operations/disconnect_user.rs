@@ -65,6 +65,30 @@ pub(crate) struct DisconnectSummary {
     pub(crate) stored: Result<(), NotStored>,
 }
 
+impl DisconnectSummary {
+    /// Returns what is left of the user: sessions, pending logins, cookies, a revocation that is
+    /// not stored; also that there was nothing to disconnect.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let failed = self.failed.iter();
+        let mut problems: Vec<String> = failed
+            .map(|(id, error)| format!("could not disconnect session {id}: {error}"))
+            .collect();
+        let pending = self.pending.iter();
+        problems.extend(pending.map(|id| format!("login {id} is still in its connect-script: try again")));
+        match &self.detached_cookies {
+            Ok(0) if self.found == 0 => problems.push("the user has no session".to_owned()),
+            Ok(_) => {}
+            Err(error) => problems.push(format!("could not invalidate the user's cookies: {error}")),
+        }
+        if let Err(error) = &self.stored {
+            problems.push(format!(
+                "a restart of the agent would lose the revocation: {error}"
+            ));
+        }
+        problems
+    }
+}
+
 /// Why no session was disconnected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DisconnectError {

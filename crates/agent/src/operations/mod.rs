@@ -3,13 +3,20 @@
 
 pub(crate) mod authorize_login;
 pub(crate) mod disconnect_user;
+pub(crate) mod drain;
+pub(crate) mod invalidate_decisions;
 pub(crate) mod list_decisions;
 pub(crate) mod list_events;
 pub(crate) mod list_sessions;
+pub(crate) mod notifications;
 pub(crate) mod policy_backend;
 pub(crate) mod record_session;
 pub(crate) mod refused_reloads;
 pub(crate) mod register_sessions;
+pub(crate) mod request_reload;
+pub(crate) mod resync;
+pub(crate) mod role;
+pub(crate) mod runtime_switches;
 pub(crate) mod shared_outbox;
 pub(crate) mod store_status;
 

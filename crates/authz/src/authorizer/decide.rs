@@ -141,7 +141,11 @@ impl Inner {
 
     /// Waits until the records of an earlier process are read, where the fail mode may use them.
     async fn restored(&self, wait_until: Instant) {
-        if !*self.is_restoring.borrow() || self.lock().settings.fail_mode == FailMode::Close {
+        if !*self.is_restoring.borrow() {
+            return;
+        }
+        let now = self.dependencies.clock.now();
+        if self.lock().fail_mode(now) == FailMode::Close {
             return;
         }
         let mut is_restoring = self.is_restoring.subscribe();
@@ -252,14 +256,7 @@ impl Inner {
     fn decide_in_outage(&self, key: &CacheKey, cause: String) -> Decision {
         let now = self.dependencies.clock.now();
         let mut state = self.lock();
-        let switches = state.switches.active(now);
-        let mode = match switches {
-            ActiveSwitches {
-                force_online: Some(_),
-                ..
-            } => FailMode::Close,
-            ActiveSwitches { fail_mode, .. } => fail_mode.map_or(state.settings.fail_mode, |(mode, _)| mode),
-        };
+        let mode = state.fail_mode(now);
         let stale = match mode {
             FailMode::Close => None,
             FailMode::Open | FailMode::Stale => state.cache.stale_answer(key, now),
@@ -290,6 +287,19 @@ impl Inner {
 }
 
 impl State {
+    /// Returns the mode that decides a login without an answer.
+    fn fail_mode(&self, now: Now) -> FailMode {
+        let ActiveSwitches {
+            fail_mode,
+            force_online,
+        } = self.switches.active(now);
+        match (force_online, fail_mode) {
+            (Some(_), _) => FailMode::Close,
+            (None, Some((mode, _))) => mode,
+            (None, None) => self.settings.fail_mode,
+        }
+    }
+
     /// Applies the rate limits; returns the deny of a login that exceeds one.
     fn limit(&mut self, login: &Login, now: Now) -> Option<Decision> {
         let user = self

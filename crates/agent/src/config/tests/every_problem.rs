@@ -58,11 +58,11 @@ fn a_section_that_is_missing_is_one_problem() {
 fn a_bad_role_does_not_hide_a_bad_name() {
     let text = format!(
         "{MINIMAL}[grpc]\ntls = {{ ca = \"/x\", cert = \"/x\", key = \"/x\" }}\n\
-         roles = {{ portal = \"admin\", \"10.9.8.7\" = \"operator\" }}\n"
+         roles = {{ portal = \"boss\", \"10.9.8.7\" = \"operator\" }}\n"
     );
     let problems = problems_of(&text, &[]);
     for expected in [
-        "grpc.roles.portal: expected one of viewer, operator, found \"admin\"",
+        "grpc.roles.portal: expected one of viewer, operator, admin, found \"boss\"",
         "grpc.roles: \"10.9.8.7\" is an IP address",
     ] {
         assert!(problems.contains(expected), "{expected} is not in {problems}");

@@ -132,7 +132,7 @@ fn a_role_that_no_caller_can_have_is_refused() {
     insta::assert_snapshot!(
         problems("[grpc.tls]\n@TLS[grpc.roles]\nportal.test = \"operator\"\n"),
         @r#"
-    12: grpc.roles.portal.test: expected one of viewer, operator, found "test"
+    12: grpc.roles.portal.test: expected one of viewer, operator, admin, found "test"
     12: grpc.roles.portal: expected a keyword, found a section; a name with dots is written in quotes
     "#
     );

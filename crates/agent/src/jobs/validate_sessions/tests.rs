@@ -21,6 +21,7 @@ fn validator(fake: &FakeControl, policy: &str, interval: Duration) -> SessionVal
         policy: PolicyBackend::Embedded(Arc::new(ArcSwap::from_pointee(policy))),
         metrics: Metrics::new("a1").unwrap(),
         interval,
+        requests: ValidationRequest::default(),
     }
 }
 
