@@ -1,5 +1,7 @@
 //! Agents' control streams to `portal-dev serve`, and `agents`, `action` and `books`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use ocserv_agent_proto::agent::v1::agent_message::Payload;
