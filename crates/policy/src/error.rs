@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ocserv_agent_model::NameError;
+use ocserv_agent_model::{NameError, escaped_line};
 
 /// Why and where a policy file is invalid, in one line: `policy.toml:12: rules[2].networks[0]: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl fmt::Display for PolicyError {
             write!(f, ":{line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", escaped_line(&self.key))?;
         }
         write!(f, ": {}", self.problem)
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict, VhostName};
+use ocserv_agent_model::{Grant, GroupName, NameError, Username, Verdict, VhostName, escaped_line};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -265,12 +265,12 @@ fn reason(text: &Spanned<String>) -> Result<&str, LocatedProblem> {
     }
 }
 
-/// Joins the lines of the parser's message.
+/// Joins the lines of the parser's message, which may quote control characters of the file.
 fn join_lines(message: &str) -> String {
-    message
+    let lines: Vec<_> = message
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(", ")
+        .collect();
+    escaped_line(&lines.join(", "))
 }

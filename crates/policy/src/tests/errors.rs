@@ -121,6 +121,24 @@ fn the_version_is_checked_before_the_keys() {
 }
 
 #[test]
+fn an_error_has_no_control_characters_of_the_file() {
+    for (body, expected) in [
+        (
+            r#"default = "d\u001b[31meny""#,
+            r"policy.toml:2: default: unknown variant `d\u{1b}[31meny`",
+        ),
+        (
+            r#""a\u001b[31m" = 1"#,
+            r"policy.toml:2: a\u{1b}[31m: unknown field `a\u{1b}[31m`",
+        ),
+    ] {
+        let found = error(body);
+        assert!(found.starts_with(expected), "{found:?}");
+        assert!(!found.contains(char::is_control), "{found:?}");
+    }
+}
+
+#[test]
 fn a_ttl_of_a_day_is_valid_and_one_second_more_is_an_error() {
     for good in ["24h", "1day", "86400s"] {
         policy(&format!("ttl = {good:?}"));
