@@ -13,6 +13,7 @@ mod session;
 mod shared_list;
 mod terminate;
 mod usage;
+mod version;
 
 pub use server::{Ocserv, Settings};
 pub use session::{ConfirmedSession, LiveSession};

@@ -12,6 +12,7 @@ use crate::pacer::Pacer;
 use crate::session::LiveSession;
 use crate::shared_list::SharedList;
 use crate::terminate::TerminateSupport;
+use crate::version::VersionCache;
 
 /// Longest time that a session may stay listed after its disconnect. Workers exit within a second.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ pub struct Ocserv {
     /// Spaces out requests to disconnect.
     pub(crate) disconnects: Arc<Pacer>,
     pub(crate) terminate: Arc<TerminateSupport>,
+    version: VersionCache,
     pub(crate) gone_timeout: Duration,
 }
 
@@ -54,6 +56,7 @@ impl Ocserv {
             cookies: SharedList::default(),
             disconnects: Arc::new(Pacer::new(DISCONNECT_INTERVAL)),
             terminate: Arc::default(),
+            version: VersionCache::default(),
             gone_timeout: GONE_TIMEOUT,
         }
     }
@@ -73,6 +76,12 @@ impl Ocserv {
     /// When ocserv does not reply.
     pub async fn status(&self) -> Result<Status, ControlError> {
         self.control.status().await
+    }
+
+    /// Returns the version of the program that this ocserv was started with; `None` where it cannot
+    /// be determined. `status` is its last one.
+    pub async fn version(&self, status: &Status) -> Option<Arc<str>> {
+        self.version.of(status.main_pid?).await
     }
 
     /// Lists the connected sessions, without logins whose connect-script still runs.

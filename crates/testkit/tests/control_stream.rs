@@ -38,6 +38,11 @@ fn behind_nat_an_action_of_the_portal_disconnects_a_user() {
     let lab = lab("nat").agent(behind_nat("")).start().unwrap();
     let agent = wait_for_agent(&lab);
     assert_eq!(agent["agent_id"], "lab-agent");
+    // The program of another release needs libraries that this machine may not have.
+    let version = agent["registration"]["ocserv_version"]
+        .as_str()
+        .unwrap_or("unknown");
+    println!("version of ocserv: {version}");
     assert!(
         lab.portal_dev().call_agent(&["sessions"]).is_err(),
         "it can be dialled"

@@ -1,5 +1,7 @@
 //! The registration: what the agent is, as the first message of every stream.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use ocserv::Ocserv;
 use portal::{Notification, Register};
@@ -42,7 +44,7 @@ impl RegistrationSources {
 
     async fn notification(&self) -> Notification {
         let fixed = &self.registration;
-        let sessions = self.ocserv.sessions().await;
+        let (sessions, version) = tokio::join!(self.ocserv.sessions(), self.ocserv_version());
         let state = if self.drain.is_draining() {
             "draining"
         } else {
@@ -61,6 +63,14 @@ impl RegistrationSources {
         if let Ok(sessions) = sessions {
             event = event.with("sessions", sessions.len());
         }
+        if let Some(version) = version {
+            event = event.with("ocserv_version", version);
+        }
         event
+    }
+
+    async fn ocserv_version(&self) -> Option<Arc<str>> {
+        let status = self.ocserv.status().await.ok()?;
+        self.ocserv.version(&status).await
     }
 }

@@ -91,11 +91,12 @@ impl ReportSources {
         let Ok(status) = self.ocserv.status().await else {
             return OcservState::default();
         };
+        let version = self.ocserv.version(&status).await;
         let kilobytes = |count: Option<u64>| count.unwrap_or_default().saturating_mul(1_000);
         let recorded = u32::try_from(self.recorder.live_count()).unwrap_or(u32::MAX);
         OcservState {
             is_running: true,
-            version: String::new(),
+            version: version.as_deref().unwrap_or_default().to_owned(),
             sessions: status.connections.unwrap_or(recorded),
             bytes_in: kilobytes(status.kilobytes_in),
             bytes_out: kilobytes(status.kilobytes_out),
