@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 
@@ -30,25 +31,22 @@ pub fn run(root: &Path, seconds: u64) -> anyhow::Result<()> {
     let target = run::target_dir()?.join(DIR);
     let cargo_fuzz = cargo_fuzz(root, &target)?;
     let targets = targets(&fuzz)?;
+    // First, because a target that does not build breaks no promise.
+    run::run(&mut fuzz_command(&cargo_fuzz, "build", root, &target))?;
     let mut failed = Vec::new();
     for (number, name) in targets.iter().enumerate() {
         eprintln!("-- {name} ({} of {}), {seconds} s", number + 1, targets.len());
         let found = target.join("found").join(name);
         fs::create_dir_all(&found).with_context(|| format!("could not create {}", found.display()))?;
-        let mut command = std::process::Command::new(&cargo_fuzz);
+        let mut command = fuzz_command(&cargo_fuzz, "run", root, &target);
         command
-            .current_dir(root)
-            .args(["fuzz", "run", "--features", "libfuzzer", "--target-dir"])
-            .arg(target.join("build"))
-            .args(["--fuzz-dir", DIR, name])
+            .arg(name)
             .args([&found, &fuzz.join("corpus").join(name)])
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-max_len={MAX_LENGTH}"))
             .args(["-timeout=10", "-print_final_stats=1"])
-            .arg(format!("-artifact_prefix={}/", target.display()))
-            // The sanitizer and the coverage counters are unstable options of rustc.
-            .env("RUSTC_BOOTSTRAP", "1");
+            .arg(format!("-artifact_prefix={}/", target.display()));
         if run::run(&mut command).is_err() {
             failed.push(name.as_str());
         }
@@ -60,6 +58,18 @@ pub fn run(root: &Path, seconds: u64) -> anyhow::Result<()> {
         target.display()
     );
     Ok(())
+}
+
+fn fuzz_command(cargo_fuzz: &Path, subcommand: &str, root: &Path, target: &Path) -> Command {
+    let mut command = Command::new(cargo_fuzz);
+    command
+        .current_dir(root)
+        .args(["fuzz", subcommand, "--features", "libfuzzer", "--fuzz-dir", DIR])
+        .arg("--target-dir")
+        .arg(target.join("build"))
+        // The sanitizer and the coverage counters are unstable options of rustc.
+        .env("RUSTC_BOOTSTRAP", "1");
+    command
 }
 
 /// The names of the targets, in alphabetical order.
