@@ -17,3 +17,4 @@ mod version;
 
 pub use server::{Ocserv, Settings};
 pub use session::{ConfirmedSession, LiveSession};
+pub use usage::UsageError;

@@ -89,9 +89,7 @@ impl Ocserv {
     /// # Errors
     /// When ocserv does not reply.
     pub async fn sessions(&self) -> Result<Vec<LiveSession>, ControlError> {
-        let rows = self.list().await?;
-        let connected = rows.iter().filter(|row| row.is_connected());
-        Ok(connected.filter_map(|row| self.identify(row.clone())).collect())
+        Ok(self.connected(&self.list().await?))
     }
 
     /// Lists all connections of `username`: sessions, and logins whose connect-script still runs.
@@ -115,8 +113,11 @@ impl Ocserv {
         Ok(row.and_then(|row| self.identify(row)))
     }
 
-    /// Lists all connections. Callers share requests, at most five a second.
-    pub(crate) async fn list(&self) -> Result<Arc<[Session]>, ControlError> {
+    /// Lists all connections, in whatever state. Callers share requests, at most five a second.
+    ///
+    /// # Errors
+    /// When ocserv does not reply.
+    pub async fn list(&self) -> Result<Arc<[Session]>, ControlError> {
         let control = self.control.clone();
         let fetch = || async move { control.list().await }.boxed();
         self.connections.get(fetch).await
@@ -127,6 +128,13 @@ impl Ocserv {
         let control = self.control.clone();
         let fetch = || async move { control.cookies().await }.boxed();
         self.cookies.get(fetch).await
+    }
+
+    /// Returns the connected sessions of a list.
+    #[must_use]
+    pub fn connected(&self, rows: &[Session]) -> Vec<LiveSession> {
+        let connected = rows.iter().filter(|row| row.is_connected());
+        connected.filter_map(|row| self.identify(row.clone())).collect()
     }
 
     fn identify(&self, row: Session) -> Option<LiveSession> {

@@ -3,21 +3,38 @@
 use std::collections::HashMap;
 use std::io;
 
+use occtl::ControlError;
 use ocserv_agent_model::Usage;
 
 use crate::server::Ocserv;
 
+/// Why the byte counters could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// ocserv did not tell its process.
+    #[error("ocserv does not answer")]
+    Ocserv(#[from] ControlError),
+    /// Its devices could not be read.
+    #[error("could not read the devices of ocserv's network namespace")]
+    Proc(#[from] io::Error),
+}
+
 impl Ocserv {
-    /// Reads the byte counters of every network device in this process's network namespace, by
-    /// device name.
+    /// Reads the byte counters of every network device in the network namespace of ocserv's main
+    /// process, by device name.
     ///
     /// ocserv's control socket has no byte counts (`occtl` reads the devices too). A tun device
     /// receives what ocserv writes to it, so its `rx` is the client's traffic.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
-    pub async fn device_usage(&self) -> io::Result<HashMap<String, Usage>> {
-        let text = tokio::fs::read_to_string("/proc/self/net/dev").await?;
+    /// When ocserv does not reply, or `/proc` cannot be read.
+    pub async fn device_usage(&self) -> Result<HashMap<String, Usage>, UsageError> {
+        let process = match self.status().await?.main_pid {
+            Some(pid) => pid.to_string(),
+            None => "self".to_owned(),
+        };
+        let text = tokio::fs::read_to_string(format!("/proc/{process}/net/dev")).await?;
         Ok(parse(&text))
     }
 }

@@ -21,3 +21,10 @@ pub(crate) fn end_time(connected_at: u64, duration: Option<Duration>, reported_a
 pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// Returns the time of a second since 1970; a second that no clock shows is 1970.
+pub(crate) fn at_second(second: u64) -> SystemTime {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(second))
+        .unwrap_or(UNIX_EPOCH)
+}

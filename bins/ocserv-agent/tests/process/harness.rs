@@ -61,7 +61,7 @@ impl Harness {
         let (socket, control, state) = (self.socket(), self.path("occtl.sock"), self.path("state"));
         let tls = format!("ca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n");
         let text = format!(
-            "agent_id = \"a1\"\nstate_dir = {state:?}\n[http]\nlisten = \"127.0.0.1:0\"\n[portal]\naddress = \"{}\"\n[portal.tls]\n{tls}[ocserv]\nocctl_socket = {control:?}\n\
+            "agent_id = \"a1\"\nstate_dir = {state:?}\nsessions.sync_interval = \"1h\"\n[http]\nlisten = \"127.0.0.1:0\"\n[portal]\naddress = \"{}\"\n[portal.tls]\n{tls}[ocserv]\nocctl_socket = {control:?}\npoll_interval = \"10m\"\n\
              [grpc]\nlisten = \"127.0.0.1:0\"\n[grpc.tls]\n{tls}\
              [ipc]\nsocket = {socket:?}\nallowed_uids = [{uid}]\n{more}",
             self.portal.uri()

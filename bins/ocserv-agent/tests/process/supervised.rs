@@ -114,6 +114,7 @@ fn an_ocserv_that_is_not_there_at_the_start_is_no_warning_yet() {
     let harness = Harness::new();
     harness.configure("");
     harness.edit_config("occtl.sock", "not-yet.sock");
+    harness.edit_config("10m", "500ms");
     let agent = harness.start_configured();
     let line = agent.wait_for_log("ocserv does not list its sessions");
     assert!(line.contains(" INFO "), "{line}");

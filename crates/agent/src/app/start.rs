@@ -9,16 +9,16 @@ use portal::{ConnectionState, Portal};
 use resilience::Backoff;
 use telemetry::DroppedLines;
 use tls::ClientTls;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::build::{Agent, Context, PolicySetup};
 use super::control::ControlParts;
-use super::import_sessions::import_sessions;
 use super::observe::ObservedParts;
 use super::pipeline;
 use super::reload::Reloader;
+use super::session_jobs::SessionJobs;
 use super::shutdown::Stages;
 use super::signals::Signals;
 use super::state_lock::StateLock;
@@ -29,9 +29,8 @@ use crate::jobs::deliver_events::{DeliveryLog, EventDelivery, report_to};
 use crate::jobs::disconnect_denied_users::{DisconnectQueue, DisconnectRequests, disconnect_denied_users};
 use crate::jobs::persist_decisions::DecisionPersistence;
 use crate::jobs::persist_events::{EventPersistence, StoredRows};
-use crate::jobs::probe_ocserv::probe_ocserv;
 use crate::jobs::sweep_decisions::sweep_decisions;
-use crate::jobs::validate_sessions::SessionValidator;
+use crate::jobs::validate_sessions::{DisconnectDemand, SessionValidator};
 use crate::jobs::watch_certificates::{Certificates, watch_certificates};
 use crate::operations::Operations;
 use crate::operations::authorize_login::LoginAuthorizer;
@@ -40,7 +39,6 @@ use crate::operations::list_events::EventQueue;
 use crate::operations::policy_backend::PolicyBackend;
 use crate::operations::record_session::SessionRecorder;
 use crate::operations::request_reload::{ReloadRequests, RequestReload};
-use crate::operations::resync::ValidationRequest;
 use crate::operations::shared_outbox::SharedOutbox;
 use crate::operations::store_status::StoreStatus;
 
@@ -97,13 +95,11 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     let (disconnects, requests) = DisconnectQueue::new();
     let authorizer = context.start_authorizer(&policy, disconnects);
     context.start_persistence(&authorizer, persistence);
-    tokio::join!(
-        import_sessions(&ocserv, &recorder),
-        context.start_event_persistence(events),
-    );
+    let stored_sessions = context.start_event_persistence(events).await;
+    let (session_jobs, demands) = SessionJobs::prepare(&config, &ocserv, &recorder, stored_sessions).await;
     let connected = portal
         .as_ref()
-        .map(|(portal, _)| context.start_delivery(portal, &outbox));
+        .map(|(portal, _)| context.start_delivery(portal, &outbox, demands));
     let (reload, reloads) = RequestReload::new();
     let state = context.start_runtime_state(&authorizer, reload);
     let ipc_ended = context.start_ipc(listener, &authorizer, &recorder, &ocserv, queue);
@@ -121,7 +117,7 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
     let readiness = context.readiness(&parts);
     context.start_http(http, stalled, &parts, Arc::clone(&readiness));
     let operations = Operations::new(&ocserv, &recorder, &authorizer, store.clone());
-    context.start_jobs(policy, &operations, requests, &ocserv, state.validation.clone());
+    context.start_disconnects(&operations, requests);
     if let (Some((portal, _)), Some(sender)) = (&portal, &control) {
         let parts = ControlParts {
             ocserv: &ocserv,
@@ -134,6 +130,15 @@ pub(super) async fn start(agent: Agent, dropped_lines: Option<DroppedLines>) -> 
         };
         context.start_control(portal, sender, &state, parts);
     }
+    let validator = SessionValidator {
+        ocserv,
+        recorder,
+        policy,
+        disconnect_user: operations.disconnect_user.clone(),
+        metrics: context.metrics.clone(),
+        interval: config.sessions.sync_interval.0,
+    };
+    session_jobs.start(validator, state.validation.clone(), &context);
     let grpc = grpc.map(|grpc| {
         let calls = &context.stages.calls;
         let serve = grpc
@@ -243,26 +248,31 @@ impl Context {
         storage.spawn_on(&self.background, persist);
     }
 
-    /// Loads the events of an earlier run and writes new ones.
+    /// Loads the events of an earlier run and writes new ones; returns its sessions, as soon as the
+    /// disk has them.
     async fn start_event_persistence(
         &self,
         events: Option<(EventPersistence, oneshot::Receiver<StoredRows>)>,
-    ) {
-        let Some((mut persistence, _rows)) = events else {
-            return;
-        };
+    ) -> Option<oneshot::Receiver<StoredRows>> {
+        let (mut persistence, rows) = events?;
         persistence.load().await;
         let storage = &self.stages.event_storage;
         storage.spawn_on(&self.background, persistence.run(storage.stop.clone()));
+        Some(rows)
     }
 
     /// Starts the delivery of events; returns whether the portal is connected.
-    fn start_delivery(&self, portal: &Portal, outbox: &SharedOutbox) -> watch::Receiver<bool> {
+    fn start_delivery(
+        &self,
+        portal: &Portal,
+        outbox: &SharedOutbox,
+        demands: mpsc::Sender<DisconnectDemand>,
+    ) -> watch::Receiver<bool> {
         let connected = self.watch_connected(portal.state());
         let background = self.watch_connected(portal.background_state());
         let delivery = EventDelivery {
             outbox: outbox.clone(),
-            send: report_to(portal.clone(), self.metrics.clone()),
+            send: report_to(portal.clone(), self.metrics.clone(), demands),
             backoff: backoff(&self.config.current().portal.reconnect),
             connected: background,
             log: DeliveryLog::default(),
@@ -323,14 +333,7 @@ impl Context {
         ended
     }
 
-    fn start_jobs(
-        &self,
-        policy: PolicyBackend,
-        operations: &Operations,
-        requests: DisconnectRequests,
-        ocserv: &Ocserv,
-        validation: ValidationRequest,
-    ) {
+    fn start_disconnects(&self, operations: &Operations, requests: DisconnectRequests) {
         let calls = &self.stages.calls;
         let disconnect = disconnect_denied_users(
             requests,
@@ -339,18 +342,6 @@ impl Context {
             calls.stop.clone(),
         );
         calls.spawn_on(&self.background, disconnect);
-        let validator = SessionValidator {
-            ocserv: ocserv.clone(),
-            policy,
-            disconnect_user: operations.disconnect_user.clone(),
-            metrics: self.metrics.clone(),
-            interval: self.config.current().sessions.sync_interval.0,
-            requests: validation,
-        };
-        let validate = validator.run(calls.tasks.clone(), calls.stop.clone());
-        calls.spawn_on(&self.background, validate);
-        let probe = probe_ocserv(ocserv.clone(), self.notifications.clone(), calls.stop.clone());
-        calls.spawn_on(&self.background, probe);
     }
 }
 

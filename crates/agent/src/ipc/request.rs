@@ -74,8 +74,6 @@ pub(crate) fn parse_request(request: &ipc::Request) -> Result<Command, BadReques
 fn login(request: &ipc::Request) -> Result<Login, BadRequest> {
     let group = Some(request.groupname.as_str()).filter(|name| !name.is_empty());
     let vhost = request.vhost.as_deref().filter(|name| !name.is_empty());
-    let vpn_v4 = optional_address("ip_remote", Some(&request.ip_remote))?;
-    let vpn_v6 = optional_address("ipv6_remote", request.ipv6_remote.as_deref())?;
     Ok(Login {
         username: Username::parse(&request.username).map_err(invalid("username"))?,
         group: group
@@ -88,7 +86,7 @@ fn login(request: &ipc::Request) -> Result<Login, BadRequest> {
             .transpose()
             .map_err(invalid("vhost"))?,
         id: id(request)?,
-        vpn_ip: vpn_v4.or(vpn_v6),
+        vpn_ip: vpn_ip(request)?,
         device: device(&request.device)?,
     })
 }
@@ -108,12 +106,23 @@ fn disconnect_report(request: &ipc::Request) -> Result<DisconnectReport, BadRequ
             .zip(request.bytes_out)
             .map(|(received, sent)| Usage { received, sent }),
         duration: request.duration_seconds.map(Duration::from_secs),
-        // An invalid name is unknown: the end of a session must be reported.
+        // What is invalid is unknown: the end of a session must be reported.
         vhost: request
             .vhost
             .as_deref()
             .and_then(|name| VhostName::parse(name).ok()),
+        group: GroupName::parse(&request.groupname).ok(),
+        client_ip: optional_address("ip_real", Some(&request.ip_real)).ok().flatten(),
+        vpn_ip: vpn_ip(request).ok().flatten(),
+        device: device(&request.device).unwrap_or_default(),
     })
+}
+
+/// The client's address inside the VPN: IPv4 where there is one, else IPv6.
+fn vpn_ip(request: &ipc::Request) -> Result<Option<IpAddr>, BadRequest> {
+    let v4 = optional_address("ip_remote", Some(&request.ip_remote))?;
+    let v6 = optional_address("ipv6_remote", request.ipv6_remote.as_deref())?;
+    Ok(v4.or(v6))
 }
 
 fn id(request: &ipc::Request) -> Result<OcservId, BadRequest> {

@@ -17,10 +17,11 @@ use ocserv_agent_model::{Event, EventId, EventKind};
 use outbox::{Attempt, AttemptId, AttemptResult, Next};
 use portal::{CheckError, Portal, ReportError};
 use resilience::{Backoff, LogLimiter};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::validate_sessions::DisconnectDemand;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::shared_outbox::SharedOutbox;
@@ -297,13 +298,17 @@ impl EventDelivery {
     }
 }
 
-/// Reports events to `portal` and counts each call.
-pub(crate) fn report_to(portal: Portal, metrics: Metrics) -> SendEvent {
+/// Reports events to `portal` and counts each call; passes what the portal demands to `demands`.
+pub(crate) fn report_to(
+    portal: Portal,
+    metrics: Metrics,
+    demands: mpsc::Sender<DisconnectDemand>,
+) -> SendEvent {
     Box::new(move |event| {
-        let (portal, metrics) = (portal.clone(), metrics.clone());
+        let (portal, metrics, demands) = (portal.clone(), metrics.clone(), demands.clone());
         Box::pin(async move {
             let start = clock::now();
-            let result = portal.report_event(&event).await.map(drop);
+            let result = portal.report_event(&event).await;
             let method = match event.kind {
                 EventKind::Connected(_) => "ReportConnect",
                 EventKind::Disconnected(_) => "ReportDisconnect",
@@ -311,7 +316,15 @@ pub(crate) fn report_to(portal: Portal, metrics: Metrics) -> SendEvent {
             };
             let status = if result.is_ok() { "answered" } else { "outage" };
             metrics.portal_called(method, status, clock::now() - start);
-            result
+            let demand = result?;
+            if let Some(reason) = demand {
+                // A full queue drops it: the answer to the next update repeats it.
+                let _queued = demands.try_send(DisconnectDemand {
+                    update: event,
+                    reason,
+                });
+            }
+            Ok(())
         })
     })
 }

@@ -1,14 +1,16 @@
-//! Validates connected sessions, and disconnects those that the policy backend revokes.
+//! Validates connected sessions, reports their usage, and disconnects those that the policy backend
+//! revokes.
 //!
-//! Each session is validated once per interval. The requests are spread evenly over the interval,
-//! so that a portal with many servers gets no burst. An outage disconnects no session.
+//! Each session has its turn once per interval. The turns are spread evenly over the interval, so
+//! that a portal with many servers gets no burst. An outage disconnects no session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ocserv::{LiveSession, Ocserv};
-use ocserv_agent_model::{DisconnectReason, error_chain};
-use tokio::sync::Semaphore;
+use ocserv_agent_model::{DisconnectReason, Event, OcservId, error_chain};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +19,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::disconnect_user::DisconnectUser;
 use crate::operations::policy_backend::{PolicyBackend, SessionValidity};
-use crate::operations::resync::ValidationRequest;
+use crate::operations::record_session::SessionRecorder;
 
 /// Most sessions that are validated at once.
 const MAX_VALIDATIONS: usize = 8;
@@ -30,13 +32,29 @@ const MAX_REVOCATIONS: usize = 256;
 #[derive(Clone)]
 pub(crate) struct SessionValidator {
     pub(crate) ocserv: Ocserv,
+    pub(crate) recorder: Arc<SessionRecorder>,
     pub(crate) policy: PolicyBackend,
     pub(crate) disconnect_user: DisconnectUser,
     pub(crate) metrics: Metrics,
     /// Time between two validations of a session.
     pub(crate) interval: Duration,
-    /// Requests to validate all sessions now.
-    pub(crate) requests: ValidationRequest,
+}
+
+/// The sessions that are connected, for one pass over them.
+pub(crate) struct SessionsPass {
+    /// When the pass begins.
+    pub(crate) start: Instant,
+    /// As ocserv listed them.
+    pub(crate) sessions: Vec<LiveSession>,
+    /// What the portal is told about them.
+    pub(crate) updates: Vec<Event>,
+}
+
+/// A portal's answer to an update that demands the end of its session.
+#[derive(Debug)]
+pub(crate) struct DisconnectDemand {
+    pub(crate) update: Event,
+    pub(crate) reason: String,
 }
 
 /// Bounds what runs at once; clones share it.
@@ -47,48 +65,56 @@ struct Permits {
 }
 
 impl SessionValidator {
-    /// Validates until `stop`; requests in flight then end within their own timeout.
-    pub(crate) async fn run(self, tasks: TaskTracker, stop: CancellationToken) {
+    /// Validates the sessions of each pass until `stop`; requests in flight then end within their
+    /// own timeout.
+    pub(crate) async fn run(
+        self,
+        mut passes: mpsc::Receiver<SessionsPass>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
         let permits = Permits {
             validations: Arc::new(Semaphore::new(MAX_VALIDATIONS)),
             revocations: Arc::new(Semaphore::new(MAX_REVOCATIONS)),
         };
-        let mut start = clock::now() + self.interval;
-        loop {
-            let due = async {
-                tokio::select! {
-                    () = sleep_until(start) => {}
-                    () = self.requests.requested() => start = clock::now(),
-                }
-            };
-            if stop.run_until_cancelled(due).await.is_none() {
-                return;
-            }
-            let end = start.max(clock::now()) + self.interval;
-            let validations = self.validate_all(start, &permits, &tasks);
+        while let Some(Some(pass)) = stop.run_until_cancelled(passes.recv()).await {
+            let validations = self.validate_all(pass, &permits, &tasks);
             if stop.run_until_cancelled(validations).await.is_none() {
                 return;
             }
-            start = end;
         }
     }
 
-    /// Spawns a validation of each session, spread evenly over the interval from `start` on.
-    async fn validate_all(&self, start: Instant, permits: &Permits, tasks: &TaskTracker) {
-        let sessions = match self.ocserv.sessions().await {
-            Ok(sessions) => sessions,
-            Err(error) => {
-                let error = error_chain(&error);
-                tracing::warn!(
-                    error,
-                    "could not list sessions: none is validated in this interval"
-                );
-                return;
+    /// Disconnects the sessions whose end the portal demands, until `stop`.
+    pub(crate) async fn obey(self, mut demands: mpsc::Receiver<DisconnectDemand>, stop: CancellationToken) {
+        while let Some(Some(demand)) = stop.run_until_cancelled(demands.recv()).await {
+            let DisconnectDemand { update, reason } = demand;
+            let Some(connected_at) = self.recorder.connected_at(&update) else {
+                continue;
+            };
+            match self.ocserv.connection(update.id).await {
+                Ok(Some(session)) if session.connected_at == connected_at => {
+                    self.revoke(&session, &reason).await;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let (id, uid, error) = (update.id, &update.uid, error_chain(&error));
+                    tracing::warn!(%id, %uid, error, "could not disconnect a session as the portal demands: retrying at its next update");
+                }
             }
-        };
-        let step = self.interval / u32::try_from(sessions.len().max(1)).unwrap_or(u32::MAX);
-        for (index, session) in (0_u32..).zip(sessions) {
-            sleep_until(start + step * index).await;
+        }
+    }
+
+    /// Reports each session and spawns its validation, spread evenly over the interval.
+    async fn validate_all(&self, pass: SessionsPass, permits: &Permits, tasks: &TaskTracker) {
+        let updates = pass.updates.into_iter().map(|update| (update.id, update));
+        let mut updates: HashMap<OcservId, Event> = updates.collect();
+        let step = self.interval / u32::try_from(pass.sessions.len().max(1)).unwrap_or(u32::MAX);
+        for (index, session) in (0_u32..).zip(pass.sessions) {
+            sleep_until(pass.start + step * index).await;
+            if let Some(update) = updates.remove(&session.id) {
+                self.recorder.session_updated(update);
+            }
             // The semaphores are never closed.
             let Ok(validation) = Arc::clone(&permits.validations).acquire_owned().await else {
                 return;

@@ -1,6 +1,6 @@
 //! Metrics of sessions.
 
-use ocserv_agent_model::{DisconnectReason, EventKind};
+use ocserv_agent_model::{DisconnectReason, EventKind, Usage};
 use telemetry::{Kind, Registry};
 
 use super::handle::{Metrics, declare, gauge_value};
@@ -11,9 +11,9 @@ declare! {
     TOTAL_SESSIONS = "ocserv_total_sessions", Kind::Counter, [],
         "Sessions that connected since the agent started.";
     BYTES_IN = "ocserv_bytes_in_total", Kind::Counter, [],
-        "Bytes received from the clients of disconnected sessions, as counted by ocserv.";
+        "Bytes received from clients: sampled while a session is connected, ocserv's own count at its end.";
     BYTES_OUT = "ocserv_bytes_out_total", Kind::Counter, [],
-        "Bytes sent to the clients of disconnected sessions, as counted by ocserv.";
+        "Bytes sent to clients: sampled while a session is connected, ocserv's own count at its end.";
     DISCONNECTS = "ocserv_disconnect_total", Kind::Counter, ["reason"],
         "Sessions that disconnected, by reason. ocserv passes none to its scripts: only disconnects by the agent have one.";
     REVOKED = "ocserv_agent_revoked_sessions_total", Kind::Counter, [],
@@ -38,11 +38,16 @@ impl Metrics {
             EventKind::Disconnected(disconnected) => {
                 let reason = disconnected.reason.as_str();
                 self.registry.counter(&DISCONNECTS, &[reason.into()]).increment(1);
-                let usage = disconnected.usage.unwrap_or_default();
-                self.registry.counter(&BYTES_IN, &[]).increment(usage.received);
-                self.registry.counter(&BYTES_OUT, &[]).increment(usage.sent);
             }
             EventKind::Updated(_) => {}
+        }
+    }
+
+    /// Counts bytes that are newly known to have moved.
+    pub(crate) fn session_traffic(&self, traffic: Usage) {
+        if traffic != Usage::default() {
+            self.registry.counter(&BYTES_IN, &[]).increment(traffic.received);
+            self.registry.counter(&BYTES_OUT, &[]).increment(traffic.sent);
         }
     }
 

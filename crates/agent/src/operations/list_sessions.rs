@@ -1,11 +1,9 @@
 //! Lists the connected sessions.
 
-use std::collections::HashMap;
-use std::io;
-
 use occtl::ControlError;
-use ocserv::{LiveSession, Ocserv};
+use ocserv::{LiveSession, Ocserv, UsageError};
 use ocserv_agent_model::{Usage, Username};
+use std::collections::HashMap;
 
 /// Lists the connected sessions of one user, or of all.
 #[derive(Clone)]
@@ -26,7 +24,7 @@ pub(crate) enum ListError {
     #[error("ocserv does not answer")]
     Ocserv(#[from] ControlError),
     #[error("could not read the byte counts")]
-    Usage(#[from] io::Error),
+    Usage(#[from] UsageError),
 }
 
 impl ListSessions {

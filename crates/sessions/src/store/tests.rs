@@ -1,6 +1,11 @@
-use ocserv_agent_model::{GroupName, VhostName};
+use std::time::UNIX_EPOCH;
+
+use ocserv_agent_model::{EventKind, GroupName, Usage, Username, VhostName};
 
 use super::*;
+use crate::listed::ListedSession;
+
+mod reused_ids;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -29,7 +34,30 @@ fn report(number: i32, name: &str, duration: Option<u64>) -> DisconnectReport {
         usage: Some(Usage { received: 7, sent: 9 }),
         duration: duration.map(Duration::from_secs),
         vhost: None,
+        group: None,
+        client_ip: Some([10, 77, 0, 2].into()),
+        vpn_ip: None,
+        device: String::new(),
     }
+}
+
+/// The stored row of a session that ocserv listed.
+fn stored(number: i32, name: &str, connected_at: u64, vhost: Option<&str>) -> Vec<u8> {
+    let mut earlier = SessionStore::new("a1");
+    let row = ListedSession {
+        id: id(number),
+        username: name,
+        connected_at,
+        is_connected: true,
+        group: None,
+        vhost,
+        client_ip: None,
+        vpn_ip: None,
+        device: None,
+    };
+    let mark = earlier.mark();
+    let plan = earlier.reconcile([row], mark, None, at(connected_at));
+    plan.changes.rows[0].row.clone().unwrap()
 }
 
 /// A change of the store; a login is settled by its id.
@@ -40,10 +68,14 @@ enum Step {
     Undelivered(i32),
     Delivered(i32, Option<u64>),
     Ended(i32, &'static str, Option<u64>, u64),
+    EndedUnused(i32, &'static str, Option<u64>, u64),
     Expect(i32, DisconnectReason),
 }
 
-use Step::{Delivered, Denied, Ended, Expect, Import, Started, Undelivered};
+use Step::{Delivered, Denied, Ended, EndedUnused, Expect, Import, Started, Undelivered};
+
+/// When logins are answered without a session.
+const ANSWERED: u64 = 102;
 
 /// Runs the steps and returns the events as short lines.
 fn events_of(steps: Vec<Step>) -> Vec<String> {
@@ -57,32 +89,32 @@ fn events_of(steps: Vec<Step>) -> Vec<String> {
         };
         match step {
             Import(number, name, connected_at) => {
-                let username = Username::parse(name).unwrap();
-                store.import(ExistingSession {
-                    id: id(number),
-                    username,
-                    connected_at,
-                    vhost: None,
-                });
+                store.restore(&stored(number, name, connected_at, None)).unwrap();
             }
             Started(number, name, now) => {
-                let (handle, event) = store.login_started(&login(number, name), at(now));
+                let (handle, changes) = store.login_started(&login(number, name), at(now));
                 handles.push(handle);
-                events.extend(event);
+                events.extend(changes.events);
             }
-            Denied(number) => store.login_denied(handle(number, &mut handles)),
-            Undelivered(number) => store.answer_undelivered(handle(number, &mut handles)),
+            Denied(number) => store.login_denied(handle(number, &mut handles), at(ANSWERED)),
+            Undelivered(number) => store.answer_undelivered(handle(number, &mut handles), at(ANSWERED)),
             Delivered(number, connected_at) => {
-                events.extend(store.session_started(
-                    handle(number, &mut handles),
-                    Source::Portal,
-                    connected_at,
-                ));
+                let handle = handle(number, &mut handles);
+                let changes = store.session_started(handle, Source::Portal, connected_at);
+                events.extend(changes.events);
             }
             Ended(number, name, duration, now) => {
-                events.extend(store.session_ended(report(number, name, duration), at(now)));
+                let changes = store.session_ended(report(number, name, duration), at(now));
+                events.extend(changes.events);
             }
-            Expect(number, reason) => store.expect_end(id(number), reason),
+            EndedUnused(number, name, duration, now) => {
+                let unused = DisconnectReport {
+                    usage: Some(Usage::default()),
+                    ..report(number, name, duration)
+                };
+                events.extend(store.session_ended(unused, at(now)).events);
+            }
+            Expect(number, reason) => drop(store.expect_end(id(number), reason)),
         }
     }
     events
@@ -160,7 +192,7 @@ fn an_allow_that_is_not_read_has_neither_event() {
         events_of(vec![
             Started(5, "alice", 100),
             Undelivered(5),
-            Ended(5, "alice", Some(3), 103)
+            EndedUnused(5, "alice", Some(3), 103)
         ])
         .is_empty()
     );
@@ -190,45 +222,6 @@ fn an_end_reported_before_the_allow_is_confirmed_follows_the_connect_event() {
 }
 
 #[test]
-fn a_reused_id_supersedes_the_session_that_had_it() {
-    assert_eq!(
-        events_of(vec![
-            Started(5, "alice", 100),
-            Delivered(5, Some(99)),
-            Started(5, "bob", 200),
-            Delivered(5, Some(199))
-        ]),
-        [
-            "alice a1/5/99 portal connect at 99",
-            "alice a1/5/99 portal disconnect at 200 unspecified no usage",
-            "bob a1/5/199 portal connect at 199",
-        ]
-    );
-}
-
-#[test]
-fn an_answer_to_a_superseded_login_does_not_change_the_newer_one() {
-    let mut store = SessionStore::with_max("a1", 100);
-    let (old, _) = store.login_started(&login(5, "alice"), at(100));
-    let (new, superseded) = store.login_started(&login(5, "bob"), at(101));
-    assert_eq!(superseded, None, "it had no connect event");
-    assert!(store.session_started(old, Source::Portal, None).is_empty());
-    assert_eq!(store.session_started(new, Source::Portal, None).len(), 1);
-}
-
-#[test]
-fn the_end_of_an_unknown_session_has_a_uid_from_its_duration() {
-    assert_eq!(
-        events_of(vec![Ended(5, "alice", Some(60), 158)]),
-        ["alice a1/5/98 - disconnect at 158 unspecified usage"]
-    );
-    assert_eq!(
-        events_of(vec![Ended(5, "alice", None, 158)]),
-        ["alice a1/5/158 - disconnect at 158 unspecified usage"]
-    );
-}
-
-#[test]
 fn an_imported_session_keeps_its_uid() {
     assert_eq!(
         events_of(vec![Import(5, "alice", 42), Ended(5, "alice", Some(116), 158)]),
@@ -252,6 +245,7 @@ fn the_end_of_another_users_session_with_the_same_id_ends_both() {
         events_of(vec![Import(5, "alice", 42), Ended(5, "bob", Some(60), 158)]),
         [
             "alice a1/5/42 - disconnect at 158 unspecified no usage",
+            "bob a1/5/98 - connect at 98",
             "bob a1/5/98 - disconnect at 158 unspecified usage"
         ]
     );
@@ -262,6 +256,7 @@ fn the_end_of_another_users_session_with_the_same_id_ends_both() {
             Delivered(5, Some(99))
         ]),
         [
+            "bob a1/5/98 - connect at 98",
             "bob a1/5/98 - disconnect at 158 unspecified usage",
             "alice a1/5/99 portal connect at 99"
         ],
@@ -307,17 +302,13 @@ fn an_expected_end_has_its_reason() {
 fn a_full_store_evicts_the_oldest() {
     let mut store = SessionStore::with_max("a1", 3);
     for number in 1..=4 {
-        let username = Username::parse("alice").unwrap();
-        store.import(ExistingSession {
-            id: id(number),
-            username,
-            connected_at: 1,
-            vhost: None,
-        });
+        store.restore(&stored(number, "alice", 1, None)).unwrap();
     }
     assert_eq!(store.live_count(), 3);
     let mut uid_of = |number| {
-        store.session_ended(report(number, "alice", Some(60)), at(158))[0]
+        store
+            .session_ended(report(number, "alice", Some(60)), at(158))
+            .events[0]
             .uid
             .to_string()
     };
@@ -334,26 +325,28 @@ fn events_have_the_virtual_host_of_the_login_the_list_or_the_report() {
         ..(*login(1, "alice")).clone()
     });
     let (handle, _) = store.login_started(&login, at(100));
-    store.import(ExistingSession {
-        id: id(2),
-        username: Username::parse("alice").unwrap(),
-        connected_at: 1,
-        vhost: vhost("default"),
-    });
+    store.restore(&stored(2, "alice", 1, Some("default"))).unwrap();
     let of_report = DisconnectReport {
         vhost: vhost("other.example.com"),
         ..report(3, "alice", None)
     };
-    let mut events = store.session_started(handle, Source::Portal, None);
+    let mut events = store.session_started(handle, Source::Portal, None).events;
     for report in [report(1, "alice", None), report(2, "alice", None), of_report] {
-        events.extend(store.session_ended(report, at(158)));
+        events.extend(store.session_ended(report, at(158)).events);
     }
+
     let vhosts: Vec<_> = events
         .iter()
         .map(|event| event.vhost.as_ref().map_or("-", VhostName::as_str))
         .collect();
     assert_eq!(
         vhosts,
-        ["vh.example.com", "vh.example.com", "default", "other.example.com"]
+        [
+            "vh.example.com",
+            "vh.example.com",
+            "default",
+            "other.example.com",
+            "other.example.com"
+        ]
     );
 }

@@ -563,9 +563,7 @@ async fn a_flush_ends_when_the_peer_has_room_for_all_that_was_written() {
     // The peer does not read. Unconstrained: only a full buffer makes a write wait.
     let fill = poll_fn(|cx| {
         while let Poll::Ready(count) = Pin::new(&mut accepted).poll_write(cx, &[b'x'; 16 << 10]) {
-            let count = count.unwrap();
-            assert_ne!(count, 0, "a write of nothing");
-            written += count;
+            written += count.unwrap();
         }
         Poll::Ready(Pin::new(&mut accepted).poll_flush(cx))
     });

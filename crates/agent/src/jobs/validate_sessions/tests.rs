@@ -17,11 +17,11 @@ fn validator(fake: &FakeControl, policy: &str, interval: Duration) -> SessionVal
     let policy = Policy::parse(policy, "test").unwrap();
     SessionValidator {
         disconnect_user: DisconnectUser::new(ocserv.clone(), fixture::recorder(), authorizer, None),
+        recorder: fixture::recorder(),
         ocserv,
         policy: PolicyBackend::Embedded(Arc::new(ArcSwap::from_pointee(policy))),
         metrics: Metrics::new("a1").unwrap(),
         interval,
-        requests: ValidationRequest::default(),
     }
 }
 
@@ -43,7 +43,14 @@ async fn revoked_sessions_are_asked_to_end_without_waiting_for_the_end_of_others
         "version = 1\ndefault = \"deny\"\n",
         Duration::from_millis(100),
     );
-    tasks.spawn(validator.run(tasks.clone(), stop.clone()));
+    let (sender, passes) = mpsc::channel(1);
+    let pass = SessionsPass {
+        start: clock::now(),
+        sessions: validator.ocserv.sessions().await.unwrap(),
+        updates: Vec::new(),
+    };
+    assert!(sender.try_send(pass).is_ok());
+    tasks.spawn(validator.run(passes, tasks.clone(), stop.clone()));
     until("the end of every session", BOUND, || {
         fake.sessions().is_empty().then_some(())
     })

@@ -31,6 +31,10 @@ fn no_disconnect_enters_the_outbox_before_its_connect() {
                     usage: None,
                     duration: None,
                     vhost: None,
+                    group: None,
+                    client_ip: None,
+                    vpn_ip: None,
+                    device: String::new(),
                 });
             }
         });

@@ -152,6 +152,7 @@ fn configuration(directory: &Path, portal: &PortalDouble, identity: &Issued) -> 
         r#"agent_id = "bench"
 environment = "development"
 state_dir = "{directory}/state"
+sessions.sync_interval = "1h"
 
 [portal]
 address = "{address}"
@@ -167,6 +168,7 @@ allowed_uids = [{uid}]
 
 [ocserv]
 occtl_socket = "{control_socket}"
+poll_interval = "10m"
 
 [http]
 listen = "127.0.0.1:0"

@@ -128,10 +128,11 @@ impl Programs {
         let here = directory.display();
         let config = format!(
             "agent_id = \"demo\"\nenvironment = \"development\"\nstate_dir = \"{here}/state\"\n\
+             sessions.sync_interval = \"1h\"\n\
              [portal]\naddress = \"{address}\"\n[portal.tls]\nserver_name = \"{}\"\n{tls}\
              [ipc]\nsocket = \"{here}/run/ipc.sock\"\nallowed_uids = [{}]\n\
              [grpc]\nlisten = \"{grpc}\"\n[grpc.tls]\n{tls}[grpc.roles]\n\"{}\" = \"operator\"\n\
-             [ocserv]\nocctl_socket = \"{here}/occtl.sock\"\n",
+             [ocserv]\nocctl_socket = \"{here}/occtl.sock\"\npoll_interval = \"10m\"\n",
             PORTAL_NAMES[0],
             nix::unistd::getuid(),
             PORTAL_NAMES[0],
