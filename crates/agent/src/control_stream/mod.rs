@@ -12,9 +12,11 @@ mod reports;
 mod results;
 mod system;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use portal::{ControlSender, Instruction, InstructionKind, Notification};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -94,7 +96,11 @@ impl Endpoint {
             let this = Arc::clone(&this);
             actions.spawn(async move {
                 let _permit = permit;
-                let result = this.answer(&request_id, &name, parameters).await;
+                let answer = AssertUnwindSafe(this.answer(&request_id, &name, parameters));
+                let result = answer.catch_unwind().await.unwrap_or_else(|_| {
+                    tracing::error!(action = name, request_id, "an action has panicked");
+                    Outcome::failed("the action has panicked").notification(&request_id, &name)
+                });
                 this.sender.notify(&result);
                 slot.set(result);
             });
