@@ -1,6 +1,7 @@
 //! Events that the portal rejected for good, in a file that an operator can read: one JSON object
 //! per line.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -61,11 +62,12 @@ impl DeadLetters {
         &self.path
     }
 
-    /// Adds events durably; returns the number of those that had no room.
+    /// Adds those events durably that are not there yet; returns the number of those that had no
+    /// room.
     ///
     /// # Errors
     /// When the disk fails, or the file is not this agent's alone: some of the events may be there.
-    pub fn append(&self, rejected: &[Rejected]) -> io::Result<usize> {
+    pub fn append(&self, rejected: &mut [Rejected]) -> io::Result<usize> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut file, mut length) = match self.open()? {
             Some(file) => {
@@ -81,7 +83,8 @@ impl DeadLetters {
             "\n".to_owned()
         };
         let mut lost = 0;
-        for Rejected { event, problem, .. } in rejected {
+        let new = || rejected.iter().filter(|rejected| !rejected.is_in_file);
+        for Rejected { event, problem, .. } in new() {
             let line = line(&DeadLetter {
                 event: event.clone(),
                 problem: problem.clone(),
@@ -97,6 +100,9 @@ impl DeadLetters {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         sync_directory(&self.path)?;
+        for rejected in rejected {
+            rejected.is_in_file = true;
+        }
         Ok(lost)
     }
 
@@ -114,19 +120,28 @@ impl DeadLetters {
         Ok(bytes.split(|byte| *byte == b'\n').filter_map(parse).collect())
     }
 
-    /// Removes the events with these IDs durably. Lines that are no events stay.
+    /// Removes letters that were [read](Self::read) durably, and not those with the same event ID
+    /// that came later. Lines that are no events stay.
     ///
     /// # Errors
     /// As for [`Self::read`]: the file is as it was.
     pub fn remove(&self, ids: &[EventId]) -> io::Result<()> {
+        let mut left: HashMap<&EventId, usize> = HashMap::new();
+        for id in ids {
+            *left.entry(id).or_default() += 1;
+        }
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut file) = self.open()? else {
             return Ok(());
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let is_removed =
-            |line: &[u8]| parse(line).is_some_and(|letter| ids.contains(&letter.event.event.event_id));
+        // New letters come last.
+        let mut is_removed = |line: &[u8]| {
+            let id = parse(line).map(|letter| letter.event.event.event_id);
+            let left = id.and_then(|id| left.get_mut(&id)).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        };
         let mut kept = Vec::with_capacity(bytes.len());
         for line in bytes.split(|byte| *byte == b'\n') {
             if !line.is_empty() && !is_removed(line) {

@@ -238,7 +238,7 @@ impl Outbox {
         let backlog = self.backlog.map_or(0, |backlog| backlog.events);
         OutboxStats {
             pending: self.entries.len() + backlog,
-            unsaved: self.unsaved.len(),
+            unsaved: self.unsaved.len() + self.rejected.len(),
             bytes: self.bytes,
             oldest: self.entries.values().next().map(|entry| entry.queued),
             ..self.stats.clone()
@@ -290,7 +290,8 @@ impl Outbox {
     /// Removes an entry from memory.
     fn forget(&mut self, sequence: u64) -> Option<Entry> {
         let entry = self.entries.remove(&sequence)?;
-        self.bytes -= entry.bytes;
+        debug_assert!(self.bytes >= entry.bytes, "bytes that were never counted");
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
         self.unsaved.remove(&sequence);
         if entry.is_listed {
             self.order.remove(&entry.event.uid, sequence);
@@ -318,6 +319,7 @@ impl Outbox {
                     queued: entry.queued,
                 },
                 problem,
+                is_in_file: false,
             });
         }
     }

@@ -121,7 +121,11 @@ fn a_full_disk_stops_no_login_is_reported_and_loses_nothing_once_it_has_space() 
 
     free(&state_dir);
     store_is(&lab, 1);
-    assert_eq!(http_get(&lab, "/readyz").unwrap(), (200, "ready\n".to_owned()));
+    // The store of events has a retry of its own.
+    wait::until("readiness", BOUND * 2, || {
+        (http_get(&lab, "/readyz").unwrap() == (200, "ready\n".to_owned())).then_some(())
+    })
+    .unwrap();
     assert_eq!(log_lines(&lab, RECOVERED).len(), 1);
     lab.portal_dev().kill();
     lab.agent().kill();

@@ -4,18 +4,22 @@
 //! or hangs stops neither the delivery nor a disconnect-script: events stay in memory, bounded, and
 //! are written once the disk works.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use outbox::Rejected;
 use outbox::dead_letters::DeadLetters;
 use outbox::store::{Batch, Chunk, Incident, Loaded, SessionKey, Store, StoreError};
-use resilience::Backoff;
+use resilience::{Backoff, LogLimiter};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::operations::list_events::EventQueue;
 use crate::operations::shared_outbox::{SharedOutbox, Writing};
@@ -28,6 +32,8 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time over which removals are collected into one commit.
 const REMOVAL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time between two log lines about dead letters that cannot be written.
+const LETTER_LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// Most events that are read at once.
 const READ_LIMIT: usize = 512;
 /// A file that is larger is made smaller when it has no events any more.
@@ -82,6 +88,7 @@ impl EventPersistence {
             dead_letters: DeadLetters::in_directory(directory),
             agent_id: agent_id.to_owned(),
             metrics,
+            letter_log: Arc::new(LogLimiter::new(NonZeroU32::MIN, LETTER_LOG_INTERVAL)),
         };
         let (rows, receiver) = oneshot::channel();
         let persistence = Self {
@@ -176,11 +183,11 @@ impl EventPersistence {
             return Err("it is closed".to_owned());
         };
         let files = self.files.clone();
-        let writing = self.outbox.take_work();
+        let mut writing = self.outbox.take_work();
         let is_empty = self.outbox.stats().pending == 0;
         // A store that failed is closed on that thread too.
         let written =
-            tokio::task::spawn_blocking(move || match files.write(&mut store, &writing, is_empty) {
+            tokio::task::spawn_blocking(move || match files.write(&mut store, &mut writing, is_empty) {
                 Ok(read) => (writing, Ok((store, read))),
                 Err(error) => (writing, Err(error)),
             });
@@ -250,6 +257,7 @@ struct EventFiles {
     dead_letters: DeadLetters,
     agent_id: String,
     metrics: Metrics,
+    letter_log: Arc<LogLimiter>,
 }
 
 impl EventFiles {
@@ -287,21 +295,33 @@ impl EventFiles {
         );
     }
 
+    /// Writes dead letters. A file that cannot be used delays them and nothing else.
+    fn write_dead_letters(&self, rejected: &mut [Rejected]) {
+        if rejected.is_empty() {
+            return;
+        }
+        let path = self.dead_letters.path().display();
+        match self.dead_letters.append(rejected) {
+            Ok(0) => {}
+            Ok(lost) => tracing::error!(%path, lost, "rejected events lost: the dead letters are full"),
+            Err(error) => {
+                let waiting = rejected.len();
+                if let Some(suppressed) = self.letter_log.admit(clock::now().into_std()) {
+                    tracing::error!(%path, %error, waiting, suppressed, "dead letters cannot be written: retrying");
+                }
+            }
+        }
+    }
+
     /// Writes dead letters, then the store; then reads events where there is room for them.
     fn write(
         &self,
         store: &mut Store,
-        writing: &Writing,
+        writing: &mut Writing,
         is_empty: bool,
     ) -> Result<Option<Chunk>, StoreError> {
+        self.write_dead_letters(&mut writing.work.rejected);
         let work = &writing.work;
-        if !work.rejected.is_empty() {
-            let lost = self.dead_letters.append(&work.rejected)?;
-            if lost > 0 {
-                let path = self.dead_letters.path().display();
-                tracing::error!(%path, lost, "rejected events lost: the dead letters are full");
-            }
-        }
         let batch = Batch {
             events: work.events.clone(),
             settled: work.removed().collect(),

@@ -16,6 +16,8 @@ use crate::clock;
 const MAX_TABLE: usize = 512 << 10;
 /// Longest problem in the table, in characters.
 const MAX_PROBLEM: usize = 120;
+/// Dead letters that are sent again together.
+const RETRY_GROUP: usize = 256;
 /// Longest time until events that are sent again are on disk.
 const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -46,6 +48,9 @@ pub(crate) enum EventsError {
     /// No dead letter has this event ID.
     #[error("no dead letter has the event ID {0:?}")]
     Unknown(String),
+    /// More events would push others out.
+    #[error("the outbox is nearly full: the events that are left stay in the dead letters")]
+    Full,
     /// The events are pending, but are not on disk.
     #[error("the events are sent again, but stay in the dead letters: {0}")]
     NotStored(String),
@@ -91,6 +96,19 @@ impl EventQueue {
                 return Err(EventsError::Unknown(id));
             }
         }
+        let count = letters.len();
+        // In groups, so that none of them delays a login.
+        while !letters.is_empty() {
+            let group = letters.drain(..letters.len().min(RETRY_GROUP)).collect();
+            self.retry_group(group).await?;
+        }
+        Ok(format!("events that are sent again: {count}\n"))
+    }
+
+    async fn retry_group(&self, letters: Vec<DeadLetter>) -> Result<(), EventsError> {
+        if !self.outbox.has_room_for(letters.len()) {
+            return Err(EventsError::Full);
+        }
         let events: Vec<Event> = letters.into_iter().map(|letter| letter.event.event).collect();
         let ids: Vec<EventId> = events.iter().map(|event| event.event_id.clone()).collect();
         let by = clock::now() + STORE_TIMEOUT;
@@ -98,9 +116,8 @@ impl EventQueue {
         // Removed only when they are on disk as pending events: a kill in between repeats them.
         let stored = appended.durable(by).await;
         stored.map_err(|error| EventsError::NotStored(error.to_string()))?;
-        let (letters, count) = (self.dead_letters.clone(), ids.len());
-        blocking(move || letters.remove(&ids)).await?;
-        Ok(format!("events that are sent again: {count}\n"))
+        let letters = self.dead_letters.clone();
+        Ok(blocking(move || letters.remove(&ids)).await?)
     }
 
     async fn read(&self) -> Result<Vec<DeadLetter>, EventsError> {

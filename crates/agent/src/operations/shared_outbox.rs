@@ -19,6 +19,8 @@ use crate::clock;
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Events in memory that are on disk too.
 const WINDOW: usize = 4_096;
+/// Above the bytes of an encoded event.
+const MAX_EVENT: u64 = 4 << 10;
 /// Events in memory that are not on disk, as while the disk does not work.
 const MAX_UNSAVED: usize = 32_768;
 
@@ -40,6 +42,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     outbox: Outbox,
+    max_bytes: u64,
     /// The latest row of each session that changed.
     rows: HashMap<SessionKey, Option<Vec<u8>>>,
 }
@@ -86,6 +89,7 @@ impl SharedOutbox {
         };
         let state = State {
             outbox: Outbox::new(limits, clock::wall()),
+            max_bytes,
             rows: HashMap::new(),
         };
         Self(Arc::new(Shared {
@@ -133,6 +137,16 @@ impl SharedOutbox {
             request,
             status: self.0.status.clone(),
         }
+    }
+
+    /// Whether that many events more would push out no other: each has less than 4 KiB.
+    pub(crate) fn has_room_for(&self, events: usize) -> bool {
+        let state = self.lock();
+        let stats = state.outbox.stats();
+        let bytes = u64::try_from(events)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(MAX_EVENT);
+        stats.bytes.saturating_add(bytes) <= state.max_bytes && stats.unsaved + events <= MAX_UNSAVED
     }
 
     /// Adds events and rows of sessions, and waits until they are on disk; see

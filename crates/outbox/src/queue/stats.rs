@@ -7,7 +7,7 @@ use std::time::SystemTime;
 pub struct OutboxStats {
     /// Pending now, those in flight and those on disk included.
     pub pending: usize,
-    /// The pending events that are not on disk and are to be written.
+    /// Those that are to be written, and rejected events that are not in the dead letters yet.
     pub unsaved: usize,
     /// The bytes of the pending events.
     pub bytes: u64,

@@ -1,5 +1,7 @@
 //! What is written to the store, and what is read from it.
 
+use std::collections::HashSet;
+
 use super::{Backlog, Entry, NewEvent, OnDisk, Outbox, QueuedEvent, Work, format};
 use crate::store::Chunk;
 
@@ -65,9 +67,11 @@ impl Outbox {
         }
     }
 
-    /// Records that work is done.
+    /// Records that work is done. Rejected events that are not in the dead letters wait on.
     pub fn written(&mut self, work: &Work) {
         self.store_works = true;
+        let waiting = work.rejected.iter().filter(|rejected| !rejected.is_in_file);
+        self.rejected.extend(waiting.cloned());
         for NewEvent { sequence, .. } in &work.events {
             self.unsaved.remove(sequence);
             let Some(entry) = self.entries.get_mut(sequence) else {
@@ -111,10 +115,13 @@ impl Outbox {
             self.stats.dropped.damaged += 1;
             self.settled.push(sequence);
         }
+        // What was settled since the work was taken is still on disk, and was in memory before.
+        let rejected = self.rejected.iter().map(|rejected| rejected.sequence);
+        let settled: HashSet<u64> = self.settled.iter().copied().chain(rejected).collect();
         let mut read = Vec::with_capacity(chunk.events.len());
         for (sequence, QueuedEvent { event, queued }, bytes) in chunk.events {
             backlog.from = sequence + 1;
-            if self.entries.contains_key(&sequence) {
+            if self.entries.contains_key(&sequence) || settled.contains(&sequence) {
                 continue;
             }
             backlog.events = backlog.events.saturating_sub(1);
@@ -132,7 +139,8 @@ impl Outbox {
             read.push(sequence);
         }
         match chunk.next {
-            Some(next) => backlog.from = next,
+            // Whatever was counted, there is more.
+            Some(next) => (backlog.from, backlog.events) = (next, backlog.events.max(1)),
             None => {
                 self.bytes = self.bytes.saturating_sub(backlog.bytes);
                 (backlog.events, backlog.bytes) = (0, 0);

@@ -110,7 +110,10 @@ fn numbers(outbox: &Outbox) -> Vec<i32> {
 
 /// Takes the work and says that it is done; returns how many events it writes and removes.
 fn write(outbox: &mut Outbox) -> (usize, usize) {
-    let work = outbox.take_work();
+    let mut work = outbox.take_work();
+    for rejected in &mut work.rejected {
+        rejected.is_in_file = true;
+    }
     outbox.written(&work);
     (work.events.len(), work.removed().count())
 }
@@ -173,6 +176,23 @@ fn a_rejected_event_does_not_delay_its_session_and_is_removed_once_it_is_a_dead_
     assert_eq!(write(&mut outbox), (0, 1));
     let stats = outbox.stats();
     assert_eq!((stats.pending, stats.rejected), (1, 1));
+}
+
+#[test]
+fn a_rejected_event_waits_while_its_file_cannot_be_written_and_delays_no_other() {
+    let mut outbox = outbox(&[(1, 1)]);
+    assert_eq!(write(&mut outbox), (1, 0));
+    let now = start();
+    let first = send(&mut outbox, now);
+    let (problem, retry_at) = (String::new(), now);
+    outbox.settle(first.id, AttemptResult::Rejected { problem, retry_at });
+    assert_eq!(push(&mut outbox, event(2, 2)), [0; 0]);
+    let work = outbox.take_work();
+    assert_eq!((work.events.len(), work.removed().count()), (1, 0));
+    outbox.written(&work);
+    assert_eq!(outbox.stats().unsaved, 1, "the rejected one");
+    assert_eq!(write(&mut outbox), (0, 1));
+    assert_eq!(outbox.stats().unsaved, 0);
 }
 
 #[test]

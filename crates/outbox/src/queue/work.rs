@@ -11,6 +11,8 @@ pub struct Rejected {
     pub event: QueuedEvent,
     /// The portal's reason.
     pub problem: String,
+    /// Whether it is in the dead letters already, since a commit after them failed.
+    pub is_in_file: bool,
 }
 
 /// What a writer has to do. When it is done, [`Outbox::written`](super::Outbox::written) is to be
@@ -21,14 +23,15 @@ pub struct Work {
     pub events: Vec<NewEvent>,
     /// Sequences of events to remove.
     pub settled: Vec<u64>,
-    /// Rejected events, for the dead letters. Written first, they are then removed too.
+    /// Rejected events. Those in the dead letters are removed too.
     pub rejected: Vec<Rejected>,
 }
 
 impl Work {
-    /// The sequences to remove once the dead letters are written.
+    /// The sequences to remove: of what was delivered, and of what is in the dead letters.
     pub fn removed(&self) -> impl Iterator<Item = u64> {
-        let rejected = self.rejected.iter().map(|rejected| rejected.sequence);
+        let rejected = self.rejected.iter().filter(|rejected| rejected.is_in_file);
+        let rejected = rejected.map(|rejected| rejected.sequence);
         self.settled.iter().copied().chain(rejected)
     }
 

@@ -9,7 +9,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use super::error::{FileProblem, Incident, OpenError, StoreError};
 use super::generation::GenerationFile;
-use super::salvage::salvage;
+use super::salvage;
 use super::schema::{EVENTS, Loaded, METADATA, SESSIONS, SessionKey, VERSION, create_tables, verified_row};
 use crate::format;
 
@@ -22,14 +22,16 @@ pub(super) fn open_or_replace(
     agent_id: &str,
     mut report: impl FnMut(&Incident),
 ) -> Result<(Database, Loaded), StoreError> {
+    salvage::finish(path)?;
     let problem = match open_verified(path, agent_id, &mut report) {
         Ok(opened) => return Ok(opened),
         Err(OpenError::Environment(error)) => return Err(error),
         Err(OpenError::Unusable(problem)) => problem,
     };
-    // What is recovered is written before the damaged file is renamed: a crash repeats this.
+    // What is recovered is written before the damaged file is renamed: after a crash before that
+    // this is repeated, after one behind it `salvage::finish` ends it.
     let recovered = match &problem {
-        FileProblem::Damaged(_) => salvage(path, agent_id)?,
+        FileProblem::Damaged(_) => salvage::salvage(path, agent_id)?,
         FileProblem::Outdated | FileProblem::Missing | FileProblem::Foreign(_) | FileProblem::Exposed => None,
     };
     let aside = storage::set_aside(path, problem.label())?;

@@ -12,6 +12,27 @@ use super::error::{Failed, OpenError, StoreError};
 use super::schema::{EVENTS, SESSIONS, create_tables, verified_row};
 use crate::format;
 
+/// Puts the recovered database at `path` where a crash came before that, and nothing is there.
+///
+/// # Errors
+/// When the directory cannot be changed.
+pub(super) fn finish(path: &Path) -> io::Result<()> {
+    let recovered = recovered_path(path);
+    if path.try_exists()? || !recovered.try_exists()? {
+        return Ok(());
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the database was synced before the damaged file was renamed, the directory after"
+    )]
+    fs::rename(&recovered, path)?;
+    storage::sync_directory(path)
+}
+
+fn recovered_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".recovered")
+}
+
 /// Copies the events and the rows of the database at `path` that can be read to a new database
 /// beside it, each of them proved by its checksum. Returns the path of that database and the number
 /// of its events; `None` when nothing can be read.
@@ -19,7 +40,7 @@ use crate::format;
 /// # Errors
 /// When the new database cannot be written.
 pub(super) fn salvage(path: &Path, agent_id: &str) -> Result<Option<(PathBuf, usize)>, StoreError> {
-    let new = with_suffix(path, ".recovered");
+    let new = recovered_path(path);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}

@@ -91,6 +91,11 @@ fn replace(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file of this test")]
+fn rename(from: &Path, to: &Path) {
+    fs::rename(from, to).unwrap();
+}
+
 /// The ocserv IDs of all events.
 fn stored(store: &Store) -> Vec<i32> {
     let chunk = store.read(0, usize::MAX).unwrap();
@@ -214,4 +219,16 @@ fn a_newer_file_is_refused_and_left_as_it_is() {
     let transaction = database.begin_read().unwrap();
     let events = transaction.open_table(EVENTS).unwrap();
     assert_eq!(redb::ReadableTableMetadata::len(&events).unwrap(), 2);
+}
+
+#[test]
+fn what_was_recovered_is_used_after_a_crash_between_the_renames() {
+    let mut files = Files::new();
+    let (mut store, _) = files.open();
+    store.commit(&events(1..=3)).unwrap();
+    drop(store);
+    rename(&files.path(), &storage::with_suffix(&files.path(), ".recovered"));
+    let (store, _) = files.open();
+    assert_eq!(stored(&store), [1, 2, 3]);
+    assert_eq!(files.incidents(), [""; 0]);
 }

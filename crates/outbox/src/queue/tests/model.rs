@@ -1,6 +1,6 @@
 //! Any sequence of pushes, attempts, commits, failed commits, reads and crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -18,7 +18,8 @@ enum Step {
         is_stored: bool,
         succeeds: bool,
     },
-    Read,
+    /// A commit and a read; an attempt may be settled meanwhile.
+    Read(Option<(usize, u8)>),
     /// The agent is killed and started.
     Crash,
     ClearDelays,
@@ -31,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (any::<usize>(), 0..4_u8).prop_map(|(index, result)| Step::Settle(index, result)),
         4 => Just(Step::Write { is_stored: true, succeeds: true }),
         1 => any::<bool>().prop_map(|is_stored| Step::Write { is_stored, succeeds: false }),
-        4 => Just(Step::Read),
+        4 => prop::option::of((any::<usize>(), 0..4_u8)).prop_map(Step::Read),
         1 => Just(Step::Crash),
         1 => Just(Step::ClearDelays),
     ];
@@ -63,6 +64,8 @@ struct World {
     durable: Vec<i32>,
     /// The events that were delivered or rejected.
     settled: Vec<i32>,
+    /// Those of them that were settled since the last crash: they are not sent again.
+    finished: BTreeSet<i32>,
     now: SystemTime,
     /// Set by a failed commit: what is in memory then does not wait for what is on disk.
     is_unordered: bool,
@@ -76,6 +79,7 @@ impl World {
             attempts: Vec::new(),
             durable: Vec::new(),
             settled: Vec::new(),
+            finished: BTreeSet::new(),
             now: UNIX_EPOCH,
             is_unordered: false,
         }
@@ -91,28 +95,39 @@ impl World {
         self.outbox.loaded(bytes.len(), bytes.iter().sum(), last);
     }
 
-    fn write(&mut self, is_stored: bool, succeeds: bool) {
-        let work = self.outbox.take_work();
-        if is_stored {
-            for sequence in work.removed() {
-                self.disk.remove(&sequence);
-            }
-            for event in &work.events {
-                self.disk.insert(event.sequence, event.clone());
+    fn store(&mut self, work: &mut Work) {
+        for rejected in &mut work.rejected {
+            rejected.is_in_file = true;
+        }
+        for sequence in work.removed() {
+            self.disk.remove(&sequence);
+        }
+        for event in &work.events {
+            self.disk.insert(event.sequence, event.clone());
+        }
+    }
+
+    fn written(&mut self, work: &Work) {
+        for event in &work.events {
+            let number = format::decode(event.sequence, &event.bytes)
+                .unwrap()
+                .event
+                .id
+                .get();
+            if !self.settled.contains(&number) && !self.durable.contains(&number) {
+                self.durable.push(number);
             }
         }
+        self.outbox.written(work);
+    }
+
+    fn write(&mut self, is_stored: bool, succeeds: bool) {
+        let mut work = self.outbox.take_work();
+        if is_stored {
+            self.store(&mut work);
+        }
         if succeeds {
-            for event in &work.events {
-                let number = format::decode(event.sequence, &event.bytes)
-                    .unwrap()
-                    .event
-                    .id
-                    .get();
-                if !self.settled.contains(&number) && !self.durable.contains(&number) {
-                    self.durable.push(number);
-                }
-            }
-            self.outbox.written(&work);
+            self.written(&work);
         } else {
             self.outbox.not_written(work);
             self.is_unordered = true;
@@ -120,18 +135,30 @@ impl World {
         }
     }
 
-    fn read(&mut self) {
-        // As the writer does: what is settled is removed before.
-        if let Some(from) = self.outbox.read_from() {
-            self.write(true, true);
-            let disk: Vec<NewEvent> = self.disk.values().cloned().collect();
-            self.outbox.read(read(&disk, from, 3));
+    /// As the writer does: what is settled is removed, then events are read. `meanwhile` settles an
+    /// attempt before the outbox learns of both.
+    fn read(&mut self, meanwhile: Option<(usize, u8)>, now: Instant) {
+        let Some(from) = self.outbox.read_from() else {
+            return;
+        };
+        let mut work = self.outbox.take_work();
+        self.store(&mut work);
+        let disk: Vec<NewEvent> = self.disk.values().cloned().collect();
+        let chunk = read(&disk, from, 3);
+        if let Some((index, result)) = meanwhile
+            && !self.attempts.is_empty()
+        {
+            let attempt = self.attempts.swap_remove(index % self.attempts.len());
+            self.settle(attempt, result, now);
         }
+        self.written(&work);
+        self.outbox.read(chunk);
     }
 
     fn crash(&mut self) {
         self.now += Duration::from_secs(1);
         self.attempts.clear();
+        self.finished.clear();
         self.is_unordered = false;
         self.outbox = Outbox::new(WINDOW, self.now);
         self.load();
@@ -153,6 +180,7 @@ impl World {
         if matches!(result, AttemptResult::Delivered | AttemptResult::Rejected { .. }) {
             self.durable.retain(|other| *other != number);
             self.settled.push(number);
+            self.finished.insert(number);
         }
         self.outbox.settle(attempt.id, result);
     }
@@ -184,6 +212,7 @@ proptest! {
                         let earlier = |other: &&i32| **other < number && session_of[*other] == session;
                         let skipped = world.durable.iter().find(earlier);
                         prop_assert!(skipped.is_none() || world.is_unordered, "{skipped:?} before {number}");
+                        prop_assert!(!world.finished.contains(&number), "{number} is sent again");
                         world.attempts.push(*attempt);
                     }
                 }
@@ -193,7 +222,7 @@ proptest! {
                     world.settle(attempt, result, now);
                 }
                 Step::Write { is_stored, succeeds } => world.write(is_stored, succeeds),
-                Step::Read => world.read(),
+                Step::Read(meanwhile) => world.read(meanwhile, now),
                 Step::Crash => world.crash(),
                 Step::ClearDelays => world.outbox.clear_delays(),
             }
@@ -206,7 +235,7 @@ proptest! {
         world.outbox.clear_delays();
         for _ in 0..2_000 {
             world.write(true, true);
-            world.read();
+            world.read(None, now);
             match world.outbox.next(now) {
                 Next::Send(attempt) => world.settle(*attempt, 0, now),
                 Next::Later(_) | Next::Idle => {}
