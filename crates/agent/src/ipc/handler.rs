@@ -196,11 +196,13 @@ impl RequestHandler {
     /// Waits until the end of a session is on disk. A disk that is slow or does not work delays the
     /// answer no longer than until `by`: the event waits in memory then.
     async fn await_durable(&self, appended: Option<Appended>, by: Instant) {
+        let Some(appended) = appended else { return };
         // As many wait as logins may: each holds a connection.
-        if let Some(appended) = appended
-            && let Ok(_permit) = self.reports.try_acquire()
-            && let Err(error) = appended.durable(by).await
-        {
+        let stored = match self.reports.try_acquire() {
+            Ok(_permit) => appended.durable(by).await.map_err(|error| error.to_string()),
+            Err(_) => Err("more than ipc.max_connections wait for the disk".to_owned()),
+        };
+        if let Err(error) = stored {
             self.metrics.error(IpcError::NotDurable);
             if let Some(suppressed) = self.warnings.durable.admit(clock::now().into_std()) {
                 tracing::error!(%error, suppressed, "answered a disconnect-script whose report is in memory only");
