@@ -37,6 +37,17 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
         .env("VPN_AUTH_TARGET", &helper.target);
     let mut cores = cargo(root);
     cores.args(["bench", "--locked", "--package", "resilience", "--bench", "cores"]);
+    let mut outbox = cargo(root);
+    outbox.args([
+        "bench",
+        "--locked",
+        "--package",
+        "outbox",
+        "--bench",
+        "append",
+        "--bench",
+        "backlog",
+    ]);
     let mut lab = cargo(root);
     lab.args([
         "run",
@@ -53,13 +64,13 @@ pub fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
     .env(HELPER, &helper.path);
 
     let mut failed = 0;
-    for measurement in [&mut exec, &mut cores, &mut lab] {
+    for measurement in [&mut exec, &mut cores, &mut outbox, &mut lab] {
         if let Err(error) = run::run(measurement) {
             eprintln!("{error:#}");
             failed += 1;
         }
     }
-    ensure!(failed == 0, "{failed} of 3 measurements failed");
+    ensure!(failed == 0, "{failed} of 4 measurements failed");
     Ok(())
 }
 

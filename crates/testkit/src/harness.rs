@@ -1,6 +1,8 @@
 //! What the tests on real ocserv share: a policy, access to events and logs, probes of the agent.
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
 
+pub mod disk;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

@@ -2,78 +2,17 @@
 //! revocation is lost that was acknowledged as stored.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 
-use nix::sched::{CloneFlags, unshare};
+use testkit::harness::disk::{Frozen, SMALL, fill, free, mount_ext4, mount_state_dir};
 use testkit::harness::{fast_reconnect, http_get, lab, last_decision, log_lines};
 use testkit::lab::{IpcRequest, Lab};
 use testkit::wait::{self, BOUND};
 
 const FAILED: &str = "decision store does not work: retrying, a restart would lose decisions and revocations";
-/// A file system of 4 MiB.
-const SMALL: &[&str] = &["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"];
 const RECOVERED: &str = "decision store recovered: everything is written";
 
 const UNUSABLE: &str = "decision store is unusable: replaced by an empty one, what it had of cached decisions and revocations is not used";
-
-/// Moves this thread, and the agents that it starts from now on, to a mount namespace of their own,
-/// and mounts a file system as the agent's state directory.
-#[must_use]
-fn mount_state_dir(lab: &Lab, arguments: &[&str]) -> Mounted {
-    let state_dir = lab.agent().state_dir();
-    // Before that it may have no state directory yet.
-    lab.agent().wait_for_log("agent is ready", BOUND).unwrap();
-    lab.agent().stop().unwrap();
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    run("mount", &["--make-rprivate", "/"]);
-    fs::remove_dir_all(&state_dir).unwrap();
-    fs::create_dir(&state_dir).unwrap();
-    run("mount", &[arguments, &[state_dir.to_str().unwrap()]].concat());
-    Mounted(state_dir)
-}
-
-/// Unmounts a file system, so that the lab can remove its directory.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        run("umount", &["--lazy", self.0.to_str().unwrap()]);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status().unwrap();
-    assert!(status.success(), "{program} {arguments:?}: {status}");
-}
-
-/// Fills the file system of `directory`.
-fn fill(directory: &Path) {
-    let mut file = File::create(directory.join("filler")).unwrap();
-    while file.write_all(&[0; 4_096]).is_ok() {}
-}
-
-fn free(directory: &Path) {
-    fs::remove_file(directory.join("filler")).unwrap();
-}
-
-/// A file system on which every write hangs while this exists.
-struct Frozen<'a>(&'a Path);
-
-impl<'a> Frozen<'a> {
-    fn new(directory: &'a Path) -> Self {
-        run("fsfreeze", &["--freeze", directory.to_str().unwrap()]);
-        Self(directory)
-    }
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        run("fsfreeze", &["--unfreeze", self.0.to_str().unwrap()]);
-    }
-}
 
 /// Disconnects a user and returns the error of the agent's answer.
 fn error_of_disconnect(lab: &Lab, user: &str) -> String {
@@ -210,11 +149,7 @@ fn a_revocation_survives_a_kill_right_after_the_answer() {
 fn a_disk_that_hangs_delays_no_login_and_no_disconnect() {
     let options = fast_reconnect("");
     let lab = lab("hung-disk").agent(options.clone()).start().unwrap();
-    let image = lab.directory().join("disk");
-    File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let image = image.to_str().unwrap();
-    run("mkfs.ext4", &["-q", "-F", image]);
-    let _mounted = mount_state_dir(&lab, &["-o", "loop", image]);
+    let _mounted = mount_ext4(&lab);
     lab.agent().start(&options).unwrap();
     lab.agent().wait_for_log("portal connected", BOUND).unwrap();
     store_is(&lab, 1);

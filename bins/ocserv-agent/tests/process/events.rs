@@ -48,7 +48,7 @@ fn a_stop_without_a_portal_loses_no_event() {
     disconnect(&harness, 1);
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
-    agent.wait_for_log("events wait on the disk for the next start");
+    agent.wait_for_log("the rest is left for the next start");
     harness.portal.resume().unwrap();
     let _agent = harness.start("");
     wait_for_disconnects(&harness, &[1].into_iter());

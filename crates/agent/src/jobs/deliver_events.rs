@@ -286,7 +286,10 @@ impl EventDelivery {
         }
         match self.outbox.stats().pending {
             0 => tracing::info!("all events are delivered"),
-            pending => tracing::info!(pending, "events wait on the disk for the next start"),
+            pending => tracing::info!(
+                pending,
+                "not all events are delivered: the rest is left for the next start"
+            ),
         }
     }
 

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outbox::Rejected;
@@ -36,7 +37,8 @@ const REMOVAL_INTERVAL: Duration = Duration::from_millis(500);
 const LETTER_LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// Most events that are read at once.
 const READ_LIMIT: usize = 512;
-/// A file that is larger is made smaller when it has no events any more.
+/// A file that is larger, and twice as large as it became the last time, is made smaller when it
+/// has no events any more.
 const COMPACT_ABOVE: u64 = 8 << 20;
 /// The pause before a store that failed is opened again.
 const RETRY: Backoff = Backoff {
@@ -75,8 +77,8 @@ struct Opened {
 }
 
 impl EventPersistence {
-    /// Starts to open the store in `directory`; early, so that the start waits less for it. The
-    /// receiver gets the rows of sessions once it is open.
+    /// Starts to open the store in `directory`. The receiver gets the rows of sessions once it is
+    /// open.
     pub(crate) fn start(
         directory: &Path,
         agent_id: &str,
@@ -89,6 +91,7 @@ impl EventPersistence {
             agent_id: agent_id.to_owned(),
             metrics,
             letter_log: Arc::new(LogLimiter::new(NonZeroU32::MIN, LETTER_LOG_INTERVAL)),
+            compacted: Arc::default(),
         };
         let (rows, receiver) = oneshot::channel();
         let persistence = Self {
@@ -258,6 +261,8 @@ struct EventFiles {
     agent_id: String,
     metrics: Metrics,
     letter_log: Arc<LogLimiter>,
+    /// The length of the file after it was made smaller.
+    compacted: Arc<AtomicU64>,
 }
 
 impl EventFiles {
@@ -313,6 +318,17 @@ impl EventFiles {
         }
     }
 
+    /// Makes the file smaller where that is worth its time: rows of sessions may need the space.
+    fn compact(&self, store: &mut Store) -> Result<(), StoreError> {
+        let length = || std::fs::metadata(&self.store).map_or(0, |file| file.len());
+        let last = self.compacted.load(Ordering::Relaxed);
+        if length() > COMPACT_ABOVE.max(last.saturating_mul(2)) {
+            store.compact()?;
+            self.compacted.store(length(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Writes dead letters, then the store; then reads events where there is room for them.
     fn write(
         &self,
@@ -330,8 +346,8 @@ impl EventFiles {
         if !batch.is_empty() {
             store.commit(&batch)?;
         }
-        if is_empty && std::fs::metadata(&self.store).is_ok_and(|file| file.len() > COMPACT_ABOVE) {
-            store.compact()?;
+        if is_empty {
+            self.compact(store)?;
         }
         let chunk = writing.read_from.map(|from| store.read(from, READ_LIMIT));
         chunk.transpose()

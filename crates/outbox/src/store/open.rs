@@ -14,7 +14,7 @@ use super::schema::{EVENTS, Loaded, METADATA, SESSIONS, SessionKey, VERSION, cre
 use crate::format;
 
 /// Memory for redb's pages, in bytes.
-const PAGE_CACHE_SIZE: usize = 2 << 20;
+const PAGE_CACHE_SIZE: usize = 1 << 20;
 
 /// See [`super::Store::open`].
 pub(super) fn open_or_replace(

@@ -38,7 +38,8 @@ fn event(number: i32) -> Event {
 /// A running writer.
 struct Harness {
     outbox: SharedOutbox,
-    rows: oneshot::Receiver<StoredRows>,
+    /// `None` while the store does not work.
+    rows: Option<StoredRows>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -47,10 +48,14 @@ impl Harness {
     async fn start(directory: &Path) -> Self {
         let outbox = SharedOutbox::new(u64::MAX);
         let metrics = Metrics::new("a1").unwrap();
-        let (mut persistence, rows) = EventPersistence::start(directory, "a1", outbox.clone(), metrics);
-        persistence.load().await;
+        let (persistence, mut receiver) = EventPersistence::start(directory, "a1", outbox.clone(), metrics);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(persistence.run(stop.clone()));
+        let mut rows = None;
+        while rows.is_none() && outbox.status().problem().is_none() {
+            sleep(Duration::from_millis(1)).await;
+            rows = receiver.try_recv().ok();
+        }
         Self {
             outbox,
             rows,
@@ -92,7 +97,7 @@ impl Harness {
         self.tracker.close();
         self.tracker.wait().await;
         assert!(self.outbox.status().is_complete());
-        self.rows.await.unwrap()
+        self.rows.unwrap_or_default()
     }
 }
 
@@ -180,3 +185,5 @@ async fn many_appends_share_commits() {
     first.shut_down().await;
     assert_eq!(Harness::start(dir.path()).await.outbox.stats().pending, 500);
 }
+
+mod outage;

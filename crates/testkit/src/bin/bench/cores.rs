@@ -1,10 +1,6 @@
 //! Cost of the pure cores, read from the estimates of `cargo bench -p resilience --bench cores`.
 
-use std::fs;
-use std::path::PathBuf;
-
-use serde_json::Value;
-
+use super::estimate::estimate;
 use super::report::{Failure, Limit, Report};
 
 const FLOOR: &str = "hashmap_get_floor";
@@ -32,31 +28,4 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         );
     }
     Ok(())
-}
-
-/// Reads the median of a benchmark in nanoseconds.
-fn estimate(name: &str) -> Result<f64, Failure> {
-    let path = directory()?.join(name).join("new/estimates.json");
-    let text = fs::read_to_string(&path).map_err(|error| {
-        format!(
-            "{} ({error}): run cargo bench -p resilience --bench cores",
-            path.display()
-        )
-    })?;
-    let estimates: Value = serde_json::from_str(&text)?;
-    let median = estimates.pointer("/median/point_estimate");
-    median
-        .and_then(Value::as_f64)
-        .ok_or_else(|| format!("{} has no median", path.display()).into())
-}
-
-/// Returns the directory of criterion's results: in the target directory, beside this program's
-/// profile.
-fn directory() -> Result<PathBuf, Failure> {
-    let program = std::env::current_exe()?;
-    let target = program
-        .ancestors()
-        .nth(2)
-        .ok_or("this program is not in a target directory")?;
-    Ok(target.join("criterion"))
 }

@@ -8,6 +8,7 @@
 mod cached;
 mod cores;
 mod echo;
+mod estimate;
 mod helper;
 mod idle;
 mod idle_cpu;
@@ -15,6 +16,7 @@ mod listing;
 mod load;
 mod logins;
 mod loopback;
+mod outbox;
 mod portal_call;
 mod process;
 mod report;
@@ -36,11 +38,16 @@ struct Group {
     measure: fn(&mut Report) -> Result<(), Failure>,
 }
 
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 11] = [
     Group {
         name: "cores",
         description: "cache lookup and breaker beside a HashMap get",
         measure: cores::measure,
+    },
+    Group {
+        name: "outbox",
+        description: "durable append of events, beside a raw log",
+        measure: outbox::measure,
     },
     Group {
         name: "listing",
