@@ -19,3 +19,12 @@ pub use types::{
     AgentHealth, ControlStats, Heartbeat, Instruction, InstructionKind, MetricsReport, Notification,
     OcservState, SystemLoad,
 };
+
+/// Reads an instruction, for the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn instruction(wire: ocserv_agent_proto::agent::v1::ServerMessage) -> Option<Instruction> {
+    match message::received(wire) {
+        message::Received::Instruction(instruction) => Some(instruction),
+        message::Received::Acknowledged(_) | message::Received::Invalid(_) => None,
+    }
+}

@@ -1,8 +1,9 @@
 //! Entries for the fuzz targets; no part of the interface.
 
+use ocserv_agent_proto::agent::v1::ServerMessage;
 use ocserv_agent_proto::vpn::v1::{CheckPolicyResponse, ValidateSessionResponse};
 
-use crate::{CheckError, Limits, PolicyReply, SessionValidity, convert};
+use crate::{CheckError, Instruction, Limits, PolicyReply, SessionValidity, control_stream, convert};
 
 const LIMITS: Limits = Limits {
     max_routes: 2_000,
@@ -24,4 +25,10 @@ pub fn policy_reply(wire: &CheckPolicyResponse) -> Result<PolicyReply, CheckErro
 /// As the conversion.
 pub fn session_validity(wire: &ValidateSessionResponse) -> Result<SessionValidity, CheckError> {
     convert::session_validity(wire)
+}
+
+/// Converts a message on the control stream; `None` where it is no instruction.
+#[must_use]
+pub fn instruction(wire: ServerMessage) -> Option<Instruction> {
+    control_stream::instruction(wire)
 }
