@@ -296,7 +296,8 @@ impl DisconnectUser {
         // First, because the disconnect-script may report before ocserv replies.
         self.recorder.expect_end(session.id, reason);
         let disconnected = self.ocserv.disconnect(&confirmed).await;
-        if !matches!(disconnected, Ok(true)) {
+        // One that had ended meanwhile was, as a rule, disconnected by another call.
+        if disconnected.is_err() {
             self.recorder
                 .expect_end(session.id, DisconnectReason::Unspecified);
         }
