@@ -4,13 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use testkit::harness::{connect_by_cookie, events_of, http_get, lab, wait_for_event};
+use testkit::harness::{connect_by_cookie, events_of, http_get, lab, wait_for_event, wait_until_empty};
 use testkit::lab::{AgentOptions, Client, ConnectOptions, Lab, LabBuilder, Node};
 use testkit::wait::{self, BOUND};
+
+/// Shortest time that a client stays connected while the agent is killed.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// An agent that looks at ocserv's list twice a second.
 fn options() -> AgentOptions {
@@ -246,4 +252,41 @@ fn an_ocserv_that_was_killed_while_no_agent_ran_leaves_balanced_books() {
         assert_eq!(disconnect["reason"], "server_shutdown", "{disconnect}");
     }
     assert_eq!(wait_for_balance(&lab), 2);
+}
+
+#[test]
+fn an_agent_that_is_killed_at_random_instants_leaves_balanced_books() {
+    let kills: u32 = 20;
+    let lab = quick_lab("random-kills").on_agent_down_allow().start().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients = ["alice", "bob"].map(|user| {
+            let (lab, is_over) = (&lab, &is_over);
+            scope.spawn(move || {
+                let mut connected = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    // A login in progress at a kill may fail.
+                    if let Ok(client) = lab.server().connect(user) {
+                        connected += 1;
+                        // Longer than the agent is gone: some leave without one, some with one.
+                        thread::sleep(HOLD * (connected % 3 + 1));
+                        client.disconnect(BOUND).unwrap();
+                    }
+                }
+                connected
+            })
+        });
+        for kill in 0..kills {
+            // An instant that differs from kill to kill.
+            thread::sleep(Duration::from_millis(u64::from(kill * 7919 % 997)));
+            lab.agent().kill();
+            restart_agent(&lab);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        for client in clients {
+            assert!(client.join().unwrap() > 0);
+        }
+    });
+    wait_until_empty(&lab);
+    wait_for_balance(&lab);
 }
