@@ -298,6 +298,54 @@ fn open_in_production_obeys_the_guard_of_the_configuration() {
 }
 
 #[test]
+fn a_reload_that_does_not_permit_open_any_more_ends_the_switch_and_announces_it() {
+    let control = Control::start("role = \"admin\"", "test");
+    let open = [("mode", "open"), ("duration", "24h")];
+    assert!(control.execute("1", "set_fail_mode", &open).0);
+    let is_open = |line: &str| control.has_metric(&format!("ocserv_agent_fail_mode{{mode=\"open\"}} {line}"));
+    // What concerns another key ends nothing.
+    control.agent.signal(Signal::SIGHUP);
+    control.wait_for_count("reloaded", 1);
+    assert!(is_open("1"));
+    control
+        .harness
+        .edit_config("role = \"admin\"", "role = \"operator\"");
+    control.agent.signal(Signal::SIGHUP);
+    control.wait_for_count("reloaded", 2);
+    assert!(is_open("0"));
+    control.wait_for_count("fail_mode_changed", 2);
+    control.harness.portal.stop();
+    let denied = control.harness.login("alice", 7);
+    assert_eq!(denied.source.as_deref(), Some("fail_close"));
+}
+
+#[test]
+fn instructions_that_arrive_together_are_executed_in_their_order() {
+    let control = Control::start("role = \"admin\"", "test");
+    let portal = &control.harness.portal;
+    control.wait_for_count("registered", 1);
+    let open = [("mode", "open"), ("duration", "24h")];
+    for round in 0..20 {
+        for (number, (action, parameters)) in [
+            ("drain", &[][..]),
+            ("resume", &[]),
+            ("set_fail_mode", &open),
+            ("set_fail_mode", &[("mode", "configured")]),
+            ("force_online", &[("duration", "10m")]),
+            ("force_online", &[("duration", "0s")]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(portal.send_action(&format!("{round}/{number}"), action, parameters));
+        }
+        control.wait_for_count("action_result", 6 * (round + 1));
+        let (ready, page) = control.readyz();
+        assert!(ready && !page.contains("degraded"), "{page}");
+    }
+}
+
+#[test]
 fn a_switched_fail_mode_ends_by_itself_and_both_are_announced() {
     let control = Control::start("role = \"admin\"", "test");
     let open = [("mode", "open"), ("duration", "3s")];

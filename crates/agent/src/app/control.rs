@@ -44,17 +44,25 @@ pub(super) struct ControlParts<'a> {
 }
 
 impl Context {
-    /// Creates the state that the portal can change, and announces what ends by itself.
-    pub(super) fn start_runtime_state(&self, authorizer: &Authorizer, reload: RequestReload) -> RuntimeState {
+    /// Creates the state that the portal can change, and announces what ends by itself. A reload
+    /// ends what the new configuration does not permit.
+    pub(super) fn start_runtime_state(
+        &mut self,
+        authorizer: &Authorizer,
+        reload: RequestReload,
+    ) -> RuntimeState {
         let rules = self.config.view(|config| FailModeRules {
             configured: config.resilience.fail_mode.0,
             open_permitted: config.environment != Environment::Production
                 || config.resilience.allow_fail_open_in_production,
+            portal_role: grpc_role(config.portal.role),
         });
         let switches = RuntimeSwitches::new(authorizer.clone(), rules, self.notifications.clone());
         let calls = &self.stages.calls;
         let announce = announce_switches(switches.clone(), calls.stop.clone());
         calls.spawn_on(&self.background, announce);
+        let reloaded = switches.clone();
+        self.config.follow(move |_| reloaded.end_unpermitted());
         RuntimeState {
             switches,
             drain: DrainState::default(),

@@ -109,12 +109,14 @@ mod tests {
     use crate::live::Live;
     use crate::operations::notifications::Notifications;
     use crate::operations::refused_reloads::Reloaded;
+    use crate::operations::role::Role;
     use crate::operations::runtime_switches::FailModeRules;
 
     fn switches(configured: FailMode) -> RuntimeSwitches {
         let rules = Live::fixed(FailModeRules {
             configured,
             open_permitted: true,
+            portal_role: Role::Admin,
         });
         let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
         RuntimeSwitches::new(authorizer, rules, Notifications::default())

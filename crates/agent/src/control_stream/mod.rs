@@ -2,8 +2,9 @@
 //! reports.
 //!
 //! The portal crate keeps the stream; here is the endpoint. An action is parsed, authorized by
-//! `portal.role`, executed by one operation and answered once, with an audit line. A repeated
-//! `request_id` gets the same result and has no second effect.
+//! `portal.role`, executed by one operation and answered once, with an audit line. Actions begin in
+//! the order of the instructions; those that wait go on side by side. A repeated `request_id` gets
+//! the same result and has no second effect.
 
 mod action;
 mod execute;
@@ -94,7 +95,7 @@ impl Endpoint {
                 () = stop.cancelled() => break,
             };
             let this = Arc::clone(&this);
-            actions.spawn(async move {
+            let mut action = Box::pin(async move {
                 let _permit = permit;
                 let answer = AssertUnwindSafe(this.answer(&request_id, &name, parameters));
                 let result = answer.catch_unwind().await.unwrap_or_else(|_| {
@@ -104,6 +105,11 @@ impl Endpoint {
                 this.sender.notify(&result);
                 slot.set(result);
             });
+            // What does not wait is executed here, in the order of the instructions; tasks would
+            // run in any order.
+            if (&mut action).now_or_never().is_none() {
+                actions.spawn(action);
+            }
         }
         this.operations.notifications.deregistered();
         actions.close();
@@ -124,14 +130,11 @@ impl Endpoint {
             Ok(action) => (action.name(), action.user().map(str::to_owned)),
             Err(_) => ("unknown", None),
         };
-        let (outcome, result) = match parsed.and_then(|action| self.authorize(action)) {
-            Ok(action) => {
-                let outcome = self.operations.execute(action).await;
-                let result = if outcome.error.is_none() { "done" } else { "failed" };
-                (outcome, result)
-            }
-            Err(refused) => (Outcome::failed(refused.to_string()), "refused"),
-        };
+        let executed = AssertUnwindSafe(self.execute(parsed)).catch_unwind().await;
+        let (outcome, result) = executed.unwrap_or_else(|_panic| {
+            let error = "the agent panicked while it executed the action: see its log";
+            (Outcome::failed(error), "failed")
+        });
         self.metrics.control_action(label, result);
         let duration_ms = u64::try_from((clock::now() - start).as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -146,6 +149,18 @@ impl Endpoint {
             "action"
         );
         outcome.notification(request_id, name)
+    }
+
+    /// Executes an action that the role permits; returns its outcome and the name of its result.
+    async fn execute(&self, parsed: Result<Action, Refused>) -> (Outcome, &'static str) {
+        match parsed.and_then(|action| self.authorize(action)) {
+            Ok(action) => {
+                let outcome = self.operations.execute(action).await;
+                let result = if outcome.error.is_none() { "done" } else { "failed" };
+                (outcome, result)
+            }
+            Err(refused) => (Outcome::failed(refused.to_string()), "refused"),
+        }
     }
 
     fn authorize(&self, action: Action) -> Result<Action, Refused> {
@@ -167,3 +182,6 @@ impl Endpoint {
         self.sender.refuse(request_id, kind, error);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,7 +251,8 @@ impl EventDelivery {
         }
     }
 
-    /// Waits until `until`, a new connection or the stop, whichever is first.
+    /// Waits until `until`, a new connection, a drain or the stop, whichever is first. A drain
+    /// while attempts were in flight counts too: they may have failed since.
     async fn pause(&mut self, until: Instant, stop: &CancellationToken) {
         let reconnected = async {
             while self.connected.changed().await.is_ok() {
@@ -265,6 +266,7 @@ impl EventDelivery {
         tokio::select! {
             () = sleep_until(until) => {}
             () = reconnected => {}
+            () = self.outbox.undelayed() => {}
             () = stop.cancelled() => {}
         }
     }

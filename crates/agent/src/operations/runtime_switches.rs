@@ -21,6 +21,26 @@ pub(crate) struct FailModeRules {
     pub(crate) configured: FailMode,
     /// Whether `open` is permitted on this server.
     pub(crate) open_permitted: bool,
+    /// What the portal may do.
+    pub(crate) portal_role: Role,
+}
+
+impl FailModeRules {
+    /// The role that may switch to `mode`: one that is more lenient than the configured mode needs
+    /// the highest.
+    fn required_role(&self, mode: FailMode) -> Role {
+        match lenience(mode) > lenience(self.configured) {
+            true => Role::Admin,
+            false => Role::Operator,
+        }
+    }
+
+    /// Whether a switch to `mode` may last. One that is as strict as the configured mode may,
+    /// whoever set it.
+    fn permit(&self, mode: FailMode) -> bool {
+        let is_permitted = mode != FailMode::Open || self.open_permitted;
+        is_permitted && (self.portal_role == Role::Admin || self.required_role(mode) != Role::Admin)
+    }
 }
 
 /// Switches what decides logins; clones share everything.
@@ -59,13 +79,9 @@ impl RuntimeSwitches {
         }
     }
 
-    /// Returns the role that may switch to `mode`: one that is more lenient than the configured
-    /// mode needs the highest.
+    /// Returns the role that may switch to `mode`.
     pub(crate) fn required_role(&self, mode: FailMode) -> Role {
-        match lenience(mode) > lenience(self.rules.current().configured) {
-            true => Role::Admin,
-            false => Role::Operator,
-        }
+        self.rules.current().required_role(mode)
     }
 
     /// Decides by `mode` for `duration`, in place of the configured mode. Returns the end.
@@ -81,7 +97,18 @@ impl RuntimeSwitches {
         let until = until.unwrap_or_default();
         tracing::warn!(%mode, until, "fail mode switched");
         self.notifications.fail_mode_changed(mode, Some(&until));
+        // A reload since the checks may not permit it.
+        self.end_unpermitted();
         Ok(until)
+    }
+
+    /// Ends a switch to a fail mode that the configuration does not permit any more. For a reload.
+    pub(crate) fn end_unpermitted(&self) {
+        let rules = self.rules.current();
+        if let Some((mode, _)) = self.active().fail_mode.filter(|(mode, _)| !rules.permit(*mode)) {
+            tracing::warn!(%mode, "the configuration does not permit the switched fail mode any more");
+            self.reset_fail_mode();
+        }
     }
 
     /// Decides by the configured mode again.
@@ -193,6 +220,7 @@ mod tests {
         let rules = FailModeRules {
             configured,
             open_permitted,
+            portal_role: Role::Admin,
         };
         let authorizer = fixture::authorizer(fixture::AllowingPortal::default());
         RuntimeSwitches::new(authorizer, Live::fixed(rules), Notifications::default())
@@ -217,6 +245,41 @@ mod tests {
         permitted.end_force_online();
         permitted.reset_fail_mode();
         assert_eq!(permitted.fail_mode(), FailMode::Stale);
+    }
+
+    #[tokio::test]
+    async fn a_switch_ends_once_the_rules_do_not_permit_it() {
+        use FailMode::{Close, Open, Stale};
+        let rules = |configured, open_permitted, portal_role| FailModeRules {
+            configured,
+            open_permitted,
+            portal_role,
+        };
+        for (mode, reloaded, lasts) in [
+            (Open, rules(Stale, true, Role::Admin), true),
+            (Open, rules(Stale, false, Role::Admin), false),
+            (Open, rules(Stale, true, Role::Operator), false),
+            (Open, rules(Open, true, Role::Operator), true),
+            (Stale, rules(Close, true, Role::Operator), false),
+            (Stale, rules(Stale, false, Role::Viewer), true),
+            (Close, rules(Stale, false, Role::Viewer), true),
+        ] {
+            let current = Arc::new(Mutex::new(Arc::new(rules(Stale, true, Role::Admin))));
+            let (published, authorizer) = (
+                Arc::clone(&current),
+                fixture::authorizer(fixture::AllowingPortal::default()),
+            );
+            let live = Live::new(move || Arc::clone(&published.lock().unwrap()));
+            let switches = RuntimeSwitches::new(authorizer, live, Notifications::default());
+            assert!(switches.set_fail_mode(mode, MAX_SWITCH).is_ok());
+            *current.lock().unwrap() = Arc::new(reloaded);
+            switches.end_unpermitted();
+            assert_eq!(
+                switches.active().fail_mode.is_some(),
+                lasts,
+                "{mode} {reloaded:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ struct Shared {
     state: Mutex<State>,
     /// Told of events that may be sent.
     sendable: Notify,
+    /// Told to send without delays.
+    undelayed: Notify,
     /// Told of what is to be removed, or to be read.
     removable: Notify,
     status: StoreStatus,
@@ -95,6 +97,7 @@ impl SharedOutbox {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             sendable: Notify::new(),
+            undelayed: Notify::new(),
             removable: Notify::new(),
             status: StoreStatus::new("the event store"),
             loss_log: LogLimiter::new(NonZeroU32::MIN, LOG_INTERVAL),
@@ -190,9 +193,17 @@ impl SharedOutbox {
         self.0.removable.notify_one();
     }
 
-    /// See [`Outbox::clear_delays`].
+    /// Ends the delays of deferred events, and a pause of the delivery; see
+    /// [`Outbox::clear_delays`].
     pub(crate) fn clear_delays(&self) {
         self.lock().outbox.clear_delays();
+        self.0.sendable.notify_one();
+        self.0.undelayed.notify_one();
+    }
+
+    /// Waits until the delays are cleared; returns at once when they were since the last wait.
+    pub(crate) async fn undelayed(&self) {
+        self.0.undelayed.notified().await;
     }
 
     /// See [`Outbox::stats`].

@@ -6,6 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::operations::drain::{Drain, DrainState};
+use crate::operations::notifications::Notifications;
 
 /// Longest time that a test waits for an event.
 const BOUND: Duration = Duration::from_secs(20);
@@ -232,6 +234,22 @@ async fn a_new_connection_ends_the_pause() {
     delivery.connected.send_replace(false);
     delivery.connected.send_replace(true);
     assert_eq!(delivery.respond(1, || Ok(())).await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_the_pause_and_the_delays_and_waits_for_the_delivery() {
+    let mut delivery = start(NEVER);
+    let outbox = delivery.outbox.clone();
+    let drain = Drain::new(DrainState::default(), outbox, None, Notifications::default());
+    for (number, failure) in [(1, outage()), (2, deferral())] {
+        delivery.outbox.push(event(number));
+        let sent = delivery.next_sent().await;
+        sent.respond(Err(failure));
+        // Paused time advances once the failure is settled.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let (summary, sent) = tokio::join!(drain.start(), delivery.respond(1, || Ok(())));
+        assert_eq!((sent, summary.pending), (vec![number], 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
