@@ -181,6 +181,38 @@ async fn an_action_is_repeated_to_an_agent_that_lost_its_stream_until_it_is_answ
 }
 
 #[tokio::test]
+async fn unanswered_actions_are_repeated_in_the_order_in_which_they_were_sent() {
+    let portal = Portal::start(POLICY);
+    let mut agent = Agent::connect(&portal).await;
+    agent.acknowledged("e1").await;
+    let ids: Vec<_> = (0..8).map(|number| format!("r{number}")).collect();
+    let mut calls = Vec::new();
+    for id in &ids {
+        let mut call = support::portal_dev();
+        call.current_dir(portal.dir.path())
+            .args(["action", "vpn1", "drain", "--request-id", id]);
+        calls.push(call.spawn().unwrap());
+        assert_eq!(agent.action().await.0, *id);
+    }
+    drop(agent);
+    let mut agent = Agent::connect(&portal).await;
+    let mut repeated = Vec::new();
+    for _ in &ids {
+        repeated.push(agent.action().await.0);
+    }
+    for id in &ids {
+        let result = [("request_id", id.as_str()), ("success", "true")];
+        agent
+            .event("action_result", &format!("result/{id}"), &result)
+            .await;
+    }
+    let ended =
+        tokio::task::spawn_blocking(move || calls.iter_mut().all(|call| call.wait().unwrap().success()));
+    assert!(timeout(BOUND, ended).await.unwrap().unwrap());
+    assert_eq!(repeated, ids);
+}
+
+#[tokio::test]
 async fn a_failed_action_and_one_to_an_unknown_agent_have_their_exit_codes() {
     let portal = Portal::start(POLICY);
     let mut agent = Agent::connect(&portal).await;

@@ -24,6 +24,8 @@ struct Agent {
 
 /// An action that is sent again with each registration until it is answered.
 struct Unanswered {
+    agent_id: String,
+    request_id: String,
     message: ServerMessage,
     answer: oneshot::Sender<ActionResult>,
 }
@@ -31,13 +33,23 @@ struct Unanswered {
 #[derive(Default)]
 struct State {
     agents: BTreeMap<String, Agent>,
-    unanswered: HashMap<(String, String), Unanswered>,
+    /// In the order of sending.
+    unanswered: Vec<Unanswered>,
     streams: u64,
 }
 
 /// The agents.
 #[derive(Default)]
 pub(super) struct Agents(Mutex<State>);
+
+impl State {
+    fn take_unanswered(&mut self, agent_id: &str, request_id: &str) -> Option<Unanswered> {
+        let mut actions = self.unanswered.iter();
+        let index =
+            actions.position(|action| action.agent_id == agent_id && action.request_id == request_id)?;
+        Some(self.unanswered.remove(index))
+    }
+}
 
 impl Agents {
     /// Lists the agents with a stream.
@@ -63,15 +75,19 @@ impl Agents {
         let sent = agent.outgoing.try_send(Ok(message.clone()));
         sent.map_err(|_| format!("agent {agent_id} reads nothing"))?;
         let (answer, result) = oneshot::channel();
-        let key = (agent_id.to_owned(), request_id.to_owned());
-        state.unanswered.insert(key, Unanswered { message, answer });
+        state.take_unanswered(agent_id, request_id);
+        state.unanswered.push(Unanswered {
+            agent_id: agent_id.to_owned(),
+            request_id: request_id.to_owned(),
+            message,
+            answer,
+        });
         Ok(result)
     }
 
     /// Forgets an action that nobody waits for any more.
     pub(super) fn forget(&self, agent_id: &str, request_id: &str) {
-        let key = (agent_id.to_owned(), request_id.to_owned());
-        self.lock().unanswered.remove(&key);
+        self.lock().take_unanswered(agent_id, request_id);
     }
 
     pub(super) fn registered(
@@ -105,14 +121,14 @@ impl Agents {
         stream
     }
 
-    /// Returns the actions that the agent has not answered.
+    /// Returns the actions that the agent has not answered, in the order of sending.
     pub(super) fn unanswered(&self, agent_id: &str) -> Vec<ServerMessage> {
         let state = self.lock();
         let of_agent = state
             .unanswered
             .iter()
-            .filter(|((agent, _), _)| agent == agent_id);
-        of_agent.map(|(_, action)| action.message.clone()).collect()
+            .filter(|action| action.agent_id == agent_id);
+        of_agent.map(|action| action.message.clone()).collect()
     }
 
     pub(super) fn seen(&self, agent_id: &str, stream: StreamNumber) {
@@ -178,8 +194,8 @@ impl Agents {
     }
 
     fn answer(&self, agent_id: &str, result: ActionResult) {
-        let key = (agent_id.to_owned(), result.request_id.clone());
-        if let Some(unanswered) = self.lock().unanswered.remove(&key) {
+        let unanswered = self.lock().take_unanswered(agent_id, &result.request_id);
+        if let Some(unanswered) = unanswered {
             // Who asked may have gone.
             let _ = unanswered.answer.send(result);
         }
