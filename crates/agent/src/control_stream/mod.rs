@@ -97,11 +97,7 @@ impl Endpoint {
             let this = Arc::clone(&this);
             let mut action = Box::pin(async move {
                 let _permit = permit;
-                let answer = AssertUnwindSafe(this.answer(&request_id, &name, parameters));
-                let result = answer.catch_unwind().await.unwrap_or_else(|_| {
-                    tracing::error!(action = name, request_id, "an action has panicked");
-                    Outcome::failed("the action has panicked").notification(&request_id, &name)
-                });
+                let result = this.answer(&request_id, &name, parameters).await;
                 this.sender.notify(&result);
                 slot.set(result);
             });

@@ -56,14 +56,13 @@ async fn an_action_that_panics_fails_and_a_repetition_gets_the_same_result() {
     let endpoint = endpoint(Live::new(|| panic!("a fault in an operation")));
     let (sender, metrics) = (endpoint.sender.clone(), endpoint.metrics.clone());
     let (queue, instructions) = instructions();
-    let running = tokio::spawn(endpoint.run(instructions, CancellationToken::new()));
     let close = [("mode", "close"), ("duration", "1m")];
     queue.send(action("r1", "set_fail_mode", &close)).await.unwrap();
     queue.send(action("r1", "set_fail_mode", &close)).await.unwrap();
     // What comes after it is executed.
     queue.send(action("r2", "resume", &[])).await.unwrap();
     drop(queue);
-    running.await.expect("the endpoint goes on");
+    endpoint.run(instructions, CancellationToken::new()).await;
     assert_eq!(sender.stats().pending, 2, "a result of each");
     let page = metrics.registry().render();
     let failed = "ocserv_agent_control_actions_total{action=\"set_fail_mode\",result=\"failed\"";
