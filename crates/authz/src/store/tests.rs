@@ -391,7 +391,7 @@ fn each_reason_to_set_a_store_aside_has_words_for_the_log() {
                 found: 1,
                 expected: 2,
             },
-            "it ends with commit 1, and commit 2 was written",
+            "it ends with commit 1, and the last one that was written is 2",
         ),
         (
             SetAsideReason::Missing,

@@ -563,7 +563,9 @@ async fn a_flush_ends_when_the_peer_has_room_for_all_that_was_written() {
     // The peer does not read. Unconstrained: only a full buffer makes a write wait.
     let fill = poll_fn(|cx| {
         while let Poll::Ready(count) = Pin::new(&mut accepted).poll_write(cx, &[b'x'; 16 << 10]) {
-            written += count.unwrap();
+            let count = count.unwrap();
+            assert_ne!(count, 0, "a write of nothing");
+            written += count;
         }
         Poll::Ready(Pin::new(&mut accepted).poll_flush(cx))
     });
