@@ -1,11 +1,11 @@
 //! Delivers events to the portal until it acknowledges them.
 //!
 //! The portal identifies an event by its `event_id`, so an event is retried without limit, unless
-//! the portal rejects it as invalid. After an outage delivery pauses, until a delay is over or the
-//! portal is connected again, and then sends a single event first. An event that the portal defers
-//! has a delay of its own, which only its own session waits for; a portal that defers one event
-//! after the other is treated as in an outage. A shutdown sends each pending event once more,
-//! without delays.
+//! the portal rejects it as invalid. After an outage delivery pauses, until a delay is over, the
+//! portal is connected again or the agent is drained, and then sends a single event first. An event
+//! that the portal defers has a delay of its own, which only its own session waits for; a portal
+//! that defers one event after the other is treated as in an outage. A shutdown sends each pending
+//! event once more, without delays.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
