@@ -74,6 +74,7 @@ async fn an_event_that_was_not_acknowledged_is_repeated_on_the_next_stream() {
         .sees(&["registered", "draining", "resumed", "registered", "resumed"])
         .await;
     assert_eq!(stream.events()[4].metadata["event_id"], id(2));
+    eventually("the second stream", || control.sender.stats().connected).await;
     // As when the portal is killed, or its network fails.
     control.setup.proxy.set(Mode::Refuse);
     eventually("the end of the stream", || !control.sender.stats().connected).await;
