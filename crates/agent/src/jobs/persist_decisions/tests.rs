@@ -175,6 +175,10 @@ async fn a_store_that_could_not_be_opened_at_the_start_is_opened_and_restored_la
 async fn a_disk_that_hangs_is_reported_and_delays_nobody() {
     let dir = TempDir::new().unwrap();
     let mut persistence = DecisionPersistence::start(dir.path(), AGENT);
+    // One opens the store at a time.
+    if let Disk::Opening(opening) = std::mem::replace(&mut persistence.disk, Disk::Closed) {
+        drop(opening.await.unwrap());
+    }
     let (respond, disk) = mpsc::channel::<()>();
     let file = persistence.file.clone();
     persistence.disk = Disk::Opening(tokio::task::spawn_blocking(move || {
